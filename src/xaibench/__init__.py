@@ -1,0 +1,63 @@
+"""xaibench: explain, break, harden and prove any trained classifier.
+
+Importing this package is light: each name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Attribution": "explainers",
+    "Bounds": "types",
+    "Capability": "types",
+    "Card": "card",
+    "Classifier": "types",
+    "Data": "data",
+    "Evaluation": "evaluate",
+    "InputError": "errors",
+    "KerasClassifier": "classifiers",
+    "L0": "threats",
+    "L1": "threats",
+    "L2": "threats",
+    "Linf": "threats",
+    "Plan": "evaluate",
+    "Spec": "registry",
+    "TorchClassifier": "classifiers",
+    "UnsupportedError": "errors",
+    "explain": "explainers",
+    "load_data": "data",
+    "load_model": "zoo",
+    "run": "evaluate",
+    "train": "training",
+}
+
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+
+if TYPE_CHECKING:
+    from xaibench.card import Card
+    from xaibench.classifiers import KerasClassifier, TorchClassifier
+    from xaibench.data import Data, load_data
+    from xaibench.errors import InputError, UnsupportedError
+    from xaibench.evaluate import Evaluation, Plan, run
+    from xaibench.explainers import Attribution, explain
+    from xaibench.registry import Spec
+    from xaibench.threats import L0, L1, L2, Linf
+    from xaibench.training import train
+    from xaibench.types import Bounds, Capability, Classifier
+    from xaibench.zoo import load_model
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

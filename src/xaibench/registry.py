@@ -1,0 +1,145 @@
+"""Registries: a decorator makes a method known by name, and a `Spec` recreates it."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from xaibench.errors import InputError, unknown_name
+
+__all__ = ["Registry", "Spec"]
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """The name of a registered method and its parameters: all that is needed to make it again.
+
+    >>> Spec.parse("pgd:steps=20,restarts=2")
+    Spec(name='pgd', params={'steps': 20, 'restarts': 2})
+    >>> str(Spec("pgd", {"steps": 20}))
+    'pgd:steps=20'
+    """
+
+    name: str
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str | Spec) -> Spec:
+        """Read ``name`` or ``name:key=value,key=value``; values are JSON, else text."""
+        import json
+
+        if isinstance(text, Spec):
+            return text
+        name, _, rest = text.partition(":")
+        params: dict[str, Any] = {}
+        for item in filter(None, rest.split(",")):
+            key, equals, value = item.partition("=")
+            if not equals:
+                raise InputError(f"expected key=value after {name!r}, got {item!r}")
+            try:
+                params[key.strip()] = json.loads(value)
+            except json.JSONDecodeError:
+                params[key.strip()] = value
+        return cls(name.strip(), params)
+
+    def __str__(self) -> str:
+        params = ",".join(f"{key}={value}" for key, value in self.params.items())
+        return f"{self.name}:{params}" if params else self.name
+
+
+class Registry(Generic[T]):
+    """Methods of one kind by name.
+
+    >>> attacks: Registry[Any] = Registry("attack")
+    >>> @attacks.register("noop")
+    ... @dataclasses.dataclass(frozen=True, kw_only=True)
+    ... class NoOp:
+    ...     steps: int = 1
+    >>> attacks.create(Spec("noop", {"steps": 3}))
+    NoOp(steps=3)
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._classes: dict[str, type] = {}
+
+    def register(self, name: str) -> Callable[[C], C]:
+        """Make a frozen dataclass known as ``name``; the class gains a ``name`` attribute."""
+
+        def decorate(cls: C) -> C:
+            if name in self._classes:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            self._classes[name] = cls
+            cls.name = name  # type: ignore[attr-defined]
+            return cls
+
+        return decorate
+
+    def names(self) -> tuple[str, ...]:
+        """All registered names, sorted."""
+        return tuple(sorted(self._classes))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._classes
+
+    def get(self, name: str) -> type:
+        """The class behind a name; an unknown one raises `InputError` with the nearest names."""
+        if name not in self._classes:
+            raise unknown_name(self.kind, name, self._classes)
+        return self._classes[name]
+
+    def create(self, spec: Spec | str) -> T:
+        """Make the method that a spec (or its text) describes, checking names and types of its parameters."""
+        spec = Spec.parse(spec)
+        cls = self.get(spec.name)
+        hints = typing.get_type_hints(cls)
+        fields = {field.name for field in dataclasses.fields(cls)}
+        for key, value in spec.params.items():
+            if key not in fields:
+                raise unknown_name(f"parameter of {self.kind} {spec.name}", key, fields)
+            if not _fits(value, hints[key]):
+                raise InputError(
+                    f"expected `{key}` of {self.kind} {spec.name} as {_describe(hints[key])}, got {value!r}"
+                )
+        return typing.cast(T, cls(**spec.params))
+
+    def spec(self, method: Any) -> Spec:
+        """The spec that recreates ``method``; holds the fields that differ from their defaults."""
+        params = {
+            field.name: getattr(method, field.name)
+            for field in dataclasses.fields(method)
+            if getattr(method, field.name) != field.default
+        }
+        return Spec(method.name, params)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        return value in typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    if hint is None or hint is type(None):
+        return value is None
+    if hint is Any:
+        return True
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)
+
+
+def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
+    return getattr(hint, "__name__", str(hint))
