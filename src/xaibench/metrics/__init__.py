@@ -1,0 +1,17 @@
+"""Numbers about predictions: pure functions per sample, averaged once at the end."""
+
+from xaibench.metrics.classification import (
+    area_under_curve,
+    calibration_error,
+    classification_metrics,
+    confusion_matrix,
+)
+from xaibench.metrics.intervals import wilson_interval
+
+__all__ = [
+    "area_under_curve",
+    "calibration_error",
+    "classification_metrics",
+    "confusion_matrix",
+    "wilson_interval",
+]
