@@ -1,0 +1,152 @@
+"""What reaches the terminal: results on standard output, progress and errors on standard error, nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+__all__ = ["ProgressDisplay", "live_progress", "print_json", "print_table", "quiet", "say", "show_info"]
+
+_PLAIN_INTERVAL = 20.0
+"""Seconds between two plain lines about one stage, where there is no terminal to draw a bar on."""
+
+_terminal: TextIO | None = None
+
+
+def _stderr() -> TextIO:
+    return _terminal or sys.stderr
+
+
+def say(line: str) -> None:
+    """Print one line for the user on standard error, kept to one line whatever the text holds."""
+    print(" ".join(line.split()), file=_stderr(), flush=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a result as JSON on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(rows: Sequence[Sequence[object]], *, header: Sequence[str], title: str = "") -> None:
+    """Print rows as a table on standard output; columns of numbers are flushed right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for index, name in enumerate(header):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    Console(file=sys.stdout).print(table)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+def show_info(info: Mapping[str, Any]) -> str:
+    """The extra figures of a progress report on one line.
+
+    >>> show_info({"loss": 0.12345, "accuracy": 0.9876, "epoch": 3})
+    'loss 0.1235  accuracy 0.9876  epoch 3'
+    """
+    return "  ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in info.items()
+    )
+
+
+class ProgressDisplay:
+    """Draws what a long function reports: a bar per stage on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(file=_stderr())
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.fields[info]}", markup=False),
+            console=console,
+            expand=True,
+        )
+        self._drawing = console.is_terminal
+        self._tasks: dict[str, TaskID] = {}
+        self._spoken: dict[str, float] = {}
+
+    def __enter__(self) -> ProgressDisplay:
+        if self._drawing:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int, info: Mapping[str, Any] | None = None) -> None:
+        """Report that ``done`` of ``total`` units of a stage are finished, with figures worth watching."""
+        if self._drawing:
+            self._draw(stage, done, total, show_info(info or {}))
+        else:
+            self._speak(stage, done, total, show_info(info or {}))
+
+    def _draw(self, stage: str, done: int, total: int, info: str) -> None:
+        from rich.markup import escape
+
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(escape(stage), total=total, info=info)
+        self._bars.update(self._tasks[stage], completed=done, total=total, info=info)
+
+    def _speak(self, stage: str, done: int, total: int, info: str) -> None:
+        now = time.monotonic()
+        if done < total and now - self._spoken.get(stage, -_PLAIN_INTERVAL) < _PLAIN_INTERVAL:
+            return
+        self._spoken[stage] = now
+        say(f"{stage}: {done}/{total} {info}")
+
+
+@contextmanager
+def live_progress() -> Iterator[ProgressDisplay]:
+    """A progress callback for a library function, drawn on standard error while the body runs."""
+    with ProgressDisplay() as display:
+        yield display
+
+
+@contextmanager
+def quiet(enabled: bool = True) -> Iterator[Path | None]:
+    """Keep third-party chatter off the terminal while the body runs, and yield the file that holds it instead.
+
+    Frameworks write to file descriptor 2 from C++ before any logging setting applies, so the descriptor itself is
+    turned to a temporary file; `say` and the progress display keep the real one.
+    """
+    global _terminal  # noqa: PLW0603
+    if not enabled:
+        yield None
+        return
+    sys.stderr.flush()
+    handle, name = tempfile.mkstemp(prefix="xaibench-", suffix=".log")
+    kept = os.dup(2)
+    os.dup2(handle, 2)
+    os.close(handle)
+    _terminal = os.fdopen(kept, "w", encoding="utf-8", errors="replace")
+    try:
+        yield Path(name)
+    finally:
+        sys.stderr.flush()
+        os.dup2(_terminal.fileno(), 2)
+        _terminal.close()
+        _terminal = None

@@ -1,0 +1,71 @@
+"""The entry point: runs a command and turns what went wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from xaibench.cli.console import quiet, say
+from xaibench.errors import InputError
+
+__all__ = ["main", "run"]
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line that the process was started with, and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code.
+
+    0 is success, 2 bad input or usage (one line on standard error), 130 interrupted, 1 anything else. Warnings and
+    chatter of third-party libraries are kept off the terminal unless ``--debug`` is given.
+    """
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning OpenMP threads slow the other framework down
+    with quiet(not debug) as log, warnings.catch_warnings():
+        if not debug:
+            warnings.simplefilter("ignore")
+        code = _run(arguments, log)
+    if log is not None and code != 1:
+        log.unlink()
+    return code
+
+
+def _run(arguments: list[str], log: Path | None) -> int:
+    from typer.main import get_command
+
+    from xaibench.cli.app import app
+
+    try:
+        code = get_command(app).main(arguments, prog_name="xaibench", standalone_mode=False)
+    except InputError as error:
+        say(f"xaibench: error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+    except SystemExit:  # typer's answer when the reader of a pipe leaves, as in `xaibench models | head -1`
+        return 0
+    except Exception as error:
+        if hasattr(error, "format_message"):  # usage errors, by the one attribute that all versions of typer give them
+            say(f"xaibench: error: {error.format_message()} (see `xaibench --help`)")
+            return 2
+        if log is None:
+            raise
+        with log.open("a") as file:
+            traceback.print_exc(file=file)
+        say(f"xaibench: error: unexpected {type(error).__name__}: {error}; details are in {log}")
+        return 1
+    if code == _INTERRUPTED:
+        hint = "`--resume` goes on where it stopped" if arguments[:1] == ["train"] else "nothing was overwritten"
+        say(f"xaibench: interrupted; {hint}")
+    return code if isinstance(code, int) else 0
