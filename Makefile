@@ -1,0 +1,55 @@
+# Every target sets up what it needs: a fresh clone with Python 3.11 or newer and make is enough.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3 python,$(shell command -v $(name) 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Threads that wait by spinning slow the other framework down; TensorFlow's start-up notes are not news.
+export OMP_WAIT_POLICY ?= passive
+export OMP_NUM_THREADS ?= 2
+export TF_NUM_INTRAOP_THREADS ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Local copies of Hub data sets are used before the network: a data folder beside the checkout, if there is one.
+export XAIBENCH_DATA_HOME ?= $(abspath $(firstword $(wildcard ../data ../shared/data)))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test app check fix bench clean
+
+help: ## show this help
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(READY) ## write a report on a shipped classifier to reports/digits-cnn
+	@$(BIN)/xaibench report digits-cnn --out reports/digits-cnn
+	@echo
+	@echo "The report is at $(abspath reports/digits-cnn/index.html); open it in a browser."
+
+test: $(READY) ## run all tests
+	$(BIN)/python -m pytest
+
+app: $(READY) ## open the app in a browser
+	$(BIN)/xaibench app
+
+check: $(READY) ## lint, check the format and the types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+fix: $(READY) ## mend what can be mended by program
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY) ## run the benchmarks
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "xaibench needs Python 3.11 or newer, and found no Python; install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "xaibench needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) -V); the first time takes some minutes."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
