@@ -11,7 +11,10 @@ export OMP_NUM_THREADS ?= 2
 export TF_NUM_INTRAOP_THREADS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Local copies of Hub data sets are used before the network: a data folder beside the checkout, if there is one.
-export XAIBENCH_DATA_HOME ?= $(abspath $(firstword $(wildcard ../data ../shared/data)))
+DATA := $(firstword $(wildcard ../data ../shared/data))
+ifneq ($(DATA),)
+export XAIBENCH_DATA_HOME ?= $(abspath $(DATA))
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test app check fix bench clean

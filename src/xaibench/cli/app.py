@@ -6,7 +6,13 @@ from typing import Annotated
 
 import typer
 
-from xaibench.cli import train
+from xaibench.cli.app_command import open_app
+from xaibench.cli.card import card
+from xaibench.cli.data import data_app
+from xaibench.cli.evaluate import evaluate
+from xaibench.cli.models import models_app
+from xaibench.cli.report import report
+from xaibench.cli.train import train
 
 __all__ = ["app"]
 
@@ -21,9 +27,29 @@ app = typer.Typer(
 
 @app.callback()
 def _main(
-    debug: Annotated[bool, typer.Option("--debug", help="Show full tracebacks and third-party messages.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and third-party messages.")] = False,
 ) -> None:
-    """Explain, break, harden and prove any trained classifier."""
+    """Explain, break, harden and prove any trained classifier.
+
+    [dim]xaibench models[/]                 what is at hand
+    [dim]xaibench evaluate digits-cnn[/]    how well it does
+    [dim]xaibench report digits-cnn[/]      why it decides so, and how easily it is fooled
+    [dim]xaibench app[/]                    the same, by looking
+    """
 
 
-app.command("train")(train.train)
+def version() -> None:
+    """Print the version."""
+    from xaibench import __version__
+
+    print(__version__)
+
+
+app.add_typer(models_app, name="models")
+app.add_typer(data_app, name="data")
+app.command("evaluate")(evaluate)
+app.command("report")(report)
+app.command("train")(train)
+app.command("card")(card)
+app.command("app")(open_app)
+app.command("version")(version)

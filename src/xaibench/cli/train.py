@@ -13,6 +13,7 @@ __all__ = ["train"]
 
 
 def train(
+    *,
     recipe: Annotated[Path, typer.Argument(help="A recipe in TOML, such as those in recipes/.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Folder to write the model to; models/<name> by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,

@@ -1,0 +1,38 @@
+"""``xaibench app`` opens the app."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["open_app"]
+
+
+def open_app(
+    *,
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8501,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open a browser window.")] = True,
+) -> None:
+    """Open the app: choose a model and a sample, see why, and see it fooled.
+
+    [dim]xaibench app[/]
+    [dim]xaibench app --port 8600 --no-browser[/]
+    """
+    from xaibench import pages
+
+    options = {
+        "server.port": port,
+        "server.headless": str(not browser).lower(),
+        "server.showEmailPrompt": "false",
+        "browser.gatherUsageStats": "false",
+    }
+    arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    raise typer.Exit(
+        subprocess.call(
+            [sys.executable, "-m", "streamlit", "run", str(Path(pages.__file__).with_name("router.py")), *arguments]
+        )
+    )

@@ -1,0 +1,27 @@
+"""``xaibench card``: model cards, written from what is stored and measured."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+__all__ = ["card"]
+
+
+def card(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models by name or folder; all by default.", show_default=False)
+    ] = None,
+) -> None:
+    """Write the model card (README.md) of models again, from their config.json.
+
+    [dim]xaibench card digits-cnn[/]
+    """
+    from xaibench.cards import write_card
+    from xaibench.zoo import find_model, model_names
+
+    for name in names or model_names():
+        folder = find_model(name)
+        write_card(folder)
+        print(folder / "README.md")

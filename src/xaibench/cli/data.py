@@ -1,0 +1,68 @@
+"""``xaibench data``: the data sets that are known by name, and what is in one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xaibench.cli.console import print_json, print_table
+from xaibench.cli.options import AsJson, Limit, Seed, Split
+
+__all__ = ["data_app"]
+
+data_app = typer.Typer(help="List the data sets known by name, or describe one.", rich_markup_mode="rich")
+
+
+@data_app.callback(invoke_without_command=True)
+def list_data(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the data sets known by name, or describe one.
+
+    [dim]xaibench data[/]
+    [dim]xaibench data show digits[/]
+    [dim]xaibench data show path/to/images-by-class[/]
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from xaibench.data import data_names
+
+    names = list(data_names())
+    if as_json:
+        print_json(names)
+    else:
+        print("\n".join(names))
+
+
+@data_app.command("show")
+def show_data(
+    *,
+    name: Annotated[str, typer.Argument(help="A name, an owner/name of the Hub, or a path.", show_default=False)],
+    split: Split = "test",
+    n: Limit = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Describe one split: rows, shape, classes and how often each occurs, and its digest.
+
+    [dim]xaibench data show digits --split train[/]
+    [dim]xaibench data show stanfordnlp/imdb --n 1000[/]
+    """
+    from xaibench.data import load_data
+
+    data = load_data(name, split, n, seed)
+    shape = list(data.inputs.shape[1:]) if hasattr(data.inputs, "shape") else None
+    facts = {
+        "name": data.name,
+        "split": data.split,
+        "task": data.task,
+        "rows": len(data),
+        "shape": shape,
+        "digest": data.digest,
+        "classes": {label: int((data.labels == index).sum()) for index, label in enumerate(data.class_names)},
+    }
+    if as_json:
+        print_json(facts)
+        return
+    classes = facts.pop("classes")
+    print_table([(key, str(value)) for key, value in facts.items() if value is not None], header=("", ""))
+    print_table(list(classes.items()), header=("class", "rows"))  # type: ignore[attr-defined]

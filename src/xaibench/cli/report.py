@@ -1,0 +1,71 @@
+"""``xaibench report``: the main job, from a trained classifier to a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xaibench.cli.console import live_progress
+from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights
+
+__all__ = ["report"]
+
+
+def report(
+    *,
+    model: ModelName,
+    data: DataName = None,
+    split: Split = "test",
+    n: Annotated[int, typer.Option(help="How many rows to measure on, drawn by the seed.")] = 200,
+    norm: Annotated[str, typer.Option(help="How perturbations are measured: linf, l2, l1 or l0.")] = "linf",
+    eps: Annotated[
+        float | None,
+        typer.Option(help="How far a perturbation may go, in input units; customary for the data by default."),
+    ] = None,
+    attack: Annotated[
+        list[str] | None, typer.Option(help="An attack, as name or name:key=value,...; repeat for several.")
+    ] = None,
+    explainer: Annotated[
+        list[str] | None, typer.Option(help="An explainer, as name or name:key=value,...; repeat for several.")
+    ] = None,
+    samples: Annotated[int, typer.Option(help="How many samples are explained, clean and attacked.")] = 6,
+    seed: Seed = 0,
+    weights: Weights = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to; reports/<model> by default.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a classifier, break it, explain it, and write a report that opens offline.
+
+    [dim]xaibench report digits-cnn[/]
+    [dim]xaibench report cifar10-resnet --norm l2 --eps 0.5 --n 500 --attack pgd:steps=50[/]
+    [dim]xaibench report my_module:make_model --weights best.safetensors --data scans/[/]
+    """
+    from xaibench.evaluate import Plan, run
+    from xaibench.report import write_report
+
+    chosen = {"attacks": tuple(attack or ()), "explainers": tuple(explainer or ())}
+    plan = Plan(
+        model=model,
+        weights=str(weights) if weights else None,
+        data=data,
+        split=split,
+        n=n,
+        seed=seed,
+        norm=norm,
+        eps=eps,
+        samples=samples,
+        **{key: specs for key, specs in chosen.items() if specs},
+    )
+    folder = out or Path("reports") / Path(model.replace(":", "-")).stem
+    with live_progress() as progress:
+        evaluation = run(plan, out=folder, progress=progress)
+        write_report(evaluation, folder)
+    if as_json:
+        print((folder / "report.json").read_text(encoding="utf-8"), end="")
+        return
+    print(evaluation.summary)
+    print(f"\n{(folder / 'index.html').resolve()}")

@@ -1,0 +1,1 @@
+"""The Streamlit app: pages over the same functions as the command line."""
