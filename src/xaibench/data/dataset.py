@@ -1,0 +1,91 @@
+"""A labelled selection of rows, as every analysis and the training loop take it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xaibench.errors import InputError
+from xaibench.types import Bounds, Task
+
+__all__ = ["Data", "data_digest"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Inputs with their labels, names and origin: one split of a data set, or a selection of its rows."""
+
+    name: str
+    split: str
+    task: Task
+    inputs: Tensor | tuple[str, ...]
+    """Images (n, channels, height, width) float32 in [0, 1], tables (n, features) float32 in raw units, or texts."""
+    labels: Tensor
+    """(n,) int64, indices into `class_names`."""
+    class_names: tuple[str, ...]
+    ids: Tensor
+    """(n,) int64, each row's index in the full split."""
+    digest: str
+    """SHA-256 (hex) of inputs, labels and class names, the same on every machine."""
+    bounds: Bounds
+    """The box of valid inputs: [0, 1] for images, each feature's range over the training split for tables."""
+    masks: Tensor | None = None
+    """(n, height, width) bool where the evidence for the class is known: True on it."""
+    feature_names: tuple[str, ...] | None = None
+    spurious_masks: Tensor | None = None
+    """(n, height, width) bool where a spurious cue is planted: True on it, all False where a row has none."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: Sequence[int] | Tensor) -> Data:
+        """The rows at these positions of this selection, in this order; their ids stay."""
+        index = torch.as_tensor(indices)
+        if index.dtype == torch.bool:
+            index = index.nonzero().flatten()
+        index = index.to(torch.int64)
+        if index.ndim != 1 or (len(index) and not (-len(self) <= int(index.min()) <= int(index.max()) < len(self))):
+            raise InputError(f"expected a list of positions below {len(self)}, got {indices!r:.60}")
+        inputs = self.inputs[index] if isinstance(self.inputs, Tensor) else tuple(self.inputs[i] for i in index)
+        labels = self.labels[index]
+        return dataclasses.replace(
+            self,
+            inputs=inputs,
+            labels=labels,
+            ids=self.ids[index],
+            digest=data_digest(inputs, labels, self.class_names),
+            masks=None if self.masks is None else self.masks[index],
+            spurious_masks=None if self.spurious_masks is None else self.spurious_masks[index],
+        )
+
+
+def data_digest(inputs: Tensor | Sequence[str], labels: Tensor, class_names: Sequence[str]) -> str:
+    """SHA-256 (hex) over shapes, little-endian values, labels and class names; strings count as UTF-8 with lengths."""
+    state = hashlib.sha256()
+
+    def add_texts(texts: Sequence[str]) -> None:
+        state.update(f"{len(texts)} texts\n".encode())
+        for text in texts:
+            raw = text.encode("utf-8", "surrogatepass")
+            state.update(len(raw).to_bytes(8, "little"))
+            state.update(raw)
+
+    def add_tensor(tensor: Tensor) -> None:
+        array = tensor.detach().cpu().contiguous().numpy()
+        array = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        state.update(f"{array.dtype.str} {array.shape}\n".encode())
+        if array.size:
+            state.update(memoryview(array).cast("B"))
+
+    if isinstance(inputs, Tensor):
+        add_tensor(inputs)
+    else:
+        add_texts(inputs)
+    add_tensor(labels)
+    add_texts(class_names)
+    return state.hexdigest()
