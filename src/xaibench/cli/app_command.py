@@ -11,6 +11,8 @@ import typer
 
 __all__ = ["open_app"]
 
+_ROUTER = Path(__file__).parents[1] / "pages" / "router.py"
+
 
 def open_app(
     *,
@@ -22,8 +24,6 @@ def open_app(
     [dim]xaibench app[/]
     [dim]xaibench app --port 8600 --no-browser[/]
     """
-    from xaibench import pages
-
     options = {
         "server.port": port,
         "server.headless": str(not browser).lower(),
@@ -31,8 +31,4 @@ def open_app(
         "browser.gatherUsageStats": "false",
     }
     arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    raise typer.Exit(
-        subprocess.call(
-            [sys.executable, "-m", "streamlit", "run", str(Path(pages.__file__).with_name("router.py")), *arguments]
-        )
-    )
+    raise typer.Exit(subprocess.call([sys.executable, "-m", "streamlit", "run", str(_ROUTER), *arguments]))

@@ -95,7 +95,8 @@ class ProgressDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if self._drawing:
+            self._bars.stop()
 
     def __call__(self, stage: str, done: int, total: int, info: Mapping[str, Any] | None = None) -> None:
         """Report that ``done`` of ``total`` units of a stage are finished, with figures worth watching."""
