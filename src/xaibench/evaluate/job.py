@@ -1,0 +1,68 @@
+"""What all stages of a run share: plan, model, data, shards and progress."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xaibench.data import Data
+from xaibench.evaluate.plan import Plan
+from xaibench.evaluate.shards import Piece, Shard, Shards
+from xaibench.types import Classifier, Inputs
+
+__all__ = ["BATCH", "Job", "Progress", "batch_logits", "batches"]
+
+BATCH = 64
+
+Progress = Callable[[str, int, int, Mapping[str, Any]], None]
+"""Called with a stage's name, units done, units in all, and figures worth watching."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A run under way."""
+
+    plan: Plan
+    model: Classifier
+    data: Data
+    shards: Shards
+    progress: Progress | None = None
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def collect(self, stage: str, units: Mapping[str, Callable[[], Piece]]) -> list[Shard]:
+        """The shards of a stage, in order; those of an interrupted run are not made again."""
+        shards = []
+        for done, (name, work) in enumerate(units.items(), 1):
+            shard = self.shards.get(name, work)
+            self.seconds[stage] += shard.seconds
+            shards.append(shard)
+            if self.progress is not None:
+                self.progress(stage, done, len(units), {"resumed": "yes"} if shard.resumed else {})
+        return shards
+
+    def batches(self) -> Iterator[slice]:
+        """Slices that cover the data, one per shard."""
+        return batches(len(self.data), self.plan.batch_size)
+
+    def inputs(self, rows: slice) -> Tensor:
+        """Inputs of these rows on the model's device; token ids for text."""
+        if isinstance(self.data.inputs, Tensor):
+            return self.data.inputs[rows].to(self.model.device)
+        return self.model.encode(self.data.inputs[rows]).to(self.model.device)
+
+
+def batches(n: int, size: int | None = None) -> Iterator[slice]:
+    """Slices of at most ``size`` (default 64) that cover 0..n-1."""
+    size = size or BATCH
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def batch_logits(model: Classifier, x: Inputs) -> Tensor:
+    """Logits (n, classes) on the CPU, without a graph."""
+    with torch.no_grad():
+        return model.logits(x).float().cpu()

@@ -1,0 +1,85 @@
+"""What is to be measured: the whole input of an evaluation, as data."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from xaibench.card import first_problem
+from xaibench.errors import InputError
+from xaibench.registry import Spec
+
+__all__ = ["Plan"]
+
+
+class Plan(BaseModel):
+    """One evaluation of one classifier; two runs of the same plan give the same numbers.
+
+    Fields left at None are settled when the model is known: see `xaibench.evaluate.settle`. Bad values raise
+    `InputError`.
+
+    >>> plan = Plan(model="digits-cnn", eps=0.1, attacks=("fgsm", "pgd:steps=40"))
+    >>> Plan(**plan.model_dump()) == plan
+    True
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: str = Field(min_length=1, description="name, folder, weights file or module:factory of the classifier")
+    weights: str | None = Field(default=None, description="weights file for a model given as module:factory")
+    data: str | None = Field(default=None, description="name or path of the data; None: what the model was trained on")
+    split: str = Field(default="test", min_length=1, description="split of the data")
+    n: int = Field(default=200, ge=1, description="number of samples, a seeded selection of the split")
+    seed: int = Field(default=0, ge=0, description="seed of the selection of samples and of every attack")
+    norm: Literal["linf", "l2", "l1", "l0"] = Field(default="linf", description="norm of the threat model")
+    eps: float | None = Field(
+        default=None,
+        gt=0,
+        description="radius of the threat model: input units, fractions of each feature's range for tables, or a"
+        " number of features for l0; None: customary for the data",
+    )
+    curve: tuple[float, ...] | None = Field(
+        default=None, description="radii of the robust accuracy curve; 0 and eps are always among them"
+    )
+    attacks: tuple[str, ...] = Field(default=("fgsm", "pgd"), description="attacks as specs; the last is the main one")
+    explainers: tuple[str, ...] = Field(default=("saliency", "integrated_gradients"), description="explainers as specs")
+    samples: int = Field(default=6, ge=0, description="number of samples that are explained")
+    batch_size: int | None = Field(default=None, ge=1, description="samples per batch and shard")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InputError(f"bad plan: {first_problem(error)}") from None
+        for name, specs in (("attacks", self.attacks), ("explainers", self.explainers)):
+            if len(set(specs)) < len(specs):
+                raise InputError(f"bad plan: expected each of `{name}` once, got {', '.join(specs)}")
+        if any(radius < 0 or not math.isfinite(radius) for radius in self.curve or ()):
+            raise InputError(f"bad plan: expected radii >= 0 in `curve`, got {self.curve}")
+        self._check_methods()
+
+    def _check_methods(self) -> None:
+        from xaibench.attacks import attacks
+        from xaibench.explainers import explainers
+
+        for spec in self.attacks:
+            attacks.create(Spec.parse(spec))
+        for spec in self.explainers:
+            explainers.create(Spec.parse(spec))
+
+    @classmethod
+    def read(cls, path: Path | str) -> Plan:
+        """Read a plan from a JSON file."""
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"expected a plan at {path}, got {error.strerror}") from None
+        except ValueError as error:
+            raise InputError(f"expected a plan as JSON in {path}, got: {error}") from None
+        if not isinstance(values, dict):
+            raise InputError(f"expected a plan as a JSON object in {path}, got {type(values).__name__}")
+        return cls(**values)

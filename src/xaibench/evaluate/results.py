@@ -1,0 +1,232 @@
+"""What an evaluation found, as typed and frozen values that go to JSON and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from xaibench.card import Card
+from xaibench.evaluate.plan import Plan
+
+__all__ = [
+    "Calibration",
+    "ClassScores",
+    "CleanMetrics",
+    "Curve",
+    "DataInfo",
+    "Evaluation",
+    "ExplainedSample",
+    "Map",
+    "ModelInfo",
+    "NotMeasured",
+    "Results",
+    "Robustness",
+    "View",
+]
+
+Interval = tuple[float, float]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelInfo(_Frozen):
+    """Which classifier was evaluated."""
+
+    name: str
+    framework: str
+    task: Literal["image", "text", "tabular"]
+    digest: str = Field(description="SHA-256 of everything that decides the logits")
+    class_names: tuple[str, ...]
+    input_shape: tuple[int | None, ...] | None
+    bounds: tuple[float | tuple[float, ...], float | tuple[float, ...]]
+    card: Card | None
+
+
+class DataInfo(_Frozen):
+    """Which samples it was evaluated on."""
+
+    name: str
+    split: str
+    n: int
+    digest: str = Field(description="SHA-256 of the selected inputs, labels and class names")
+    class_names: tuple[str, ...]
+    feature_names: tuple[str, ...] | None
+
+
+class ClassScores(_Frozen):
+    """Scores of one class; None where the class does not occur among the labels."""
+
+    name: str
+    support: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+class Calibration(_Frozen):
+    """One bin of the reliability diagram: predictions whose confidence lies in (low, high]."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float | None = Field(description="mean confidence of the predicted class; None for an empty bin")
+    accuracy: float | None = Field(description="share of correct predictions; None for an empty bin")
+
+
+class CleanMetrics(_Frozen):
+    """Metrics on the unchanged samples; intervals are Wilson's at 95 %."""
+
+    n: int
+    accuracy: float
+    accuracy_interval: Interval
+    precision: float
+    recall: float
+    f1: float
+    auc: float | None
+    calibration_error: float
+    log_loss: float
+    per_class: tuple[ClassScores, ...]
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    calibration: tuple[Calibration, ...]
+
+
+class Curve(_Frozen):
+    """Robust accuracy at each radius of the robustness section, for one attack or for the worst of all."""
+
+    attack: str = Field(description="the attack's spec, or `worst-case`: broken by any of the attacks")
+    params: dict[str, Any] = Field(default={}, description="all parameters of the attack, defaults included")
+    robust: tuple[int, ...] = Field(description="number of samples that are classified correctly and not broken")
+    accuracy: tuple[float, ...]
+    interval: tuple[Interval, ...]
+    rejected: int = Field(default=0, description="claimed successes that did not hold when they were checked again")
+
+
+class Robustness(_Frozen):
+    """Accuracy under attack over a range of radii."""
+
+    norm: str
+    eps: float = Field(description="the radius that the headline is about")
+    unit: str = Field(description="what a radius counts")
+    radii: tuple[float, ...]
+    curves: tuple[Curve, ...] = Field(description="one per attack, in the order of the plan")
+    worst_case: Curve
+
+    @property
+    def index(self) -> int:
+        """Position of `eps` among the radii."""
+        return self.radii.index(self.eps)
+
+
+class Map(_Frozen):
+    """One attribution; its values stand in ``attributions.safetensors`` under ``key``."""
+
+    explainer: str
+    params: dict[str, Any]
+    target: int = Field(description="the class that is explained: the one predicted for this view")
+    key: str
+    completeness_gap: float | None = Field(
+        default=None, description="how far the values miss the difference of logits that they should add up to"
+    )
+
+
+class View(_Frozen):
+    """One sample as the model sees it, clean or attacked."""
+
+    prediction: int
+    confidence: float
+    maps: tuple[Map, ...]
+
+
+class ExplainedSample(_Frozen):
+    """A sample with its prediction and attributions, and the same under attack where one broke it."""
+
+    id: int = Field(description="row in the full split")
+    index: int = Field(description="row among the evaluated samples")
+    label: int
+    clean: View
+    attacked: View | None = None
+    attack: str | None = Field(default=None, description="the attack whose example the attacked view shows")
+    distance: float | None = Field(default=None, description="how far the attacked input lies from the clean one")
+    agreement: dict[str, float] = Field(
+        default={}, description="Spearman rank correlation of clean and attacked attributions, by explainer"
+    )
+    tokens: tuple[str, ...] | None = Field(default=None, description="the words, for text")
+
+
+class NotMeasured(_Frozen):
+    """Something that the plan asked for and that was left out, with the reason."""
+
+    what: str
+    reason: str
+
+
+class Results(_Frozen):
+    """Everything that is a function of plan, model and data alone; timings are kept elsewhere."""
+
+    clean: CleanMetrics
+    robustness: Robustness | None
+    explanations: tuple[ExplainedSample, ...]
+    not_measured: tuple[NotMeasured, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A finished evaluation.
+
+    ``adversarials`` holds tensors over the n samples: ``ids``, ``labels``, ``predictions`` (clean), ``inputs`` unless
+    the task is text, and for every attack ``adversarials/<attack>`` (the clean input where the sample was not broken
+    at eps) and ``predictions/<attack>``. ``attributions`` holds the values of each `Map` by its key.
+    """
+
+    plan: Plan
+    model: ModelInfo
+    data: DataInfo
+    results: Results
+    adversarials: Mapping[str, Tensor]
+    attributions: Mapping[str, Tensor]
+    versions: Mapping[str, str]
+    seconds: Mapping[str, float] = field(compare=False)
+    path: Path | None = None
+
+    @property
+    def clean(self) -> CleanMetrics:
+        """Metrics on the unchanged samples."""
+        return self.results.clean
+
+    @property
+    def curves(self) -> tuple[Curve, ...]:
+        """Robust accuracy by attack, the worst case last; empty where robustness was not measured."""
+        robustness = self.results.robustness
+        return (*robustness.curves, robustness.worst_case) if robustness else ()
+
+    @property
+    def explanations(self) -> tuple[ExplainedSample, ...]:
+        """The explained samples."""
+        return self.results.explanations
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of results, adversarial examples and attributions: equal for equal runs, whatever they took."""
+        digest = hashlib.sha256(self.results.model_dump_json().encode())
+        for tensors in (self.adversarials, self.attributions):
+            for name in sorted(tensors):
+                tensor = tensors[name].detach().cpu().contiguous()
+                digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+                digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def summary(self) -> str:
+        """Three sentences drawn from the numbers."""
+        from xaibench.evaluate.summary import summarise
+
+        return summarise(self)

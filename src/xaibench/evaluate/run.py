@@ -1,0 +1,123 @@
+"""Running a plan: load, settle, measure in shards, put together."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xaibench.data import Data, load_data
+from xaibench.errors import InputError
+from xaibench.evaluate.clean import clean_logits, clean_metrics
+from xaibench.evaluate.explained import explain_samples
+from xaibench.evaluate.job import Job, Progress, batch_logits, batches
+from xaibench.evaluate.plan import Plan
+from xaibench.evaluate.results import DataInfo, Evaluation, ModelInfo, Results
+from xaibench.evaluate.robustness import measure_robustness
+from xaibench.evaluate.settle import check_match, data_name, settle
+from xaibench.evaluate.shards import Shards
+from xaibench.metrics import classification_metrics
+from xaibench.types import Classifier
+from xaibench.zoo import load_model
+
+__all__ = ["evaluate_clean", "run"]
+
+_FRAMEWORKS = {"keras": ("keras", "tensorflow"), "savedmodel": ("keras", "tensorflow")}
+
+
+def run(plan: Plan, *, out: Path | str | None = None, progress: Progress | None = None) -> Evaluation:
+    """Evaluate a classifier as planned; `xaibench.report.write_report` makes files of the result.
+
+    The settled plan is written to the folder ``out`` first, then every finished shard of work, each atomically, under
+    ``.run``. A run that was killed goes on from them; shards of another plan, model, data or version are never used.
+    Nothing else in ``out`` is touched. Without ``out`` the shards live in a temporary folder.
+
+    Raises `InputError` for an unknown model or data set, and for data or a threat that does not fit the model.
+    """
+    model = load_model(plan.model, **({"weights": plan.weights} if plan.weights else {}))
+    data = load_data(data_name(plan, model), split=plan.split, n=plan.n, seed=plan.seed)
+    check_match(model, data)
+    plan = settle(plan, model, data)
+    with _workspace(out) as folder:
+        shards = Shards.open(folder, plan, model.digest, data.digest)
+        job = Job(plan=plan, model=model, data=data, shards=shards, progress=progress)
+        logits = clean_logits(job)
+        robustness, adversarials, left_out = measure_robustness(job, logits)
+        explanations, attributions, more_left_out = explain_samples(job, logits, adversarials)
+    return Evaluation(
+        plan=plan,
+        model=_model_info(plan, model),
+        data=_data_info(data),
+        results=Results(
+            clean=clean_metrics(logits, data),
+            robustness=robustness,
+            explanations=explanations,
+            not_measured=(*left_out, *more_left_out),
+        ),
+        adversarials=adversarials,
+        attributions=attributions,
+        versions=_versions(model.framework),
+        seconds=dict(job.seconds),
+        path=Path(out) if out is not None else None,
+    )
+
+
+def evaluate_clean(
+    model: Classifier, data: Data, *, batch_size: int | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Metrics of a classifier on unchanged data: see `xaibench.metrics.classification_metrics`."""
+    check_match(model, data)
+    logits = []
+    for rows in batches(len(data), batch_size):
+        inputs = data.inputs[rows]
+        logits.append(batch_logits(model, inputs.to(model.device) if isinstance(inputs, Tensor) else inputs))
+        if progress is not None:
+            progress("clean", rows.stop, len(data), {})
+    return classification_metrics(torch.cat(logits), data.labels, data.class_names)
+
+
+@contextmanager
+def _workspace(out: Path | str | None) -> Iterator[Path]:
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="xaibench-") as name:
+            yield Path(name)
+        return
+    if Path(out).exists() and not Path(out).is_dir():
+        raise InputError(f"expected a folder to write to, got the file {out}")
+    yield Path(out)
+
+
+def _model_info(plan: Plan, model: Classifier) -> ModelInfo:
+    return ModelInfo(
+        name=model.card.name if model.card else plan.model,
+        framework=model.framework,
+        task=model.task,
+        digest=model.digest,
+        class_names=model.class_names,
+        input_shape=model.input_shape,
+        bounds=(model.bounds.lower, model.bounds.upper),
+        card=model.card,
+    )
+
+
+def _data_info(data: Data) -> DataInfo:
+    return DataInfo(
+        name=data.name,
+        split=data.split,
+        n=len(data),
+        digest=data.digest,
+        class_names=data.class_names,
+        feature_names=data.feature_names,
+    )
+
+
+def _versions(framework: str) -> dict[str, str]:
+    packages = ("xaibench", "torch", "numpy", *_FRAMEWORKS.get(framework, ()))
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -1,0 +1,101 @@
+"""An evaluation in three sentences, drawn from its numbers."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+from xaibench.evaluate.results import CleanMetrics, Robustness
+
+if TYPE_CHECKING:
+    from xaibench.evaluate.results import Evaluation
+
+__all__ = ["format_radius", "halving_radius", "percent", "summarise"]
+
+
+def summarise(evaluation: Evaluation) -> str:
+    """What it gets right, how it holds up under attack, what happens to its explanations."""
+    results = evaluation.results
+    return " ".join(
+        [
+            _clean(evaluation.model.name, evaluation.data.name, results.clean),
+            _robust(results.robustness, {item.what: item.reason for item in results.not_measured}),
+            _explained(evaluation),
+        ]
+    )
+
+
+def percent(share: float) -> str:
+    """A share for reading.
+
+    >>> percent(0.98765), percent(1.0)
+    ('98.8 %', '100 %')
+    """
+    return f"{share * 100:.1f} %".replace(".0 %", " %")
+
+
+def format_radius(radius: float) -> str:
+    """A radius for reading; 255ths where it is one.
+
+    >>> format_radius(8 / 255), format_radius(0.1), format_radius(0.0)
+    ('8/255', '0.1', '0')
+    """
+    levels = radius * 255
+    if 1 <= round(levels) <= 32 and abs(levels - round(levels)) < 1e-6:
+        return f"{round(levels)}/255"
+    return f"{radius:.4g}"
+
+
+def halving_radius(robustness: Robustness) -> float | None:
+    """The smallest measured radius at which no more than half of the clean accuracy is left; None beyond the curve."""
+    accuracy = robustness.worst_case.accuracy
+    left = [radius for radius, share in zip(robustness.radii, accuracy, strict=True) if share <= accuracy[0] / 2]
+    return left[0] if left else None
+
+
+def _clean(model: str, data: str, clean: CleanMetrics) -> str:
+    low, high = clean.accuracy_interval
+    return (
+        f"{model} classifies {percent(clean.accuracy)} of {clean.n} samples of {data} correctly"
+        f" (95 % interval {percent(low)} to {percent(high)}), with a calibration error of"
+        f" {percent(clean.calibration_error)}."
+    )
+
+
+def _robust(robustness: Robustness | None, left_out: dict[str, str]) -> str:
+    if robustness is None:
+        return f"Robustness was not measured: {next(iter(left_out.values()), 'the plan has no attacks')}."
+    worst = robustness.worst_case
+    low, high = worst.interval[robustness.index]
+    half = halving_radius(robustness)
+    after = (
+        f"half of its accuracy is gone by {format_radius(half)}"
+        if half is not None
+        else f"more than half of its accuracy is left at {format_radius(robustness.radii[-1])}"
+    )
+    return (
+        f"Under {robustness.norm} perturbations of at most {format_radius(robustness.eps)},"
+        f" {percent(worst.accuracy[robustness.index])} remain correct ({percent(low)} to {percent(high)}), an upper"
+        f" bound on its robustness, and {after}."
+    )
+
+
+def _explained(evaluation: Evaluation) -> str:
+    samples = evaluation.explanations
+    agreement: dict[str, list[float]] = {}
+    for sample in samples:
+        for name, value in sample.agreement.items():
+            agreement.setdefault(name, []).append(value)
+    if not samples or not samples[0].clean.maps:
+        return "No explanations were made."
+    if not agreement:
+        return f"{len(samples)} samples are explained by {_listed(evaluation)}."
+    parts = [f"{statistics.median(values):.2f} for {name}" for name, values in agreement.items()]
+    return (
+        f"Between the clean and the attacked view of {len(next(iter(agreement.values())))} broken samples the"
+        f" explanations keep a median rank correlation of {' and '.join(parts)}."
+    )
+
+
+def _listed(evaluation: Evaluation) -> str:
+    return " and ".join(dict.fromkeys(map_.explainer for map_ in evaluation.explanations[0].clean.maps))

@@ -1,0 +1,51 @@
+"""From an evaluation to its files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from torch import Tensor
+
+from xaibench.errors import InputError
+from xaibench.evaluate import Evaluation
+from xaibench.evaluate.shards import WORK
+from xaibench.files import file_digest, write_json, write_text
+from xaibench.report.page import render
+from xaibench.report.schema import Report
+
+__all__ = ["write_report"]
+
+_FINAL = ("adversarials.safetensors", "attributions.safetensors", "index.html", "report.json")
+
+
+def write_report(evaluation: Evaluation, out: Path | str) -> Path:
+    """Write ``report.json``, ``index.html``, the adversarial examples and the attributions to a folder; give the page.
+
+    Everything is written aside first and then put in place file by file, ``report.json`` last, so an older report in
+    the folder stays whole until the new one is complete. The shards of the run are removed at the end.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"expected a folder to write to, got the file {out}")
+    staging = out / WORK / "report"
+    staging.mkdir(parents=True, exist_ok=True)
+    _save(evaluation.adversarials, staging / "adversarials.safetensors")
+    _save(evaluation.attributions, staging / "attributions.safetensors")
+    files = {path.name: file_digest(path) for path in sorted(staging.glob("*.safetensors"))}
+    report = Report.of(evaluation, files=files, finished=datetime.now(UTC).isoformat(timespec="seconds"))
+    write_text(staging / "index.html", render(report, evaluation.adversarials, evaluation.attributions))
+    write_json(staging / "report.json", report.model_dump(mode="json"))
+    for name in _FINAL:
+        os.replace(staging / name, out / name)
+    shutil.rmtree(out / WORK)
+    return out / "index.html"
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
