@@ -1,0 +1,93 @@
+"""What every attack shares: the protocol, the registry, and the frame that checks inputs and successes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from xaibench.errors import InputError, UnsupportedError
+from xaibench.registry import Registry
+from xaibench.rng import SampleRng
+from xaibench.threats import Threat, check_threat, contains
+from xaibench.types import Classifier
+
+__all__ = ["Attack", "Search", "attack_correct", "attacks"]
+
+
+class Attack(Protocol):
+    """A search for misclassified inputs near given ones.
+
+    The result depends on the samples, their ``ids`` and the seed alone, not on batches or order.
+    """
+
+    name: ClassVar[str]
+
+    def __call__(
+        self, model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, ids: Tensor | None = None, seed: int = 0
+    ) -> Tensor:
+        """Adversarial examples for inputs ``x`` (n, ...) of classes ``y`` (n,), in the shape and dtype of ``x``.
+
+        Where the attack succeeds the row is misclassified, in the box, and within ``threat`` of its clean input: each
+        success is checked again before it is returned. Every other row is the clean input itself, also where that is
+        misclassified already; so ``model.predict(result) != y`` says which samples are broken. ``ids`` (n,), int64,
+        name the samples for the random numbers; 0..n-1 if not given.
+
+        Raises `InputError` for labels or ids that do not fit the inputs and for a threat larger than the box, and
+        `UnsupportedError` for text and for models without what the attack needs.
+        """
+        ...
+
+
+attacks: Registry[Attack] = Registry("attack")
+"""Attacks by name."""
+
+Search = Callable[[Tensor, Tensor, SampleRng], Tensor]
+"""From correctly classified inputs (n, ...), their classes (n,) and a random stream to candidates (n, ...)."""
+
+
+def attack_correct(
+    search: Search,
+    model: Classifier,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    *,
+    ids: Tensor | None,
+    rng_stream: str,
+    seed: int,
+    batch_size: int,
+) -> Tensor:
+    """Run a search on the correctly classified samples, ``batch_size`` at a time, and keep verified successes."""
+    x, y, ids = _checked(model, x, y, threat, ids)
+    result = x.clone()
+    for rows in torch.arange(len(x), device=x.device).split(batch_size):
+        rows = rows[model.predict(x[rows]) == y[rows]]  # noqa: PLW2901 - what is left to attack of this batch
+        if not len(rows):
+            continue
+        clean = x[rows]
+        found = search(clean, y[rows], SampleRng(ids[rows], seed=seed, stream=rng_stream))
+        success = contains(threat, found, clean, model.bounds) & (model.predict(found) != y[rows])
+        result[rows[success]] = found[success]
+    return result
+
+
+def _checked(
+    model: Classifier, x: Tensor, y: Tensor, threat: Threat, ids: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    if model.task == "text":
+        raise UnsupportedError("attacks on text are not measured yet: a threat model of words is needed, got tokens")
+    if x.ndim < 2 or not x.is_floating_point() or not len(x):
+        raise InputError(f"expected a batch of floating-point inputs (n, ...), got {x.dtype} {tuple(x.shape)}")
+    if y.shape != x.shape[:1] or y.is_floating_point():
+        raise InputError(f"expected {len(x)} class indices, got {y.dtype} {tuple(y.shape)}")
+    if int(y.min()) < 0 or int(y.max()) >= model.num_classes:
+        raise InputError(f"expected classes in 0..{model.num_classes - 1}, got {int(y.min())}..{int(y.max())}")
+    if ids is not None and (ids.shape != y.shape or ids.is_floating_point()):
+        raise InputError(f"expected {len(x)} sample ids, whole numbers, got {ids.dtype} {tuple(ids.shape)}")
+    check_threat(threat, model.bounds, x.shape[1:])
+    x = x.detach().to(model.device)
+    ids = torch.arange(len(x)) if ids is None else ids
+    return x, y.to(x.device), ids.to(x.device)
