@@ -1,0 +1,44 @@
+"""What an explainer returns: the attributions, how they came about, and how far they can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["Attribution", "Cost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Passes through the model, counted in samples, and wall-clock seconds."""
+
+    forward: int
+    backward: int
+    seconds: float = field(compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribution:
+    """Attributions for a batch of n samples, with all that is needed to make them again."""
+
+    values: Tensor
+    """In the shape of the inputs: (n, channels, height, width), (n, features), or (n, length) per token for text."""
+    target: Tensor
+    """(n,), int64: the classes whose logits are explained."""
+    baseline: Tensor | None
+    """The reference inputs, shaped as the inputs (token ids for text); None for methods without one."""
+    method: str
+    params: Mapping[str, Any]
+    """All fields of the explainer; a tensor among them appears as ``"given"``."""
+    seed: int
+    stderr: Tensor | None = None
+    """Standard errors, shaped as ``values``, for methods that sample."""
+    completeness_gap: Tensor | None = None
+    """(n,): how far the values miss the change of the logit from the baseline to the input that they should add up
+    to, relative to it; None for methods that do not promise completeness."""
+    trust: Mapping[str, float] = field(default_factory=dict)
+    """Figures of the method's own checks over the batch, by name."""
+    cost: Cost
