@@ -74,7 +74,7 @@ class Linf:
     def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int = 0) -> Tensor:
         """Every feature uniform in [-eps, eps]."""
         noise = rng.uniform((x[0].numel(),), step, low=-1.0, high=1.0).double() * self.eps
-        return _place(noise.clamp(*_limits(x, bounds, self.scale)), x, self.scale)
+        return _place(noise, x, bounds, self.scale)
 
     def ascend(self, x: Tensor, gradient: Tensor, size: float, bounds: Bounds) -> Tensor:
         """Every feature by ``size``, in the direction of its gradient's sign."""
@@ -83,7 +83,7 @@ class Linf:
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
         """Every feature clamped; this is the nearest point of ball and box."""
         offset = _offset(x, clean, self.scale).clamp(-self.eps, self.eps)
-        return _place(offset.clamp(*_limits(clean, bounds, self.scale)), clean, self.scale)
+        return _place(offset, clean, bounds, self.scale)
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class L2:
         features = x[0].numel()
         direction = _normalised(rng.normal((features,), step).double())
         radius = _stream(rng, "radius").uniform((1,), step).double() ** (1 / features)
-        return _place((direction * radius * self.eps).clamp(*_limits(x, bounds, self.scale)), x, self.scale)
+        return _place(direction * radius * self.eps, x, bounds, self.scale)
 
     def ascend(self, x: Tensor, gradient: Tensor, size: float, bounds: Bounds) -> Tensor:
         """Along the gradient."""
@@ -124,7 +124,7 @@ class L2:
         offset = _offset(x, clean, self.scale)
         length = offset.norm(dim=1, keepdim=True)
         offset = torch.where(length > self.eps, offset * (self.eps / length), offset)
-        return _place(offset.clamp(*_limits(clean, bounds, self.scale)), clean, self.scale)
+        return _place(offset, clean, bounds, self.scale)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class L1:
         spacing = -torch.log1p(-rng.uniform((features + 1,), step).double())
         share = spacing[:, :-1] / spacing.sum(dim=1, keepdim=True)
         sign = _stream(rng, "sign").bits((features,), step).sign()
-        return _place((share * sign * self.eps).clamp(*_limits(x, bounds, self.scale)), x, self.scale)
+        return _place(share * sign * self.eps, x, bounds, self.scale)
 
     def ascend(self, x: Tensor, gradient: Tensor, size: float, bounds: Bounds) -> Tensor:
         """The steepest features one after another, each as far as the box goes, until ``size`` is spent."""
@@ -174,7 +174,7 @@ class L1:
         low, high = _limits(clean, bounds, self.scale)
         room = torch.where(offset > 0, high, -low)
         size = _shrunk(offset.abs(), room, self.eps)
-        return _place(size * offset.sign(), clean, self.scale)
+        return _place(size * offset.sign(), clean, bounds, self.scale)
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class L0:
     _reach: ClassVar[float] = 10.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.k, bool) or self.k != int(self.k) or self.k < 1:
+        if isinstance(self.k, bool) or not 1 <= self.k < math.inf or self.k != int(self.k):
             raise InputError(f"expected k >= 1 changed features (a whole number) for l0, got {self.k}")
         object.__setattr__(self, "k", int(self.k))
         _check_fields(self)
@@ -212,7 +212,7 @@ class L0:
         features = x[0].numel()
         low, high = _limits(x, bounds, self.scale)
         chosen = _largest(_stream(rng, "features").uniform((features,), step), self.k)
-        return _place((low + (high - low) * rng.uniform((features,), step)) * chosen, x, self.scale)
+        return _place((low + (high - low) * rng.uniform((features,), step)) * chosen, x, bounds, self.scale)
 
     def ascend(self, x: Tensor, gradient: Tensor, size: float, bounds: Bounds) -> Tensor:
         """Along the gradient, beyond the box; ``size`` plays no part."""
@@ -229,7 +229,7 @@ class L0:
         offset = _offset(x, clean, self.scale)
         nearest = offset.clamp(*_limits(clean, bounds, self.scale))
         gain = offset**2 - (offset - nearest) ** 2
-        return _place(nearest * _largest(gain, self.k), clean, self.scale)
+        return _place(nearest * _largest(gain, self.k), clean, bounds, self.scale)
 
 
 _NORMS: dict[str, type] = {cls.norm: cls for cls in (Linf, L2, L1, L0)}
@@ -273,8 +273,8 @@ def check_threat(threat: Threat, bounds: Bounds, input_shape: Sequence[int]) -> 
 
 def contains(threat: Threat, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
     """Whether each of ``x`` (n, ...) lies within eps + 1e-6 of ``clean`` and in the box: bool (n,)."""
-    low, high = bounds.tensors(clean)
-    boxed = (x >= torch.minimum(low, clean)) & (x <= torch.maximum(high, clean))
+    low, high = _box(clean, bounds)
+    boxed = (x >= low) & (x <= high)
     return boxed.flatten(1).all(dim=1) & (threat.distance(x, clean) <= threat.eps + 1e-6)
 
 
@@ -294,20 +294,25 @@ def _offset(x: Tensor, clean: Tensor, scale: tuple[float, ...] | None) -> Tensor
     return ((x.double() - clean.double()) / _unit(x.double(), scale)).flatten(1)
 
 
+def _box(clean: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+    """Lowest and highest valid inputs (n, ...) that may be reached from the clean ones."""
+    low, high = bounds.tensors(clean)
+    return torch.minimum(low, clean), torch.maximum(high, clean)
+
+
 def _limits(clean: Tensor, bounds: Bounds, scale: tuple[float, ...] | None) -> tuple[Tensor, Tensor]:
     """The box as seen from the clean input: the least u (<= 0) and the greatest (>= 0), (n, features), float64."""
-    low, high = bounds.tensors(clean)
-    return (
-        _offset(low.expand_as(clean), clean, scale).clamp_max(0),
-        _offset(high.expand_as(clean), clean, scale).clamp_min(0),
-    )
+    low, high = _box(clean, bounds)
+    return _offset(low, clean, scale), _offset(high, clean, scale)
 
 
-def _place(offset: Tensor, clean: Tensor, scale: tuple[float, ...] | None) -> Tensor:
-    """clean + scale * u in the dtype of ``clean``, each feature rounded towards its clean value."""
+def _place(offset: Tensor, clean: Tensor, bounds: Bounds, scale: tuple[float, ...] | None) -> Tensor:
+    """clean + scale * u clipped to the box, in the dtype of ``clean``, each feature rounded towards its clean value."""
+    low, high = (limit.double() for limit in _box(clean, bounds))
     move = offset.view(clean.shape) * _unit(offset, scale)
-    x = (clean.double() + move).to(clean.dtype)
-    beyond = (x.double() - clean.double()).abs() > move.abs() * (1 + 1e-12)
+    exact = torch.minimum(torch.maximum(clean.double() + move, low), high)
+    x = exact.to(clean.dtype)
+    beyond = (x.double() - clean.double()).abs() > (exact - clean.double()).abs() * (1 + 1e-12)
     return torch.where(beyond, torch.nextafter(x, clean), x)
 
 
