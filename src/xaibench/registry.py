@@ -22,8 +22,8 @@ class Spec:
 
     >>> Spec.parse("pgd:steps=20,restarts=2")
     Spec(name='pgd', params={'steps': 20, 'restarts': 2})
-    >>> str(Spec("pgd", {"steps": 20}))
-    'pgd:steps=20'
+    >>> str(Spec("pgd", {"steps": 20, "random_start": False}))
+    'pgd:steps=20,random_start=false'
     """
 
     name: str
@@ -49,7 +49,11 @@ class Spec:
         return cls(name.strip(), params)
 
     def __str__(self) -> str:
-        params = ",".join(f"{key}={value}" for key, value in self.params.items())
+        import json
+
+        params = ",".join(
+            f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in self.params.items()
+        )
         return f"{self.name}:{params}" if params else self.name
 
 
@@ -103,14 +107,18 @@ class Registry(Generic[T]):
         cls = self.get(spec.name)
         hints = typing.get_type_hints(cls)
         fields = {field.name for field in dataclasses.fields(cls)}
-        for key, value in spec.params.items():
+        params = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.params.items()}
+        for key, value in params.items():
             if key not in fields:
                 raise unknown_name(f"parameter of {self.kind} {spec.name}", key, fields)
             if not _fits(value, hints[key]):
                 raise InputError(
                     f"expected `{key}` of {self.kind} {spec.name} as {_describe(hints[key])}, got {value!r}"
                 )
-        return typing.cast(T, cls(**spec.params))
+        try:
+            return typing.cast(T, cls(**params))
+        except TypeError as error:
+            raise InputError(f"expected all parameters of {self.kind} {spec.name}, got: {error}") from None
 
     def spec(self, method: Any) -> Spec:
         """The spec that recreates ``method``; holds the fields that differ from their defaults."""
@@ -128,6 +136,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, option) for option in typing.get_args(hint))
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, typing.get_args(hint)[0]) for item in value)
     if hint is None or hint is type(None):
         return value is None
     if hint is Any:

@@ -1,0 +1,97 @@
+"""Model cards: `README.md` of a model folder in the Hugging Face format, written from its `config.json`."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from xaibench.card import Card
+from xaibench.files import write_text
+
+__all__ = ["card_text", "package_versions", "write_card"]
+
+_TASKS = {"image": "image-classification", "text": "text-classification", "tabular": "tabular-classification"}
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of this package and of what it computes with."""
+    return {name: version(name) for name in ("xaibench", "torch", "tensorflow", "keras", "numpy")}
+
+
+def write_card(folder: Path) -> None:
+    """Write ``folder/README.md`` again from ``folder/config.json``."""
+    write_text(folder / "README.md", card_text(Card.read(folder / "config.json")))
+
+
+def card_text(card: Card) -> str:
+    """The card as Markdown with its YAML header (which is JSON, a part of YAML, value by value)."""
+    measured = {split: metrics for split, metrics in card.metrics.items() if "accuracy" in metrics}
+    return "\n".join([*_header(card, measured), "", *_body(card, measured), ""])
+
+
+def _header(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
+    import json
+
+    index = {
+        "name": card.name,
+        "results": [
+            {
+                "task": {"type": _TASKS[card.task]},
+                "dataset": {"name": card.data.name, "type": card.data.name, "split": split},
+                "metrics": [
+                    {"type": key, "value": round(metrics[key], 4)}
+                    for key in ("accuracy", "f1", "auc")
+                    if metrics.get(key) is not None
+                ],
+            }
+            for split, metrics in measured.items()
+        ],
+    }
+    fields = {
+        "license": "apache-2.0",
+        "library_name": "xaibench" if card.framework == "torch" else "keras",
+        "pipeline_tag": _TASKS[card.task],
+        "tags": ["xaibench", card.framework, card.architecture.name],
+        "datasets": [card.data.name],
+        "metrics": ["accuracy", "f1", "roc_auc"],
+        "model-index": [index],
+    }
+    return ["---", *(f"{key}: {json.dumps(value)}" for key, value in fields.items()), "---"]
+
+
+def _body(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
+    lines = [f"# {card.name}", "", card.summary or f"A {card.task} classifier."]
+    lines += ["", "| | |", "|---|---|"]
+    shape = " x ".join(map(str, card.input_shape))
+    unit = {"image": "channels x height x width", "text": "token ids", "tabular": "features"}[card.task]
+    params = ", ".join(f"{k}={v}" for k, v in card.architecture.params.items() if k not in ("input_shape", "classes"))
+    classes = ", ".join(card.class_names[:20]) + (" ..." if len(card.class_names) > 20 else "")
+    rows = {
+        "framework": card.framework,
+        "architecture": f"`{card.architecture.name}`" + (f" ({params})" if params else ""),
+        "input": f"{shape} ({unit})"
+        + (", values in [0, 1]" if card.bounds == (0.0, 1.0) and card.task == "image" else ""),
+        "classes": f"{len(card.class_names)}: {classes}",
+        "trained on": f"`{card.data.name}`, split `{card.data.train_split}`",
+    }
+    lines += [f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items()]
+    for split, metrics in measured.items():
+        low, high = metrics["accuracy_interval"]
+        lines += ["", f"## On the {split} split, {metrics['n']:,} samples", "", "| metric | value |", "|---|---|"]
+        lines.append(f"| accuracy | {metrics['accuracy']:.2%} (95 % interval {low:.2%} to {high:.2%}) |")
+        names = {"precision": "precision, macro", "recall": "recall, macro", "f1": "F1, macro", "auc": "area under ROC"}
+        names |= {"calibration_error": "expected calibration error", "log_loss": "log loss"}
+        names |= {key: key.replace("_", " ") for key in metrics if key.endswith("_mse")}
+        lines += [f"| {label} | {metrics[key]:.4f} |" for key, label in names.items() if metrics.get(key) is not None]
+    name = card.name
+    lines += ["", "## Use", "", "```python", "import xaibench", "", f'model = xaibench.load_model("{name}")']
+    lines += [f'data = xaibench.load_data("{card.data.name}", n=8)', "print(model.predict(data.inputs))", "```"]
+    lines += ["", f"`xaibench report {name}` measures its robustness and explains its decisions."]
+    lines += ["", f"It was made by `xaibench train recipes/{name}.toml` and is meant for teaching and for tests of"]
+    lines += ["analysis methods, not for decisions about people."]
+    return lines
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,86 @@
+"""What the training loop asks of a framework, and what both frameworks' answers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from xaibench.training.objectives import Objective, TrainingLoss
+
+__all__ = ["Learner", "Normalisation", "StepResult", "as_outputs", "is_decayed"]
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Inputs in input units to what a network takes; ``mean`` and ``std`` broadcast, None changes nothing."""
+
+    mean: Tensor | None = None
+    std: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.mean is None or self.std is None:
+            return x
+        return (x - self.mean.to(x.device)) / self.std.to(x.device)
+
+
+@dataclass
+class StepResult:
+    """Summed loss, and correct predictions out of ``count``, over samples seen in training."""
+
+    loss: float = 0.0
+    correct: int = 0
+    count: int = 0
+
+    def add(self, result: TrainingLoss, y: Tensor) -> None:
+        """Count a batch."""
+        self.loss += float(result.loss.detach()) * len(y)
+        self.correct += int((result.logits.detach().argmax(1) == y).sum())
+        self.count += len(y)
+
+
+class Learner(Protocol):
+    """A network with its optimiser and its moving average, in one framework.
+
+    `state` and `load_state` hold all that later steps depend on, so that a resumed run continues exactly.
+    """
+
+    weights_file: str
+
+    def step(self, batches: list[tuple[Tensor, Tensor]], objective: Objective, *, rate: float, seed: int) -> StepResult:
+        """One step on the mean loss over ``batches`` (inputs in input units, labels); ``seed`` is for random layers."""
+        ...
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits (n, classes) in evaluation mode, by the averaged weights where an average is kept."""
+        ...
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the weights and buffers: the averaged ones where an average is kept."""
+        ...
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None: ...
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None: ...
+
+    def save(self, path: Path) -> None:
+        """Write the weights as a file that `xaibench.load_model` reads."""
+        ...
+
+
+def is_decayed(shape: tuple[int, ...]) -> bool:
+    """Whether weight decay applies: to matrices and kernels, not to biases and normalisation parameters."""
+    return len(shape) >= 2
+
+
+def as_outputs(logits: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+    """Network outputs with one logit for two classes widened to the pair (0, logit)."""
+    if logits.shape[1] == 1:
+        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+    return (logits, *others)

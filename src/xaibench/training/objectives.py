@@ -1,0 +1,86 @@
+"""Training objectives: what the weights are moved to reduce, written once over torch tensors for every framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from xaibench.data import Data
+from xaibench.registry import Registry
+from xaibench.types import Classifier
+
+__all__ = ["Forward", "Objective", "Reconstruction", "Standard", "TrainingLoss", "objectives"]
+
+Forward = Callable[[Tensor], tuple[Tensor, ...]]
+"""Inputs in input units to all outputs of the network being trained, logits (n, classes) first."""
+
+
+class TrainingLoss(NamedTuple):
+    """A scalar to reduce, and the logits (n, classes) that it was computed from."""
+
+    loss: Tensor
+    logits: Tensor
+
+
+class Objective(Protocol):
+    """A loss over a batch: ``x`` in input units (or token ids), ``y`` (n,) class indices."""
+
+    def __call__(self, forward: Forward, x: Tensor, y: Tensor) -> TrainingLoss: ...
+
+    def measure(self, model: Classifier, train: Data, test: Data) -> dict[str, float]:
+        """Figures of the trained model beyond those of a classifier."""
+        ...
+
+
+objectives: Registry[Objective] = Registry("objective")
+
+
+@objectives.register("standard")
+@dataclass(frozen=True, kw_only=True)
+class Standard:
+    """Cross entropy; with label smoothing as in Szegedy et al. (CVPR 2016)."""
+
+    label_smoothing: float = 0.0
+
+    def __call__(self, forward: Forward, x: Tensor, y: Tensor) -> TrainingLoss:
+        logits = forward(x)[0]
+        return TrainingLoss(F.cross_entropy(logits, y, label_smoothing=self.label_smoothing), logits)
+
+    def measure(self, model: Classifier, train: Data, test: Data) -> dict[str, float]:
+        """Nothing more."""
+        return {}
+
+
+@objectives.register("reconstruction")
+@dataclass(frozen=True, kw_only=True)
+class Reconstruction:
+    """Cross entropy of the first output, and ``weight`` times the mean squared error of the second to the input."""
+
+    weight: float = 10.0
+    layer: str = "reconstruction"
+    components: int = 32
+
+    def __call__(self, forward: Forward, x: Tensor, y: Tensor) -> TrainingLoss:
+        logits, reconstruction = forward(x)[:2]
+        error = F.mse_loss(reconstruction, x)
+        return TrainingLoss(F.cross_entropy(logits, y) + self.weight * error, logits)
+
+    def measure(self, model: Classifier, train: Data, test: Data) -> dict[str, float]:
+        """Mean squared error per pixel on the test split, beside that of a PCA with as many components as the code."""
+        from sklearn.decomposition import PCA
+
+        assert isinstance(train.inputs, Tensor)
+        assert isinstance(test.inputs, Tensor)
+        with torch.no_grad():
+            made = torch.cat([model.activations(part, self.layer) for part in test.inputs.split(500)])
+        flat = test.inputs.flatten(1).numpy()
+        pca = PCA(self.components, random_state=0).fit(train.inputs.flatten(1).numpy())
+        return {
+            "reconstruction_mse": float(F.mse_loss(made, test.inputs)),
+            f"pca{self.components}_mse": float(((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).mean()),
+        }

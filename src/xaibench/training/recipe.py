@@ -1,0 +1,121 @@
+"""Training recipes: TOML files that say everything that made a model."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from xaibench.card import ArchitectureConfig, first_problem
+from xaibench.errors import InputError
+
+__all__ = ["Augmentation", "MethodConfig", "Optimizer", "Recipe", "Schedule", "TextEncoding"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MethodConfig(_Strict):
+    """A registered method by name, and its parameters."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
+class Optimizer(_Strict):
+    """How weights move. Weight decay acts on matrices and kernels only, added to the gradient; decoupled in AdamW."""
+
+    name: Literal["sgd", "adam", "adamw", "rmsprop"] = "adam"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=0.0, ge=0)
+
+
+class Schedule(_Strict):
+    """The learning rate over training, as a factor on the optimiser's own.
+
+    ``warmup`` is the fraction of all steps with a linear rise from zero; then ``constant``; ``cosine`` and ``linear``
+    fall to zero; ``step`` multiplies by ``factor`` after each of ``milestones`` (fractions of all steps).
+    """
+
+    name: Literal["constant", "cosine", "linear", "step"] = "constant"
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    factor: float = Field(default=0.1, gt=0, le=1)
+
+
+class Augmentation(_Strict):
+    """Random changes of training images: a mirror image half the time; a shift of up to ``shift`` pixels."""
+
+    flip: bool = False
+    shift: int = Field(default=0, ge=0)
+
+
+class TextEncoding(_Strict):
+    """How texts become token ids: the most frequent words, a fixed length, which end of a longer text is kept."""
+
+    vocabulary: int = Field(default=10_000, ge=3)
+    length: int = Field(default=500, ge=1)
+    keep: Literal["start", "end"] = "end"
+
+
+class Recipe(_Strict):
+    """Everything that decides the weights of a trained model, apart from the machine's arithmetic."""
+
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
+    summary: str = ""
+    data: str
+    train_split: str = "train"
+    test_split: str = "test"
+    n: int | None = Field(default=None, ge=2, description="train on the first n rows of a seeded permutation")
+    architecture: ArchitectureConfig | None = None
+    init: str | None = Field(default=None, description="start from this model: a name or a folder")
+    freeze: tuple[str, ...] = Field(default=(), description="patterns of parameter names that do not move")
+    objective: MethodConfig = MethodConfig(name="standard")
+    seed: int = Field(default=0, ge=0)
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
+    validation: float = Field(default=0.1, ge=0, lt=1, description="fraction of the training split held out")
+    monitor: Literal["accuracy", "loss"] = "accuracy"
+    patience: int | None = Field(default=None, ge=1, description="epochs without a better validation score")
+    clip_norm: float | None = Field(default=None, gt=0)
+    ema: float | None = Field(default=None, gt=0, lt=1, description="decay of the weights' moving average")
+    normalize: bool = True
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augmentation: Augmentation = Augmentation()
+    text: TextEncoding = TextEncoding()
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    channels_last: bool = False
+    checkpoint_seconds: float = Field(default=120.0, ge=0)
+
+    @model_validator(mode="after")
+    def _has_a_network(self) -> Recipe:
+        if (self.architecture is None) == (self.init is None):
+            raise ValueError("expected either `architecture` or `init`, got " + ("both" if self.init else "neither"))
+        if self.patience is not None and self.validation == 0:
+            raise ValueError("expected `validation` > 0 with `patience`, got 0")
+        return self
+
+    @classmethod
+    def of(cls, values: dict[str, Any], *, source: str = "recipe") -> Recipe:
+        """Validate a mapping; what is wrong raises `InputError` naming the key."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise InputError(f"expected a valid recipe in {source}, got: {first_problem(error)}") from None
+
+    @classmethod
+    def read(cls, path: Path | str) -> Recipe:
+        """Read a TOML file."""
+        try:
+            return cls.of(tomllib.loads(Path(path).read_text(encoding="utf-8")), source=str(path))
+        except OSError as error:
+            raise InputError(f"expected a recipe file at {path}, got: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"expected TOML in {path}, got: {error}") from None

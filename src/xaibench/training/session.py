@@ -1,0 +1,135 @@
+"""From a recipe to a model folder: data, network, training, measurement, card."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xaibench.card import Card
+from xaibench.cards import card_text
+from xaibench.data import Data, load_data
+from xaibench.errors import InputError
+from xaibench.files import write_json, write_text
+from xaibench.metrics import classification_metrics
+from xaibench.registry import Spec
+from xaibench.rng import permutation
+from xaibench.training.loop import Progress, TrainingSet, fit
+from xaibench.training.network import make_network
+from xaibench.training.objectives import Objective, objectives
+from xaibench.training.recipe import MethodConfig, Recipe
+from xaibench.zoo import load_model
+
+__all__ = ["train"]
+
+
+def train(
+    model_or_recipe: Recipe | Path | str,
+    data: Data | str | None = None,
+    *,
+    objective: str | Spec | None = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    **recipe: Any,
+) -> Path:
+    """Train a model and write its folder: weights, tokenizer, `config.json` with test metrics, model card.
+
+    Args:
+        model_or_recipe: a `Recipe`, the path of a TOML recipe, or a model (name or folder) to fine-tune.
+        data: training data where a recipe's own is not meant: a name, or a `Data` (its test split is then not
+            measured).
+        objective: a registered objective in place of the recipe's.
+        out: the folder to write, ``models/<name>`` by default. An existing model there is replaced at the very end.
+        resume: go on from the checkpoint that an interrupted run left in ``out``; the weights come out as if it had
+            not been interrupted (on the same machine and number of threads).
+        progress: called after each step and epoch.
+        recipe: fields of `Recipe` that replace the recipe's own.
+
+    Raises:
+        InputError: for a recipe that is not valid, and where ``out`` holds an unfinished training that ``resume``
+            does not ask for, or one of another recipe.
+    """
+    plan = _recipe(model_or_recipe, data, objective, recipe)
+    folder = Path(out) if out is not None else Path("models") / plan.name
+    work = folder / ".training"
+    _open_run(work, plan, resume=resume)
+    rows = data if isinstance(data, Data) else load_data(plan.data, plan.train_split, plan.n, seed=plan.seed)
+    network = make_network(plan, rows)
+    goal = objectives.create(Spec(plan.objective.name, plan.objective.params))
+    encoded = TrainingSet(network.encode(rows), rows.labels, rows.ids)
+    training, validation = _split(encoded, plan)
+    fit(network.learner, goal, plan, training, validation, folder=work, resume=resume, progress=progress)
+    final = work / "final"
+    network.write(final, plan, rows)
+    if not isinstance(data, Data):
+        _measure(final, plan, rows, goal, progress)
+    for path in sorted(final.iterdir(), key=lambda p: p.name == "config.json"):
+        os.replace(path, folder / path.name)
+    shutil.rmtree(work)
+    return folder
+
+
+def _recipe(
+    given: Recipe | Path | str, data: Data | str | None, objective: str | Spec | None, changes: dict[str, Any]
+) -> Recipe:
+    if isinstance(data, str):
+        changes = changes | {"data": data}
+    elif isinstance(data, Data):
+        changes = changes | {"data": data.name, "train_split": data.split}
+    if objective is not None:
+        spec = Spec.parse(objective)
+        changes = changes | {"objective": MethodConfig(name=spec.name, params=dict(spec.params)).model_dump()}
+    if isinstance(given, str | Path) and Path(given).suffix != ".toml":
+        name = f"{Path(given).name}-tuned"
+        return Recipe.of({"name": name, "init": str(given)} | changes, source=f"the arguments for {given}")
+    base = given if isinstance(given, Recipe) else Recipe.read(given)
+    return Recipe.of(base.model_dump(exclude_unset=True) | changes, source=str(given) if changes else "recipe")
+
+
+def _open_run(work: Path, plan: Recipe, *, resume: bool) -> None:
+    """Make the work folder, or check that what an earlier run left there is to be continued."""
+    saved, now = work / "recipe.json", plan.model_dump(mode="json")
+    if saved.exists():
+        if not resume:
+            raise InputError(f"expected --resume (or {work} removed), got an unfinished training in {work}")
+        before = Recipe.model_validate_json(saved.read_text(encoding="utf-8")).model_dump(mode="json")
+        changed = [key for key in now if now[key] != before.get(key)]
+        if changed:
+            raise InputError(f"expected the recipe that {work} was begun with, got another `{changed[0]}`")
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(saved, now)
+
+
+def _split(rows: TrainingSet, plan: Recipe) -> tuple[TrainingSet, TrainingSet | None]:
+    held = round(plan.validation * len(rows))
+    if not held:
+        return rows, None
+    order = permutation(len(rows), plan.seed, "validation")
+    return rows.take(order[held:]), rows.take(order[:held])
+
+
+def _measure(folder: Path, plan: Recipe, rows: Data, objective: Objective, progress: Progress | None) -> None:
+    """Add metrics on the test split to a model folder's description, and write its card.
+
+    They are taken through the same seam as every later analysis, so a fault in saving or loading shows here.
+    """
+    model = load_model(folder)
+    test = load_data(plan.data, plan.test_split)
+    inputs = model.encode(test.inputs) if not isinstance(test.inputs, Tensor) else test.inputs
+    parts = inputs.split(500)
+    logits = []
+    for done, part in enumerate(parts, start=1):
+        logits.append(model.logits(part).detach().cpu())
+        if progress:
+            progress("test", done, len(parts), {})
+    metrics = classification_metrics(torch.cat(logits), test.labels, test.class_names)
+    metrics |= objective.measure(model, rows, test)
+    card = Card.read(folder / "config.json")
+    card = card.model_copy(update={"metrics": {plan.test_split: metrics}, "weights_digest": model.digest})
+    write_json(folder / "config.json", card.model_dump(mode="json"))
+    write_text(folder / "README.md", card_text(card))

@@ -1,0 +1,196 @@
+"""Training a torch module; devices and mixed precision by `accelerate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xaibench.errors import InputError
+from xaibench.training.learner import Normalisation, StepResult, as_outputs, is_decayed
+from xaibench.training.objectives import Objective
+from xaibench.training.recipe import Recipe
+
+__all__ = ["TorchLearner"]
+
+
+class TorchLearner:
+    """A `Learner` over an `nn.Module` that takes normalised inputs."""
+
+    weights_file = "model.safetensors"
+
+    def __init__(self, module: nn.Module, recipe: Recipe, normalise: Normalisation) -> None:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+
+        AcceleratorState._reset_state()  # a process may train several models, each at its own precision
+        self._accelerator = Accelerator(mixed_precision=recipe.precision)
+        self._device = self._accelerator.device
+        self._recipe = recipe
+        self._format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        _freeze(module, recipe.freeze)
+        module = module.to(self._device).to(memory_format=self._format)  # type: ignore[call-overload]  # missing in the stubs
+        self._normalise = normalise
+        self._average = {k: v.clone() for k, v in module.state_dict().items()} if recipe.ema else None
+        self._updates = 0
+        self._module = module
+        self._network, self._optimizer = self._accelerator.prepare(module, _optimizer(module, recipe))
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = x.to(self._device, non_blocking=True)
+        if x.is_floating_point():
+            x = self._normalise(x)
+        outputs = self._network(x.contiguous(memory_format=self._format) if x.ndim == 4 else x)
+        return as_outputs(*outputs) if isinstance(outputs, tuple) else as_outputs(outputs)
+
+    def step(self, batches: list[tuple[Tensor, Tensor]], objective: Objective, *, rate: float, seed: int) -> StepResult:
+        """One optimiser step on the mean loss over ``batches``."""
+        accelerator, share = (
+            self._accelerator,
+            slice(self._accelerator.process_index, None, self._accelerator.num_processes),
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._train_mode()
+        self._optimizer.zero_grad()
+        total = StepResult()
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
+            torch.manual_seed(seed + accelerator.process_index)
+            for x, y in batches:
+                labels = y[share].to(self._device)
+                result = objective(self._forward, x[share].to(self._device), labels)
+                accelerator.backward(result.loss / len(batches))
+                total.add(result, labels)
+        if self._recipe.clip_norm is not None:
+            accelerator.clip_grad_norm_(self._module.parameters(), self._recipe.clip_norm)
+        self._optimizer.step()
+        self._follow()
+        return total
+
+    def _train_mode(self) -> None:
+        self._module.train()
+        for module in self._module.modules():
+            parameters = list(module.parameters(recurse=False))
+            if parameters and not any(p.requires_grad for p in parameters):
+                module.eval()  # frozen batch norm keeps its running statistics too
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        if self._average is None:
+            return
+        self._updates += 1
+        decay = min(self._recipe.ema or 0.0, (1 + self._updates) / (10 + self._updates))
+        for name, value in self._module.state_dict().items():
+            if value.is_floating_point():
+                self._average[name].lerp_(value, 1 - decay)
+            else:
+                self._average[name].copy_(value)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        if self._average is None:
+            yield
+            return
+        live = {k: v.clone() for k, v in self._module.state_dict().items()}
+        self._module.load_state_dict(self._average)
+        try:
+            yield
+        finally:
+            self._module.load_state_dict(live)
+
+    @torch.no_grad()
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits (n, classes) on the CPU."""
+        self._module.eval()
+        with self._averaged():
+            return self._forward(x)[0].float().cpu()
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy on the CPU of weights and buffers."""
+        source = self._average if self._average is not None else self._module.state_dict()
+        return {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in source.items()}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Set weights and buffers, and the average with them."""
+        self._module.load_state_dict(dict(weights))
+        if self._average is not None:
+            self._average = {k: v.clone() for k, v in self._module.state_dict().items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, average, and optimiser state by position."""
+        state = {f"weights.{k}": v for k, v in self._module.state_dict().items()}
+        state |= {f"average.{k}": v for k, v in (self._average or {}).items()}
+        for index, slots in self._optimizer.state_dict()["state"].items():
+            state |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in slots.items() if v is not None}
+        state["updates"] = torch.tensor(self._updates)
+        scaler = self._accelerator.scaler
+        if scaler is not None:
+            values = scaler.state_dict()
+            state |= {f"scaler.{k}": torch.tensor(v, dtype=torch.float64) for k, v in values.items()}
+        return {k: v.detach().cpu().contiguous().clone() for k, v in state.items()}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a state."""
+        self._module.load_state_dict(_under(state, "weights."))
+        if self._average is not None:
+            self._average = {k: v.to(self._device) for k, v in _under(state, "average.").items()}
+        slots: dict[int, dict[str, Tensor]] = {}
+        for key, value in _under(state, "optimizer.").items():
+            index, _, name = key.partition(".")
+            slots.setdefault(int(index), {})[name] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": slots, "param_groups": groups})
+        self._updates = int(state["updates"])
+        scaler = self._accelerator.scaler
+        if scaler is not None:
+            values = {k: v.item() for k, v in _under(state, "scaler.").items()}
+            integers = {k: int(values[k]) for k in ("growth_interval", "_growth_tracker")}
+            scaler.load_state_dict(values | integers)
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file."""
+        from safetensors.torch import save_file
+
+        if self._accelerator.is_main_process:
+            save_file(self.weights(), path)
+
+
+def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _freeze(module: nn.Module, patterns: tuple[str, ...]) -> None:
+    names = [name for name, _ in module.named_parameters()]
+    for pattern in patterns:
+        if not any(fnmatch(name, pattern) for name in names):
+            raise InputError(
+                f"expected `freeze` patterns that match parameters, got {pattern!r}; there are: {', '.join(names)}"
+            )
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(not any(fnmatch(name, pattern) for pattern in patterns))
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise InputError(f"expected `freeze` to leave something to train, got {', '.join(patterns)}")
+
+
+def _optimizer(module: nn.Module, recipe: Recipe) -> Any:
+    config = recipe.optimizer
+    moving = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in moving if is_decayed(tuple(p.shape))], "weight_decay": config.weight_decay},
+        {"params": [p for p in moving if not is_decayed(tuple(p.shape))], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    match config.name:
+        case "sgd":
+            return torch.optim.SGD(groups, config.learning_rate, momentum=config.momentum, nesterov=config.nesterov)
+        case "adam":
+            return torch.optim.Adam(groups, config.learning_rate)
+        case "adamw":
+            return torch.optim.AdamW(groups, config.learning_rate)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, config.learning_rate, alpha=0.9, momentum=config.momentum)
