@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from xaibench.data.source import Rows, feature_bounds, stratified_split
+from xaibench.data.source import IMAGE_BOUNDS, Rows, feature_bounds, stratified_split
 from xaibench.types import Bounds, Task
 
 __all__ = ["ArraySource"]
@@ -37,20 +37,24 @@ class ArraySource:
 
     @property
     def bounds(self) -> Bounds:
+        """[0, 1]; for tables each feature's range over the training split."""
         if self.task != "tabular":
-            return Bounds()
+            return IMAGE_BOUNDS
         inputs, _ = self.arrays.get("train") or next(iter(self.arrays.values()))
         assert isinstance(inputs, Tensor)
         return feature_bounds(inputs)
 
     @property
     def splits(self) -> tuple[str, ...]:
+        """Names of the splits there are."""
         return tuple(self.arrays)
 
     def size(self, split: str) -> int:
+        """Number of rows of a split."""
         return len(self.arrays[split][1])
 
     def read(self, split: str, ids: Tensor) -> Rows:
+        """The rows with these indices."""
         inputs, labels = self.arrays[split]
         return Rows(inputs=_take(inputs, ids), labels=labels[ids])
 

@@ -80,7 +80,7 @@ def data_digest(inputs: Tensor | Sequence[str], labels: Tensor, class_names: Seq
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         state.update(f"{array.dtype.str} {array.shape}\n".encode())
         if array.size:
-            state.update(memoryview(array).cast("B"))
+            state.update(array.data.cast("B"))
 
     if isinstance(inputs, Tensor):
         add_tensor(inputs)

@@ -20,6 +20,7 @@ __all__ = ["Encoded", "decode_images", "image_channels", "images_tensor", "probe
 Encoded = tuple[str, Callable[[], bytes]]
 """An image's name for messages, and a function that gives its encoded bytes."""
 
+_ORIENTATION = 0x0112
 _GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B")
 
 
@@ -68,7 +69,7 @@ def _pixels(image: Encoded, channels: int) -> np.ndarray:
 
     picture = _open(image)
     try:
-        if picture.format in ("JPEG", "TIFF", "WEBP", "MPO"):
+        if picture.getexif().get(_ORIENTATION, 1) != 1:
             picture = ImageOps.exif_transpose(picture)
         if channels == 1 and picture.mode not in _GREY_MODES:
             raise InputError(f"expected greyscale images as the others of this set, got colour in {image[0]}")

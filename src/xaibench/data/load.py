@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from xaibench.data.archive import from_archive
 from xaibench.data.builtin import breast_cancer, digits
 from xaibench.data.dataset import Data, data_digest
-from xaibench.data.hub import KNOWN, from_hub, from_mirror, mirror_home
+from xaibench.data.evidence import EvidenceSource
+from xaibench.data.files import TABLE_SUFFIXES, from_table, from_tables_folder, table_files
+from xaibench.data.folder import FolderSource
+from xaibench.data.hub import KNOWN, from_hub, mirror_home
 from xaibench.data.labels import check_labels
 from xaibench.data.source import Rows, Source, select_rows
 from xaibench.errors import InputError, unknown_name
 
 __all__ = ["data_names", "load_data"]
 
-_BUILTIN: dict[str, Callable[[], Source]] = {"breast-cancer": breast_cancer, "digits": digits}
+_BUILTIN: dict[str, Callable[[], Source]] = {
+    "breast-cancer": breast_cancer,
+    "digits": digits,
+    "evidence": EvidenceSource,
+    "evidence-tag": partial(EvidenceSource, watermark="one_class"),
+    "evidence-watermark": partial(EvidenceSource, watermark="by_class"),
+}
+_SUFFIXES = (*TABLE_SUFFIXES, ".npz")
+_SHORT = {full: short for short, full in KNOWN.items()}
 
 
 def data_names() -> tuple[str, ...]:
@@ -31,8 +44,11 @@ def load_data(name_or_path: str | Path, split: str = "test", n: int | None = Non
 
     Args:
         name_or_path: one of `data_names`; ``owner/name`` of the Hugging Face Hub, read from the mirror folder
-            ``$XAIBENCH_DATA_HOME/owner/name`` where there is one; or a path.
-        split: ``train``, ``test``, or another that the set has.
+            ``$XAIBENCH_DATA_HOME/owner/name`` where there is one; or a path to a folder of images by class, to tables
+            (``.csv``, ``.tsv``, ``.parquet``, or a folder of them) or to a ``.npz``. After a table, ``:column`` names
+            its label column.
+        split: ``train``, ``test``, or another that the set has. Data without splits are divided by a fixed rule:
+            a fifth of each class is ``test``, the rest ``train``; ``all`` is both.
         n: how many rows, the first of a permutation seeded by ``seed``; None for all rows in the order of the set.
         seed: None takes the first ``n`` rows in the order of the set.
 
@@ -42,7 +58,7 @@ def load_data(name_or_path: str | Path, split: str = "test", n: int | None = Non
     >>> load_data("digits", n=5).inputs.shape
     torch.Size([5, 1, 8, 8])
     """
-    name, source = _open(name_or_path)
+    name, source = _open(str(name_or_path))
     if split not in source.splits:
         raise InputError(f"expected a split of {name} ({', '.join(source.splits)}), got {split!r}")
     ids = select_rows(source.size(split), n, seed)
@@ -64,24 +80,44 @@ def load_data(name_or_path: str | Path, split: str = "test", n: int | None = Non
     )
 
 
-def _open(name_or_path: str | Path) -> tuple[str, Source]:
-    name = str(name_or_path)
-    name = {full: short for short, full in KNOWN.items()}.get(name, name)
-    if name in _BUILTIN:
-        return name, _BUILTIN[name]()
-    full = KNOWN.get(name, name)
-    path = Path(name_or_path).expanduser()
-    if name not in KNOWN and path.exists():
-        return path.resolve().name, from_mirror(path, name)
+def _open(text: str) -> tuple[str, Source]:
+    """A data set's short name and its source, found by name, then as a path, in the mirror, and on the Hub."""
+    if text in _BUILTIN:
+        return text, _BUILTIN[text]()
+    label = None
+    if ":" in text and not Path(text).exists():
+        text, _, label = text.rpartition(":")
+    path = Path(text).expanduser()
+    if text not in KNOWN and path.exists():
+        return path.resolve().name, _from_path(path.resolve(), label)
+    full = KNOWN.get(text, text)
+    name = _SHORT.get(full, full)
     home = mirror_home()
-    if home and (home / full).is_dir():
-        return name, from_mirror(home / full, name)
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", full):
-        return name, from_hub(full)
-    raise unknown_name("data set", name, data_names())
+    if home and full and (home / full).is_dir():
+        return name, from_tables_folder(home / full, name, label)
+    if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", full) and path.suffix.lower() not in _SUFFIXES:
+        return name, from_hub(full, label)
+    if path.suffix.lower() in _SUFFIXES or path.is_absolute():
+        raise InputError(f"expected an existing file or folder, got {text}")
+    raise unknown_name("data set", text, data_names())
+
+
+def _from_path(path: Path, label: str | None) -> Source:
+    if path.is_dir():
+        return from_tables_folder(path, path.name, label) if table_files(path) else FolderSource.open(path, path.name)
+    if path.suffix.lower() == ".npz":
+        return from_archive(path)
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return from_table(path, label)
+    raise InputError(f"expected a folder or a file {', '.join(_SUFFIXES)}, got {path.name}")
 
 
 def _check(rows: Rows, source: Source, name: str) -> None:
     check_labels(rows.labels, len(source.class_names), name)
-    if isinstance(rows.inputs, Tensor) and not bool(torch.isfinite(rows.inputs).all()):
+    if not isinstance(rows.inputs, Tensor):
+        return
+    low, high = torch.aminmax(rows.inputs)
+    if not (torch.isfinite(low) and torch.isfinite(high)):
         raise InputError(f"expected finite inputs in {name}, got NaN or infinity")
+    if source.task == "image" and not 0 <= low <= high <= 1:
+        raise InputError(f"expected images as bytes or floats in [0, 1] in {name}, got {low:.4g} to {high:.4g}")

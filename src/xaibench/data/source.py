@@ -12,7 +12,9 @@ from xaibench.errors import InputError
 from xaibench.rng import permutation
 from xaibench.types import Bounds, Task
 
-__all__ = ["Rows", "Source", "feature_bounds", "select_rows", "stratified_split"]
+__all__ = ["IMAGE_BOUNDS", "Rows", "Source", "feature_bounds", "select_rows", "stratified_split"]
+
+IMAGE_BOUNDS = Bounds(0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,19 +31,29 @@ class Source(Protocol):
     """A labelled data set: it knows its sizes at once, and decodes only the rows that are asked for."""
 
     @property
-    def task(self) -> Task: ...
+    def task(self) -> Task:
+        """What its inputs are."""
+        ...
 
     @property
-    def class_names(self) -> tuple[str, ...]: ...
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the class indices."""
+        ...
 
     @property
-    def feature_names(self) -> tuple[str, ...] | None: ...
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Of a table's columns."""
+        ...
 
     @property
-    def bounds(self) -> Bounds: ...
+    def bounds(self) -> Bounds:
+        """The box of valid inputs."""
+        ...
 
     @property
-    def splits(self) -> tuple[str, ...]: ...
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits there are."""
+        ...
 
     def size(self, split: str) -> int:
         """Number of rows of one of `splits`."""
@@ -74,7 +86,7 @@ def stratified_split(labels: Tensor, *, test_fraction: float = 0.2) -> dict[str,
 
     The split depends on the labels alone. Every class with at least two rows has one on both sides.
     """
-    test = []
+    test = [torch.zeros(0, dtype=torch.int64)]
     for label in labels.unique().tolist():
         members = (labels == label).nonzero().flatten()
         count = round(len(members) * test_fraction) or int(len(members) > 1)
