@@ -17,7 +17,7 @@ export XAIBENCH_DATA_HOME ?= $(abspath $(DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test app check fix bench clean
+.PHONY: help demo test app check fix bench docs clean
 
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,10 @@ fix: $(READY) ## mend what can be mended by program
 
 bench: $(READY) ## run the benchmarks
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+docs: $(READY) ## bring model cards and the generated parts of the documentation up to date
+	$(BIN)/xaibench card
+	$(BIN)/python docs/generate.py
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,79 @@
+"""The documentation is true: its examples run, its generated parts are up to date, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a language in a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the registries as they were: a page may register methods of its own."""
+    from xaibench.attacks import attacks
+    from xaibench.explainers import explainers
+
+    for registry in (attacks, explainers):
+        monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+
+
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem)
+def test_python_examples_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(ROOT / "models"))
+    code = blocks(page, "python")
+    module = tmp_path / "page.py"
+    module.write_text("\n".join(code), encoding="utf-8")
+    runpy.run_path(str(module))
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) >= len(re.findall(r"^print\(", "\n".join(code), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=lambda page: page.stem)
+def test_recipes_in_pages_are_valid(page: Path) -> None:
+    from xaibench.training import Recipe
+
+    for text in blocks(page, "toml"):
+        Recipe.of(tomllib.loads(text))
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/reports.md", "docs/recipes.md"])
+def test_generated_parts_are_up_to_date(path: str) -> None:
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    assert set(generate["PARTS"]) == {"README.md", "docs/reports.md", "docs/recipes.md"}
+    assert (ROOT / path).read_text(encoding="utf-8") == generate["generated"](path), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_in_pages_exist(page: Path) -> None:
+    from typer.main import get_command
+
+    from xaibench.cli import app
+
+    known = set(get_command(app).commands)  # type: ignore[attr-defined]
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"(?:^|`)xaibench ([a-z]+)", text, re.MULTILINE)
+    assert set(named) <= known
+    targets = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)(?=[ `\n])", text, re.MULTILINE)) <= targets
