@@ -103,11 +103,8 @@ class _View:
                 )
 
     def _work(self, spec: str, part: slice) -> Piece:
-        method = Spec.parse(spec)
         targets = self.prediction[part].to(self.x.device)
-        found = explain(
-            self.job.model, self.x[part], targets, method=method.name, seed=self.job.plan.seed, **method.params
-        )
+        found = explain(self.job.model, self.x[part], targets, method=spec, seed=self.job.plan.seed)
         tensors = {"values": found.values.float()}
         if found.completeness_gap is not None:
             tensors["completeness_gap"] = found.completeness_gap

@@ -16,8 +16,8 @@ from xaibench.evaluate.settle import threat_at
 from xaibench.evaluate.shards import Piece, Shard
 from xaibench.metrics import wilson_interval
 from xaibench.registry import Spec
-from xaibench.threats import Threat
-from xaibench.types import Bounds, Classifier
+from xaibench.threats import Threat, contains
+from xaibench.types import Classifier
 
 __all__ = ["holds", "measure_robustness"]
 
@@ -38,6 +38,8 @@ def measure_robustness(job: Job, logits: Tensor) -> Measured:
         tensors["inputs"] = data.inputs
     if job.model.task == "text":
         return None, tensors, (NotMeasured(what="robustness", reason="attacks on text are not measured yet"),)
+    if plan.eps is None or plan.curve is None:
+        return None, tensors, (NotMeasured(what="robustness", reason="the plan has no attacks"),)
     curves: list[Curve] = []
     broken: list[Tensor] = []
     left_out: list[NotMeasured] = []
@@ -52,9 +54,9 @@ def measure_robustness(job: Job, logits: Tensor) -> Measured:
         tensors[f"predictions/{spec}"] = torch.cat([shard.tensors["predictions"] for shard in shards])
         rejected = sum(shard.info["rejected"] for shard in shards)
         params = asdict(attacks.create(Spec.parse(spec)))  # type: ignore[call-overload]
-        curves.append(_curve(spec, broken[-1], len(plan.curve or ()), params=params, rejected=rejected))
+        curves.append(_curve(spec, broken[-1], len(plan.curve), params=params, rejected=rejected))
     if not curves:
-        return None, tensors, tuple(left_out or [NotMeasured(what="robustness", reason="the plan has no attacks")])
+        return None, tensors, tuple(left_out)
     worst = torch.stack(broken).amin(dim=0)
     robustness = Robustness(
         norm=plan.norm,
@@ -62,7 +64,7 @@ def measure_robustness(job: Job, logits: Tensor) -> Measured:
         unit=_UNITS.get(plan.norm, "range of each feature" if job.model.task == "tabular" else "input units"),
         radii=plan.curve,
         curves=tuple(curves),
-        worst_case=_curve("worst-case", worst, len(plan.curve or ())),
+        worst_case=_curve("worst-case", worst, len(plan.curve)),
     )
     return robustness, tensors, tuple(left_out)
 
@@ -106,17 +108,9 @@ def _attack_rows(job: Job, method: Attack, rows: slice, correct: Tensor) -> Piec
 
 
 def holds(model: Classifier, found: Tensor, clean: Tensor, labels: Tensor, threat: Threat) -> Tensor:
-    """Which adversarial examples (n, ...) are misclassified, finite, valid inputs, and within the threat: bool (n,)."""
-    radius = float(getattr(threat, "eps", getattr(threat, "k", 0)))
-    within = threat.distance(found, clean) <= radius * (1 + 1e-5) + 1e-7
+    """Which adversarial examples (n, ...) are finite, within the threat and the box, and misclassified: bool (n,)."""
     finite = found.isfinite().flatten(1).all(dim=1)
-    return within & finite & _inside(found, clean, model.bounds) & (_predict(model, found) != labels)
-
-
-def _inside(found: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
-    """Inside the box, or where the clean input already lay outside, no further out than it."""
-    excess, allowed = (found - bounds.clip(found)).abs(), (clean - bounds.clip(clean)).abs()
-    return (excess <= allowed + 1e-6).flatten(1).all(dim=1)
+    return finite & contains(threat, found, clean, model.bounds) & (_predict(model, found) != labels)
 
 
 def _predict(model: Classifier, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xaibench.data import Data, load_data
+from xaibench.data import Data
 from xaibench.errors import InputError
 from xaibench.evaluate.clean import clean_logits, clean_metrics
 from xaibench.evaluate.explained import explain_samples
@@ -21,7 +21,7 @@ from xaibench.evaluate.job import Job, Progress, batch_logits, batches
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.results import DataInfo, Evaluation, ModelInfo, Results
 from xaibench.evaluate.robustness import measure_robustness
-from xaibench.evaluate.settle import check_match, data_name, settle
+from xaibench.evaluate.settle import check_match, load_samples, settle
 from xaibench.evaluate.shards import Shards
 from xaibench.metrics import classification_metrics
 from xaibench.types import Classifier
@@ -41,8 +41,8 @@ def run(plan: Plan, *, out: Path | str | None = None, progress: Progress | None 
 
     Raises `InputError` for an unknown model or data set, and for data or a threat that does not fit the model.
     """
-    model = load_model(plan.model, **({"weights": plan.weights} if plan.weights else {}))
-    data = load_data(data_name(plan, model), split=plan.split, n=plan.n, seed=plan.seed)
+    model = load_model(plan.model, weights=plan.weights)
+    data = load_samples(plan, model)
     check_match(model, data)
     plan = settle(plan, model, data)
     with _workspace(out) as folder:

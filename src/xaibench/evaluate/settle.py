@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import math
 
-from xaibench.data import Data
+from torch import Tensor
+
+from xaibench.data import Data, load_data
 from xaibench.errors import InputError
 from xaibench.evaluate.plan import Plan
-from xaibench.threats import Threat, check_threat, threat
-from xaibench.types import Classifier
+from xaibench.threats import Threat, check_threat, feature_scale, threat
+from xaibench.types import Bounds, Classifier
 
-__all__ = ["check_match", "data_name", "settle", "threat_at"]
+__all__ = ["check_match", "customary_curve", "load_samples", "settle", "threat_at"]
 
-_FRACTIONS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+_OUTSIDE = 0.05
+"""Share of values that may lie outside the model's bounds: a test split reaches a little beyond its training split."""
+
+_FRACTIONS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0)
 
 
-def data_name(plan: Plan, model: Classifier) -> str:
-    """The data to evaluate on: the plan's, else what the model's card names."""
-    if plan.data is not None:
-        return plan.data
-    if model.card is None:
-        raise InputError(f"expected `data` for {plan.model}, which does not say what it was trained on, got none")
-    return model.card.data.name
+def load_samples(plan: Plan, model: Classifier) -> Data:
+    """The samples to evaluate on: of the plan's data, else of what the model's card names; all where n is more."""
+    name = _data_name(plan, model)
+    try:
+        return load_data(name, split=plan.split, n=plan.n, seed=plan.seed)
+    except InputError:
+        everything = load_data(name, split=plan.split)
+        if len(everything) >= plan.n:
+            raise
+        return everything
 
 
 def check_match(model: Classifier, data: Data) -> None:
@@ -32,11 +40,44 @@ def check_match(model: Classifier, data: Data) -> None:
         raise InputError(
             f"expected data with the model's {model.num_classes} classes, got {len(data.class_names)} ({data.name})"
         )
+    if isinstance(data.inputs, Tensor):
+        _check_inputs(model, data, data.inputs)
+
+
+def _check_inputs(model: Classifier, data: Data, inputs: Tensor) -> None:
+    """Refuse a wrong shape, and values for which the model's box would make every radius meaningless."""
+    expected, came = model.input_shape, tuple(inputs.shape[1:])
+    if expected is not None and (
+        len(expected) != len(came) or any(size not in (None, got) for size, got in zip(expected, came, strict=True))
+    ):
+        raise InputError(f"expected inputs of shape {expected} for this model, got {came} ({data.name})")
+    if model.task == "image" and model.bounds != data.bounds:
+        raise InputError(
+            f"expected a model of inputs in {_box(data.bounds)}, as {data.name} has, got {_box(model.bounds)}"
+        )
+    outside = float((model.bounds.clip(inputs) != inputs).double().mean())
+    if outside > _OUTSIDE:
+        raise InputError(
+            f"expected inputs within the model's bounds, got {outside:.0%} of the values of {data.name} outside;"
+            " a table's bounds are given per feature"
+        )
+
+
+def _box(bounds: Bounds) -> str:
+    return f"[{bounds.lower}, {bounds.upper}]"
+
+
+def _data_name(plan: Plan, model: Classifier) -> str:
+    if plan.data is not None:
+        return plan.data
+    if model.card is None:
+        raise InputError(f"expected `data` for {plan.model}, which does not say what it was trained on, got none")
+    return model.card.data.name
 
 
 def settle(plan: Plan, model: Classifier, data: Data) -> Plan:
     """The plan with every open field filled in: data, n, eps, curve and weights of the defaults."""
-    values = {**plan.model_dump(), "data": data_name(plan, model), "n": len(data)}
+    values = {**plan.model_dump(), "data": _data_name(plan, model), "n": len(data)}
     if model.task == "text" or not plan.attacks:
         return Plan(**values)
     shape = tuple(data.inputs.shape[1:])  # type: ignore[union-attr]
@@ -44,10 +85,7 @@ def settle(plan: Plan, model: Classifier, data: Data) -> Plan:
     check_threat(threat_at(plan, eps, model), model.bounds, shape)
     curve = plan.curve
     if curve is None:
-        radii = [round(eps * fraction, 10) for fraction in _FRACTIONS]
-        if plan.norm == "l0":
-            radii = [float(math.ceil(radius)) for radius in radii]
-        curve = tuple(radius for radius in radii if _fits(plan, radius, model, shape))
+        curve = tuple(radius for radius in customary_curve(plan.norm, eps) if _fits(plan, radius, model, shape))
     else:
         for radius in filter(None, curve):
             check_threat(threat_at(plan, radius, model), model.bounds, shape)
@@ -55,13 +93,20 @@ def settle(plan: Plan, model: Classifier, data: Data) -> Plan:
     return Plan(**values)
 
 
+def customary_curve(norm: str, eps: float) -> tuple[float, ...]:
+    """Radii below and a little above ``eps``, which is not among them.
+
+    >>> customary_curve("linf", 0.1)
+    (0.025, 0.05, 0.075, 0.125, 0.15, 0.2)
+    """
+    radii = [round(eps * fraction, 10) for fraction in _FRACTIONS]
+    return tuple(float(math.ceil(radius)) for radius in radii) if norm == "l0" else tuple(radii)
+
+
 def threat_at(plan: Plan, radius: float, model: Classifier) -> Threat:
     """The plan's threat model at a radius; for tables a radius is a fraction of each feature's range."""
-    made = threat(plan.norm, radius)
-    span = model.bounds.span
-    if model.task != "tabular" or not isinstance(span, tuple) or plan.norm == "l0":
-        return made
-    return type(made)(radius, scale=span)
+    scale = None if plan.norm == "l0" else feature_scale(model.task, model.bounds)
+    return threat(plan.norm, radius, scale)
 
 
 def _fits(plan: Plan, radius: float, model: Classifier, shape: tuple[int, ...]) -> bool:

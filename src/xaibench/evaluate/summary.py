@@ -10,7 +10,9 @@ from xaibench.evaluate.results import CleanMetrics, Robustness
 if TYPE_CHECKING:
     from xaibench.evaluate.results import Evaluation
 
-__all__ = ["format_radius", "halving_radius", "percent", "summarise"]
+__all__ = ["format_radius", "halving_radius", "norm_label", "percent", "summarise"]
+
+_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 
 def summarise(evaluation: Evaluation) -> str:
@@ -46,6 +48,11 @@ def format_radius(radius: float) -> str:
     return f"{radius:.4g}"
 
 
+def norm_label(norm: str) -> str:
+    """A norm for reading: ``L∞`` for ``linf``."""
+    return _NORMS.get(norm, norm)
+
+
 def halving_radius(robustness: Robustness) -> float | None:
     """The smallest measured radius at which no more than half of the clean accuracy is left; None beyond the curve."""
     accuracy = robustness.worst_case.accuracy
@@ -56,7 +63,7 @@ def halving_radius(robustness: Robustness) -> float | None:
 def _clean(model: str, data: str, clean: CleanMetrics) -> str:
     low, high = clean.accuracy_interval
     return (
-        f"{model} classifies {percent(clean.accuracy)} of {clean.n} samples of {data} correctly"
+        f"{model} classifies {percent(clean.accuracy)} of {clean.n} {data} samples correctly"
         f" (95 % interval {percent(low)} to {percent(high)}), with a calibration error of"
         f" {percent(clean.calibration_error)}."
     )
@@ -74,7 +81,7 @@ def _robust(robustness: Robustness | None, left_out: dict[str, str]) -> str:
         else f"more than half of its accuracy is left at {format_radius(robustness.radii[-1])}"
     )
     return (
-        f"Under {robustness.norm} perturbations of at most {format_radius(robustness.eps)},"
+        f"Under {norm_label(robustness.norm)} perturbations of at most {format_radius(robustness.eps)},"
         f" {percent(worst.accuracy[robustness.index])} remain correct ({percent(low)} to {percent(high)}), an upper"
         f" bound on its robustness, and {after}."
     )
@@ -90,7 +97,7 @@ def _explained(evaluation: Evaluation) -> str:
         return "No explanations were made."
     if not agreement:
         return f"{len(samples)} samples are explained by {_listed(evaluation)}."
-    parts = [f"{statistics.median(values):.2f} for {name}" for name, values in agreement.items()]
+    parts = [f"{statistics.median(values):.2f} for {name.replace('_', ' ')}" for name, values in agreement.items()]
     return (
         f"Between the clean and the attacked view of {len(next(iter(agreement.values())))} broken samples the"
         f" explanations keep a median rank correlation of {' and '.join(parts)}."
@@ -98,4 +105,6 @@ def _explained(evaluation: Evaluation) -> str:
 
 
 def _listed(evaluation: Evaluation) -> str:
-    return " and ".join(dict.fromkeys(map_.explainer for map_ in evaluation.explanations[0].clean.maps))
+    return " and ".join(
+        dict.fromkeys(map_.explainer.replace("_", " ") for map_ in evaluation.explanations[0].clean.maps)
+    )

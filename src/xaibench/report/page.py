@@ -3,14 +3,160 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
+from xaibench.evaluate.results import Results
+from xaibench.evaluate.summary import format_radius, halving_radius, norm_label, percent
+from xaibench.report.charts import curve_chart, plotly_library, reliability_chart
+from xaibench.report.command import command, python_call
+from xaibench.report.samples import Sample, method_label, samples_of, signed_methods
 from xaibench.report.schema import Report
 
 __all__ = ["render"]
 
+_LARGEST_MATRIX = 20
+"""Classes up to which a confusion matrix is still readable."""
+
 
 def render(report: Report, adversarials: Mapping[str, Tensor], attributions: Mapping[str, Tensor]) -> str:
     """The page of a report, given its adversarial examples and attributions."""
-    raise NotImplementedError
+    results = report.results
+    samples = samples_of(report, adversarials, attributions)
+    signed = {method_label(spec) for spec, both in signed_methods(report, attributions).items() if both}
+    small = len(report.data.class_names) <= _LARGEST_MATRIX
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            tiles=_tiles(results),
+            notes=_notes(report),
+            curve=curve_chart(results.robustness) if results.robustness else None,
+            plotly=plotly_library() if results.robustness else "",
+            robustness_reason=next((item.reason for item in results.not_measured), "the plan has no attacks"),
+            samples=samples,
+            signed=signed,
+            keys=_keys(report, samples, signed),
+            reliability=reliability_chart(results.clean.calibration),
+            matrix=_matrix(results.clean.confusion_matrix) if small else [],
+            confusions=_confusions(report),
+            command=command(report.plan),
+            python_call=python_call(report.plan),
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One key figure."""
+
+    label: str
+    value: str
+    unit: str
+    note: str
+    share: float = 0.0
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the confusion matrix."""
+
+    count: int
+    share: float
+    kind: str
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("xaibench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, radius=format_radius, method=method_label, norm=norm_label)
+    environment.globals["range_of"] = range
+    return environment
+
+
+def _tiles(results: Results) -> list[Tile]:
+    clean, robustness = results.clean, results.robustness
+    tiles = [_share_tile("Accuracy on unchanged inputs", clean.accuracy, clean.accuracy_interval)]
+    if robustness is not None:
+        at, worst, half = robustness.index, robustness.worst_case, halving_radius(robustness)
+        label = f"Robust accuracy at {norm_label(robustness.norm)} ε = {format_radius(robustness.eps)}"
+        tiles.append(_share_tile(label, worst.accuracy[at], worst.interval[at]))
+        beyond = f"> {format_radius(robustness.radii[-1])}"
+        tiles.append(
+            Tile(
+                "Radius by which half of the accuracy is gone",
+                beyond if half is None else format_radius(half),
+                "",
+                f"{norm_label(robustness.norm)}, {robustness.unit}; the smallest one measured",
+            )
+        )
+    else:
+        auc = "–" if clean.auc is None else f"{clean.auc:.3f}"
+        tiles.append(Tile("Area under the ROC curve", auc, "", "1 is a perfect ranking, 0.5 is chance"))
+        tiles.append(Tile("F1", *_split(clean.f1), "mean over classes"))
+    tiles.append(Tile("Calibration error", *_split(clean.calibration_error), "mean gap of confidence and accuracy"))
+    return tiles
+
+
+def _share_tile(label: str, share: float, interval: tuple[float, float]) -> Tile:
+    low, high = interval
+    return Tile(label, *_split(share), f"95 % interval {percent(low)} to {percent(high)}", share, interval)
+
+
+def _split(share: float) -> tuple[str, str]:
+    number, unit = percent(share).split(" ")
+    return number, unit
+
+
+def _notes(report: Report) -> list[str]:
+    if report.model.class_names == report.data.class_names:
+        return []
+    return ["The class names of model and data differ; classes are matched by their position."]
+
+
+def _keys(report: Report, samples: list[Sample], signed: set[str]) -> list[tuple[str, str]]:
+    """Colour keys: (style, text)."""
+    if report.model.task == "tabular":
+        both = any(sample.attack for sample in samples)
+        return [("swatch1", "original"), *([("swatch2", "attacked")] if both else [])]
+    unsigned = {method_label(spec) for spec in report.plan.explainers} - signed
+    keys = []
+    if report.model.task == "text":
+        keys += [("word-for", "speaks for the class"), ("word-against", "speaks against it")] if signed else []
+        keys += [("word-plain", "matters, either way")] if unsigned else []
+        return keys
+    keys += [("diverging", "speaks against, speaks for the class")] if signed else []
+    keys += [("sequential", "matters little, matters much")] if unsigned else []
+    return keys
+
+
+def _matrix(counts: tuple[tuple[int, ...], ...]) -> list[list[Cell]]:
+    return [[_cell(count, sum(row), right=i == j) for j, count in enumerate(row)] for i, row in enumerate(counts)]
+
+
+def _cell(count: int, total: int, *, right: bool) -> Cell:
+    share = count / total if count else 0.0
+    kind = "zero" if not count else ("" if right else "wrong") + (" dense" if share > 0.5 else "")
+    return Cell(count, round(share, 3), kind)
+
+
+def _confusions(report: Report) -> list[tuple[str, str, int]]:
+    names = report.data.class_names
+    wrong = [
+        (count, i, j)
+        for i, row in enumerate(report.results.clean.confusion_matrix)
+        for j, count in enumerate(row)
+        if count and i != j
+    ]
+    return [(names[i], names[j], count) for count, i, j in sorted(wrong, key=lambda item: (-item[0], *item[1:]))[:15]]

@@ -1,0 +1,138 @@
+"""Charts as data: geometry for the static SVG that every reader sees, traces for the interactive one."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from xaibench.evaluate.results import Calibration, Curve, Robustness
+from xaibench.evaluate.summary import format_radius, norm_label
+
+__all__ = ["CurveChart", "Frame", "Line", "ReliabilityChart", "curve_chart", "plotly_library", "reliability_chart"]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A plot area in SVG units, and the range of data that it shows; y grows upwards."""
+
+    width: float
+    height: float
+    right: float
+    left: float = 46.0
+    top: float = 14.0
+    bottom: float = 40.0
+    margin: float = 16.0
+
+    def x(self, value: float) -> float:
+        """Position of a value of 0..right."""
+        return round(self.left + (self.width - self.left - self.margin) * value / self.right, 2)
+
+    def y(self, share: float) -> float:
+        """Position of a share of 0..1."""
+        return round(self.height - self.bottom - (self.height - self.top - self.bottom) * share, 2)
+
+    def path(self, xs: Sequence[float], ys: Sequence[float]) -> str:
+        """Points of a polyline."""
+        return " ".join(f"{self.x(x)},{self.y(y)}" for x, y in zip(xs, ys, strict=True))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve of the chart."""
+
+    name: str
+    slot: int
+    """Which colour and marker it takes; 0 is the worst case."""
+    line: str
+    band: str
+    dots: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class CurveChart:
+    """Robust accuracy over the radius."""
+
+    frame: Frame
+    lines: tuple[Line, ...]
+    ticks: tuple[float, ...]
+    eps: float
+    unit: str
+    traces: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ReliabilityChart:
+    """Accuracy over confidence, one bar a bin: (x, width, accuracy, confidence, samples)."""
+
+    frame: Frame
+    bars: tuple[tuple[float, float, float, float, int], ...]
+
+
+def curve_chart(robustness: Robustness) -> CurveChart:
+    """The chart of a robustness section: the worst case first, so that the attacks are drawn over it."""
+    radii = robustness.radii
+    frame = Frame(760, 380, right=radii[-1] * 1.02)
+    curves = (robustness.worst_case, *robustness.curves)
+    return CurveChart(
+        frame=frame,
+        lines=tuple(_line(frame, radii, curve, slot) for slot, curve in enumerate(curves)),
+        ticks=_ticks(robustness),
+        eps=robustness.eps,
+        unit=f"{norm_label(robustness.norm)} radius, {robustness.unit}",
+        traces=[_trace(radii, curve, slot) for slot, curve in enumerate(curves)],
+    )
+
+
+def reliability_chart(bins: Sequence[Calibration]) -> ReliabilityChart:
+    """The reliability diagram of the bins that hold any prediction."""
+    frame = Frame(340, 300, right=1.0)
+    bars = tuple(
+        (frame.x(bin_.low), frame.x(bin_.high) - frame.x(bin_.low), bin_.accuracy, bin_.confidence, bin_.n)
+        for bin_ in bins
+        if bin_.accuracy is not None and bin_.confidence is not None
+    )
+    return ReliabilityChart(frame, bars)
+
+
+@cache
+def plotly_library() -> str:
+    """plotly.js, gzipped, as base64: a third of its size, the same bytes every time."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+
+
+def _ticks(robustness: Robustness) -> tuple[float, ...]:
+    """Zero, eps, and the other radii that leave room for their labels."""
+    radii, ticks = robustness.radii, [robustness.radii[0], robustness.eps]
+    for radius in reversed(radii):
+        if all(abs(radius - tick) >= radii[-1] / 9 for tick in ticks):
+            ticks.append(radius)
+    return tuple(sorted(ticks))
+
+
+def _line(frame: Frame, radii: Sequence[float], curve: Curve, slot: int) -> Line:
+    low, high = ([interval[side] for interval in curve.interval] for side in (0, 1))
+    return Line(
+        name=curve.attack,
+        slot=slot,
+        line=frame.path(radii, curve.accuracy),
+        band=frame.path([*radii, *reversed(radii)], [*high, *reversed(low)]),
+        dots=tuple((frame.x(x), frame.y(y)) for x, y in zip(radii, curve.accuracy, strict=True)),
+    )
+
+
+def _trace(radii: Sequence[float], curve: Curve, slot: int) -> dict[str, Any]:
+    return {
+        "name": curve.attack,
+        "slot": slot,
+        "x": list(radii),
+        "labels": [format_radius(radius) for radius in radii],
+        "y": [100 * share for share in curve.accuracy],
+        "low": [100 * low for low, _ in curve.interval],
+        "high": [100 * high for _, high in curve.interval],
+    }

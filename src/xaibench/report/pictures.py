@@ -1,0 +1,59 @@
+"""Tensors as pictures: PNG files in data URIs, in colours that the colour-blind can tell apart."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["collapse", "map_picture", "perturbation_picture", "photo"]
+
+_NEGATIVE, _MIDDLE, _POSITIVE = (179, 88, 6), (247, 247, 245), (18, 78, 150)
+_STRONG = (40, 16, 84)
+
+
+def photo(x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> str:
+    """An image (channels, height, width) within ``bounds`` as it looks; of more than four channels, their mean."""
+    low, high = bounds
+    unit = ((x.float() - low) / (high - low)).clamp(0, 1)
+    if len(unit) not in (1, 3, 4):
+        unit = unit.mean(dim=0, keepdim=True)
+    return _png(np.rint(unit.permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8))
+
+
+def perturbation_picture(delta: Tensor) -> str:
+    """A change (channels, height, width), magnified so that its largest entry is fully coloured.
+
+    One channel: blue is brighter, orange is darker. Several: each colour by its own change around grey.
+    """
+    if len(delta) != 3:
+        return map_picture(delta.mean(dim=0), signed=True)
+    return photo(delta / _scale(delta), (-1.0, 1.0))
+
+
+def map_picture(values: Tensor, *, signed: bool) -> str:
+    """Attributions (height, width) scaled to their largest size: orange, white, blue; else white to violet."""
+    unit = (values.float() / _scale(values)).clamp(-1, 1).cpu().numpy()[..., None]
+    middle = np.array(_MIDDLE, dtype=float)
+    end = np.where(unit < 0, np.array(_NEGATIVE, dtype=float), np.array(_POSITIVE if signed else _STRONG, dtype=float))
+    return _png(np.rint(middle + (end - middle) * np.abs(unit)).astype(np.uint8))
+
+
+def collapse(values: Tensor, *, signed: bool) -> Tensor:
+    """Attributions (channels, height, width) as one map (height, width): their sum, or the largest of unsigned ones."""
+    return values.sum(dim=0) if signed else values.amax(dim=0)
+
+
+def _scale(values: Tensor) -> Tensor:
+    return values.abs().amax().clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _png(pixels: np.ndarray) -> str:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
