@@ -117,10 +117,17 @@ class Classifier(Protocol):
     take no gradients; afterwards it is exactly as it was. Wrong shapes, dtypes or NaN raise `InputError`.
     """
 
-    task: Task
-    bounds: Bounds
-    class_names: tuple[str, ...]
-    card: Card | None
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def bounds(self) -> Bounds: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def card(self) -> Card | None: ...
 
     @property
     def framework(self) -> str:

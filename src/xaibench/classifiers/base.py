@@ -1,0 +1,284 @@
+"""The one implementation of `Classifier`: checks, names and capabilities, over an engine that runs the model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xaibench.card import Card
+from xaibench.classifiers.interface import Interface
+from xaibench.errors import InputError, UnsupportedError, unknown_name
+from xaibench.losses import resolve
+from xaibench.rng import SampleRng
+from xaibench.types import Bounds, Capability, Inputs, Loss, LossGradient, Task
+
+__all__ = ["Engine", "ModelClassifier"]
+
+_PROBES = 8
+
+
+class Engine(Protocol):
+    """What differs between frameworks: running a model on checked inputs in input units.
+
+    Tensors are as in `Classifier`; ``loss`` is a function of logits and labels.
+    """
+
+    @property
+    def framework(self) -> str: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def vocabulary(self) -> int | None:
+        """Number of token ids that the embedding knows, where that is known."""
+        ...
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...] | None: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def layers(self) -> tuple[str, ...]: ...
+    @property
+    def limits(self) -> Mapping[Capability, str]:
+        """What is missing, and why; complete once the model has been run."""
+        ...
+
+    def candidates(self) -> Iterable[tuple[int | None, ...]]:
+        """Input shapes worth trying where none is known."""
+        ...
+
+    def state(self) -> Iterable[tuple[str, np.ndarray]]: ...
+    def to(self, device: torch.device) -> None: ...
+    def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor: ...
+    def embed(self, x: Tensor) -> Tensor: ...
+    def loss_gradient(
+        self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], embeddings: Tensor | None
+    ) -> LossGradient: ...
+    def activations(self, x: Tensor, layer: str) -> Tensor: ...
+    def activation_gradient(self, x: Tensor, layer: str, y: Tensor) -> LossGradient: ...
+    def logits_from(self, x: Tensor, layer: str, activations: Tensor) -> Tensor: ...
+    def attention(self, x: Tensor) -> dict[str, Tensor]: ...
+
+
+class ModelClassifier:
+    """A `Classifier` over any engine; see `xaibench.types.Classifier` for its methods."""
+
+    def __init__(self, engine: Engine, interface: Interface) -> None:
+        self._engine = engine
+        self._interface = interface
+        self._width: int | None = None
+        self._steady: bool | None = None
+
+    def __repr__(self) -> str:
+        name = "" if self.card is None else f"{self.card.name}, "
+        return f"{type(self).__name__}({name}task={self.task!r}, input_shape={self.input_shape})"
+
+    @property
+    def task(self) -> Task:
+        """``image``, ``text`` or ``tabular``."""
+        return self._interface.task
+
+    @property
+    def bounds(self) -> Bounds:
+        """The box of valid inputs."""
+        return self._interface.bounds
+
+    @property
+    def card(self) -> Card | None:
+        """The description of a shipped model."""
+        return self._interface.card
+
+    @property
+    def framework(self) -> str:
+        """``torch``, ``keras``, ``savedmodel`` or ``exported``."""
+        return self._engine.framework
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...] | None:
+        """Without the batch, channels first; None where the model does not say."""
+        return self._interface.input_shape or self._engine.input_shape
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The given names, else "0", "1", ... as many as the model has outputs."""
+        return self._interface.class_names or tuple(map(str, range(self.num_classes)))
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the model tells apart; the first use may run the model once."""
+        if self._interface.class_names is not None:
+            return len(self._interface.class_names)
+        self._probe()
+        if self._width is None:
+            raise InputError("expected `input_shape` or `class_names` to know the number of classes, got neither")
+        return self._width
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs are moved to and results lie."""
+        return self._engine.device
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the model itself; returns this classifier."""
+        self._engine.to(torch.device(device))
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over names, dtypes, shapes and bytes of the model's state, and the normalisation."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self._engine.state(), key=lambda item: item[0]):
+            digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        digest.update(f"mean {self._interface.mean} std {self._interface.std}\n".encode())
+        return digest.hexdigest()
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """All that is not among the `limits`."""
+        return frozenset(Capability) - self.limits.keys()
+
+    @property
+    def limits(self) -> Mapping[Capability, str]:
+        """For each missing capability the reason; the first use may run the model twice on a few probes."""
+        self._probe()
+        limits = dict(self._engine.limits)
+        if self._steady is False:
+            limits[Capability.DETERMINISTIC] = "two passes over one batch gave different logits"
+        return MappingProxyType(limits)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the inner layers."""
+        return self._engine.layers
+
+    def logits(self, x: Inputs, *, embeddings: Tensor | None = None) -> Tensor:
+        """Logits (n, classes), differentiable with respect to ``x`` or ``embeddings``."""
+        x = self._read(x)
+        if embeddings is not None and self.task != "text":
+            x, embeddings = self._read(embeddings), None
+        return self._check_width(self._engine.logits(x, self._check_embeddings(x, embeddings)))
+
+    def predict(self, x: Inputs) -> Tensor:
+        """Class indices (n,), int64."""
+        with torch.no_grad():
+            return self.logits(x).argmax(1)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Token ids (n, length), int64."""
+        return self._interface.encode(texts).to(self.device)
+
+    def tokens(self, x: Tensor) -> list[list[str]]:
+        """The words behind token ids; padding is an empty string."""
+        return self._interface.tokens(x)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Embeddings (n, length, dimension) of token ids; ``x`` itself where the task is not text."""
+        x = self._read(x)
+        return self._engine.embed(x) if self.task == "text" else x
+
+    def loss_gradient(
+        self, x: Tensor, y: Tensor, loss: Loss = "ce", *, embeddings: Tensor | None = None
+    ) -> LossGradient:
+        """Loss per sample, gradient of its sum with respect to `embed` of ``x``, and logits."""
+        x = self._read(x)
+        if embeddings is not None and self.task != "text":
+            x, embeddings = self._read(embeddings), None
+        y = self._check_labels(y, len(x))
+        return self._engine.loss_gradient(x, y, resolve(loss), self._check_embeddings(x, embeddings))
+
+    def activations(self, x: Tensor, layer: str) -> Tensor:
+        """Output of a layer, channels first for images."""
+        return self._engine.activations(self._read(x), self._check_layer(layer))
+
+    def activation_gradient(self, x: Tensor, layer: str, y: Tensor) -> LossGradient:
+        """Logit of class ``y`` (n,), its gradient with respect to a layer's output, and all logits."""
+        x = self._read(x)
+        return self._engine.activation_gradient(x, self._check_layer(layer), self._check_labels(y, len(x)))
+
+    def logits_from(self, x: Tensor, layer: str, activations: Tensor) -> Tensor:
+        """Logits with the output of a layer replaced."""
+        return self._engine.logits_from(self._read(x), self._check_layer(layer), activations.to(self.device))
+
+    def attention(self, x: Tensor) -> dict[str, Tensor]:
+        """Attention weights (n, heads, queries, keys) by layer name, in order of use."""
+        if reason := self._engine.limits.get(Capability.ATTENTION):
+            raise UnsupportedError(f"attention weights are not to be had: {reason}")
+        return self._engine.attention(self._read(x))
+
+    def _read(self, x: Inputs) -> Tensor:
+        if self.task == "text" and not isinstance(x, Tensor):
+            x = self._interface.encode(x)
+        checked = self._interface.check(x, self.input_shape, self._engine.vocabulary)
+        dtype = self._engine.dtype if checked.is_floating_point() else checked.dtype
+        checked = checked.to(self.device, dtype)
+        self._probe(checked)
+        return checked
+
+    def _check_embeddings(self, x: Tensor, embeddings: Tensor | None) -> Tensor | None:
+        if embeddings is None:
+            return None
+        if reason := self._engine.limits.get(Capability.EMBEDDINGS):
+            raise UnsupportedError(f"embeddings cannot be replaced: {reason}")
+        if embeddings.ndim != 3 or embeddings.shape[:2] != x.shape:
+            raise InputError(
+                f"expected embeddings of shape ({len(x)}, {x.shape[1]}, dimension), got {tuple(embeddings.shape)}"
+            )
+        return embeddings.to(self.device, self._engine.dtype)
+
+    def _check_labels(self, y: Tensor, n: int) -> Tensor:
+        if not isinstance(y, Tensor) or y.shape != (n,) or y.dtype not in (torch.int32, torch.int64):
+            got = f"{tuple(y.shape)} of {y.dtype}" if isinstance(y, Tensor) else type(y).__name__
+            raise InputError(f"expected labels ({n},) as int64, got {got}")
+        low, high = (int(value) for value in y.aminmax())
+        if low < 0 or high >= self.num_classes:
+            raise InputError(f"expected labels within 0..{self.num_classes - 1}, got {low if low < 0 else high}")
+        return y.to(self.device, torch.int64)
+
+    def _check_layer(self, layer: str) -> str:
+        if reason := self._engine.limits.get(Capability.ACTIVATIONS):
+            raise UnsupportedError(f"layers cannot be looked at: {reason}")
+        if layer not in self.layers:
+            raise unknown_name("layer", layer, self.layers)
+        return layer
+
+    def _check_width(self, logits: Tensor) -> Tensor:
+        names = self._interface.class_names
+        if names is not None and logits.shape[1] != len(names):
+            raise InputError(f"expected {logits.shape[1]} class names, as the model has outputs, got {len(names)}")
+        return logits
+
+    def _probe(self, batch: Tensor | None = None) -> None:
+        """Run the model once on inputs of its own kind, to learn what its outputs are and whether they are steady."""
+        if self._width is not None:
+            return
+        shapes = [self.input_shape] if self.input_shape else list(self._engine.candidates())
+        if batch is not None:
+            shapes = [tuple(batch.shape[1:])]
+        for shape in shapes:
+            x = self._probe_batch(shape)
+            try:
+                with torch.no_grad():
+                    first, second = self._engine.logits(x, None), self._engine.logits(x, None)
+            except (RuntimeError, ValueError):
+                # A guessed shape may be wrong; a known one is not.
+                if batch is None and self.input_shape is None:
+                    continue
+                raise
+            self._width = first.shape[1]
+            self._steady = torch.allclose(first, second, rtol=1e-5, atol=1e-6, equal_nan=True)
+            return
+
+    def _probe_batch(self, shape: Sequence[int | None]) -> Tensor:
+        sizes = tuple(32 if size is None else size for size in shape)
+        rng = SampleRng(torch.arange(_PROBES), stream="probe")
+        if self.task == "text":
+            return (rng.bits(sizes) % (self._engine.vocabulary or 2)).to(self.device)
+        low, high = self.bounds.tensors(torch.zeros(()))
+        return (low + (high - low) * rng.uniform(sizes)).to(self.device, self._engine.dtype)

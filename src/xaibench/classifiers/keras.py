@@ -1,0 +1,272 @@
+"""Any Keras model, on its TensorFlow backend, as a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from xaibench.classifiers.base import ModelClassifier
+from xaibench.classifiers.bridge import Bridge, LossBridge, compiled, one_line, to_tensorflow, to_torch
+from xaibench.classifiers.graph import Graph, LayerTap
+from xaibench.classifiers.interface import Interface, Options
+from xaibench.classifiers.keras_layers import attention_kinds, named_layers, tapped_calls, tracing
+from xaibench.classifiers.outputs import LOG_PROBABILITIES, classifying
+from xaibench.classifiers.runtime import tensorflow
+from xaibench.classifiers.weights import load_keras
+from xaibench.errors import InputError, UnsupportedError
+from xaibench.types import Capability, LossGradient
+
+__all__ = ["KerasClassifier"]
+
+
+class KerasClassifier(ModelClassifier):
+    """Any Keras model of one input (or a ``.keras`` file) that ends in logits, softmax or a single unit.
+
+    Images are channels first here, whatever the model's own layout. Of several outputs the first one classifies, or
+    the one called ``logits``.
+    """
+
+    def __init__(self, model: Any, **options: Unpack[Options]) -> None:
+        tensorflow()
+        import keras
+
+        if isinstance(model, str | Path):
+            model = load_keras(Path(model))
+        if not isinstance(model, keras.Model):
+            raise InputError(f"expected a keras.Model, got {type(model).__name__}")
+        interface = Interface.of(options)
+        self.model = model
+        super().__init__(KerasEngine(model, interface), interface)
+
+
+class KerasEngine:
+    """Runs a Keras model in graphs, one for each question, traced when first asked."""
+
+    framework = "keras"
+    dtype = torch.float32
+
+    def __init__(self, model: Any, interface: Interface) -> None:
+        if any(getattr(layer, "stateful", False) is True for layer in model._flatten_layers()):
+            raise UnsupportedError("a stateful recurrent layer changes whenever it runs: expected stateful=False")
+        self.model = model
+        self._interface = interface
+        self._graph = Graph(model, interface)
+        self._functions: dict[tuple[str, ...], Any] = {}
+        self._shapes: dict[tuple[Any, ...], tuple[int, ...]] = {}
+        self._embedding: str | None = None
+        self._attention: list[tuple[str, int]] = []
+        self._started = False
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Rows of the first embedding."""
+        name = self._embedding or next(iter(self._embeddings()), None)
+        return None if name is None else int(named_layers(self.model)[name].input_dim)
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...] | None:
+        """Read from the model's input, where it is known before the model has run."""
+        return self._graph.input_shape
+
+    @property
+    def device(self) -> torch.device:
+        """Memory is shared on the CPU."""
+        return torch.device("cpu")
+
+    def to(self, device: torch.device) -> None:
+        """Keras models stay on the CPU."""
+        if device.type != "cpu":
+            raise UnsupportedError(
+                f"a Keras model shares memory with torch on the CPU only: expected cpu, got {device}"
+            )
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Paths of the layers, nested ones below their model."""
+        return tuple(named_layers(self.model))
+
+    @property
+    def limits(self) -> Mapping[Capability, str]:
+        """What this model lacks."""
+        limits = {Capability.TORCH_MODULE: "the model runs in TensorFlow, where torch hooks see nothing"}
+        if self._graph.kind == "probabilities":
+            limits[Capability.LOGITS] = LOG_PROBABILITIES
+        if not any(isinstance(layer, attention_kinds()) for layer in named_layers(self.model).values()):
+            limits[Capability.ATTENTION] = "the model has no attention layer that can be observed"
+        if self._interface.task != "text":
+            limits[Capability.EMBEDDINGS] = "the inputs are not token ids"
+        elif not self._embeddings() or (self._started and self._embedding is None):
+            limits[Capability.EMBEDDINGS] = "no Embedding layer takes the token ids"
+        return limits
+
+    def candidates(self) -> Iterator[tuple[int | None, ...]]:
+        """None: a model that has not run says nothing."""
+        return iter(())
+
+    def state(self) -> Iterator[tuple[str, np.ndarray]]:
+        """All weights by their place and path."""
+        for index, variable in enumerate(self.model.weights):
+            yield f"{index:05d} {variable.path}", np.asarray(variable.numpy())
+
+    def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor:
+        """One pass, with the embeddings replaced if given."""
+        self._start(x)
+        if embeddings is None:
+            return self._function("logits", lambda: Bridge(self._graph))(x)
+        return self._function("embedded", lambda: Bridge(self._embedded))(embeddings, x)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Output of the embedding that the token ids enter."""
+        return self.activations(x, self._token_embedding(x)).detach()
+
+    def loss_gradient(
+        self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], embeddings: Tensor | None
+    ) -> LossGradient:
+        """One pass in one graph."""
+        self._start(x)
+        if self._interface.task != "text":
+            return self._function("loss", lambda: LossBridge(self._graph))(loss, y, x)
+        embeddings = self.embed(x) if embeddings is None else embeddings
+        return self._function("embedded loss", lambda: LossBridge(self._embedded))(loss, y, embeddings, x)
+
+    def activations(self, x: Tensor, layer: str) -> Tensor:
+        """A graph that ends at the layer."""
+        self._start(x)
+
+        def call(x: Any) -> Any:
+            tap = LayerTap(self._graph, layer)
+            self._graph(x, tap)
+            return tap.output
+
+        return self._function("activations", lambda: Bridge(call), layer)(x)
+
+    def activation_gradient(self, x: Tensor, layer: str, y: Tensor) -> LossGradient:
+        """A graph whose tape starts at the layer."""
+        self._start(x)
+        tf = tensorflow()
+
+        def call(x: Any, y: Any) -> Any:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tap = LayerTap(self._graph, layer, watch=tape.watch)
+                logits = self._graph(x, tap)
+                chosen = tf.gather(logits, y, axis=1, batch_dims=1)
+            gradient = tape.gradient(chosen, tap.native)
+            if gradient is None:
+                raise UnsupportedError(
+                    f"gradients cannot be taken: the logits do not depend on the output of layer {layer!r}"
+                )
+            return chosen, tap.outward(gradient), logits
+
+        function = self._function("activation gradient", lambda: compiled(call), layer)
+        with one_line():
+            return LossGradient(*map(to_torch, function(to_tensorflow(x), to_tensorflow(y))))
+
+    def logits_from(self, x: Tensor, layer: str, activations: Tensor) -> Tensor:
+        """A graph that starts at the layer, beside whatever goes around it."""
+        self._start(x)
+        shape = (len(x), *self._output_shape(x, layer))
+        if activations.shape != shape:
+            raise InputError(f"expected activations of layer {layer!r} as {shape}, got {tuple(activations.shape)}")
+
+        def call(replacement: Any, x: Any) -> Any:
+            return self._graph(x, LayerTap(self._graph, layer, replacement=replacement))
+
+        return self._function("logits from", lambda: Bridge(call), layer)(activations.to(self.dtype), x)
+
+    def attention(self, x: Tensor) -> dict[str, Tensor]:
+        """A graph for each use of an attention layer."""
+        self._start(x)
+        weights = {}
+        for layer, use in self._attention:
+
+            def call(x: Any, layer: str = layer, use: int = use) -> Any:
+                scores: list[Any] = []
+                with tapped_calls([(self._layer(layer), _recorder(scores))]):
+                    self._graph(x)
+                found = scores[use]
+                return found if found.shape.rank == 4 else found[:, None]
+
+            bridge = self._function("attention", lambda call=call: Bridge(call), layer, str(use))  # type: ignore[misc]
+            weights[layer if use == 0 else f"{layer}#{use + 1}"] = bridge(x)
+        return weights
+
+    def _embedded(self, embeddings: Any, x: Any) -> Any:
+        return self._graph(x, LayerTap(self._graph, self._token_embedding(None), replacement=embeddings))
+
+    def _output_shape(self, x: Tensor, layer: str) -> tuple[int, ...]:
+        key = (layer, tuple(x.shape[1:]))
+        if key not in self._shapes:
+            self._shapes[key] = tuple(self.activations(x[:1], layer).shape[1:])
+        return self._shapes[key]
+
+    def _function(self, kind: str, make: Callable[[], Any], *place: str) -> Any:
+        key = (kind, *place)
+        if key not in self._functions:
+            self._functions[key] = make()
+        return self._functions[key]
+
+    def _layer(self, name: str) -> Any:
+        return named_layers(self.model)[name]
+
+    def _embeddings(self) -> list[str]:
+        from keras import layers
+
+        return [name for name, layer in named_layers(self.model).items() if isinstance(layer, layers.Embedding)]
+
+    def _token_embedding(self, x: Tensor | None) -> str:
+        if x is not None:
+            self._start(x)
+        if self._embedding is None:
+            raise UnsupportedError("embeddings cannot be read: no Embedding layer takes the token ids")
+        return self._embedding
+
+    def _start(self, x: Tensor) -> None:
+        """Run the model once outside any graph: it builds what is not built, and shows which layers run on what."""
+        if self._started:
+            return
+        tokens = x.detach().numpy() if self._interface.task == "text" else None
+        layers = named_layers(self.model)
+        uses: list[str] = []
+        entered: list[str] = []
+
+        def note_embedding(name: str) -> Any:
+            def tap(call: Any, args: Any, kwargs: Any) -> Any:
+                ids = args[0] if args else next(iter(kwargs.values()))
+                if tokens is not None and tuple(ids.shape) == tokens.shape and bool((np.asarray(ids) == tokens).all()):
+                    entered.append(name)
+                return call(*args, **kwargs)
+
+            return tap
+
+        def note_attention(name: str) -> Any:
+            def tap(call: Any, args: Any, kwargs: Any) -> Any:
+                uses.append(name)
+                return call(*args, **kwargs)
+
+            return tap
+
+        taps = [(layers[name], note_embedding(name)) for name in self._embeddings()]
+        taps += [
+            (layer, note_attention(name)) for name, layer in layers.items() if isinstance(layer, attention_kinds())
+        ]
+        with one_line(), tracing(self.model), tapped_calls(taps):
+            output = classifying(self.model(self._graph.inward(to_tensorflow(x)), training=False))
+        self._graph.learn(to_torch(output))
+        self._embedding = next(iter(entered), None)
+        self._attention = [(name, uses[:index].count(name)) for index, name in enumerate(uses)]
+        self._started = True
+
+
+def _recorder(scores: list[Any]) -> Any:
+    def tap(call: Any, args: Any, kwargs: Any) -> Any:
+        output, weights = call(*args, **{**kwargs, "return_attention_scores": True})
+        scores.append(weights)
+        return (output, weights) if kwargs.get("return_attention_scores") else output
+
+    return tap

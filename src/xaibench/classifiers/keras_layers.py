@@ -1,0 +1,87 @@
+"""Inner layers of Keras models: their names, and taps on them while TensorFlow traces."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+__all__ = ["TRACING", "attention_kinds", "named_layers", "tapped_calls", "tracing"]
+
+TRACING = threading.RLock()
+"""Held while a model is traced or tapped: taps must not leak into the graph of another thread."""
+
+Tap = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+"""What runs in place of a layer's ``call``, given that call and its arguments."""
+
+
+def named_layers(model: Any) -> dict[str, Any]:
+    """Every layer below ``model`` by its path, in order of definition; not the insides of recurrent layers."""
+    import keras
+
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+
+    def visit(layer: Any, prefix: str) -> None:
+        for part in layer._flatten_layers(include_self=False, recursive=False):
+            if id(part) in seen or isinstance(part, keras.layers.InputLayer):
+                continue
+            seen.add(id(part))
+            # A Sequential keeps the functional form of itself among its parts.
+            if isinstance(layer, keras.Sequential) and part is getattr(layer, "_functional", None):
+                continue
+            name = f"{prefix}{part.name}"
+            while name in found:
+                name += "_"
+            found[name] = part
+            if not isinstance(part, keras.layers.RNN | keras.layers.TimeDistributed):
+                visit(part, f"{name}/")
+
+    visit(model, "")
+    return found
+
+
+def attention_kinds() -> tuple[type, ...]:
+    """Layers whose ``call`` takes ``return_attention_scores``."""
+    from keras import layers
+
+    return (layers.Attention, layers.GroupQueryAttention, layers.MultiHeadAttention)
+
+
+@contextmanager
+def tapped_calls(taps: list[tuple[Any, Tap]]) -> Iterator[None]:
+    """Replace the bound ``call`` of layers; afterwards they are as they were, also after an error."""
+    with TRACING, ExitStack() as restore:
+        for layer, tap in taps:
+            attributes = vars(layer)
+            if "call" in attributes:
+                restore.callback(attributes.__setitem__, "call", attributes["call"])
+            else:
+                restore.callback(attributes.__delitem__, "call")
+            attributes["call"] = _through(layer.call, tap)
+        yield
+
+
+@contextmanager
+def tracing(model: Any) -> Iterator[None]:
+    """Hold the lock, and keep losses that layers note on themselves out of the model."""
+    with TRACING:
+        parts = model._flatten_layers()
+        before = [(part._losses, list(part._losses), part._loss_ids, set(part._loss_ids)) for part in parts]
+        try:
+            yield
+        finally:
+            for losses, kept, ids, kept_ids in before:
+                losses[:] = kept
+                ids.clear()
+                ids.update(kept_ids)
+
+
+def _through(call: Callable[..., Any], tap: Tap) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def tapped(*args: Any, **kwargs: Any) -> Any:
+        return tap(call, args, kwargs)
+
+    return tapped

@@ -1,0 +1,121 @@
+"""From what a torch model returns to logits: the input of its last softmax or sigmoid, wherever that was applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from xaibench.errors import InputError
+
+__all__ = ["LOG_PROBABILITIES", "OutputKind", "OutputReader", "classifying", "kind_of", "two_columns"]
+
+OutputKind = Literal["logits", "squashed", "probabilities"]
+
+LOG_PROBABILITIES = "the model gives probabilities and hides the logits; log-probabilities stand in, which saturate"
+
+_SOFTMAX = {F.softmax, F.log_softmax, torch.softmax, torch.log_softmax, Tensor.softmax, Tensor.log_softmax}
+_SIGMOID = {torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.special.expit}
+_TINY = 1e-30
+
+
+class _LastSquash(TorchFunctionMode):
+    """Remembers what went into the last softmax or sigmoid over classes, and what came out."""
+
+    def __init__(self) -> None:
+        self.pair: tuple[Tensor, Tensor] | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func in _SIGMOID or (func in _SOFTMAX and _axis(args, kwargs) in (1, -1, None)):
+            self.pair = (args[0] if args else kwargs["input"], out)
+        return out
+
+    def preimage(self, output: Tensor) -> Tensor | None:
+        """What was squashed into ``output``, which may be a view of the squashed tensor."""
+        if self.pair is None:
+            return None
+        before, after = self.pair
+        same = output is after or (output._is_view() and output._base is after and output.numel() == after.numel())
+        return before.reshape(output.shape) if same else None
+
+
+class OutputReader:
+    """Turns a model's outputs to logits (n, classes); what they are is found out on the first pass and kept."""
+
+    def __init__(self, declared: Literal["auto", "logits", "probabilities"]) -> None:
+        self._declared = declared
+        self.kind: OutputKind | None = "logits" if declared == "logits" else None
+
+    def read(self, run: Callable[[], object], n: int) -> Tensor:
+        """Logits from one run of the model on ``n`` samples."""
+        if self.kind == "logits":
+            return two_columns(_tensor(run()), n)
+        if self.kind == "probabilities":
+            return log_probabilities(_tensor(run()), n)
+        with _LastSquash() as last:
+            output = _tensor(run())
+        before = last.preimage(output)
+        if self.kind is None:
+            self.kind = "squashed" if before is not None else kind_of(output, self._declared)
+            return two_columns(before, n) if before is not None else self.read(lambda: output, n)
+        if before is None:
+            raise InputError("expected the model to end in the same softmax or sigmoid on every pass, got another end")
+        return two_columns(before, n)
+
+
+def classifying(output: Any) -> Any:
+    """The output that classifies: the only one, the first of several, or the one called ``logits``."""
+    if isinstance(output, dict) and output:
+        return classifying(output.get("logits", next(iter(output.values()))))
+    if isinstance(output, tuple | list) and output:
+        return classifying(output[0])
+    return output
+
+
+def _tensor(output: object) -> Tensor:
+    output = classifying(output)
+    if not isinstance(output, Tensor):
+        raise InputError(f"expected the model to return a tensor (n, classes), got {type(output).__name__}")
+    return output
+
+
+def two_columns(z: Tensor, n: int) -> Tensor:
+    """Logits (n, classes); those of a single unit become (0, z)."""
+    if z.ndim == 1:
+        z = z.unsqueeze(1)
+    if z.ndim != 2 or z.shape[0] != n:
+        raise InputError(f"expected the model to return ({n}, classes), got {tuple(z.shape)}")
+    return torch.cat([torch.zeros_like(z), z], dim=1) if z.shape[1] == 1 else z
+
+
+def log_probabilities(p: Tensor, n: int) -> Tensor:
+    """Log-probabilities (n, classes) from rows of probabilities, or from one unit's."""
+    if p.ndim == 1 or p.shape[-1] == 1:
+        p = two_columns(p.reshape(n, -1), n)
+        p = torch.cat([1 - p[:, 1:], p[:, 1:]], dim=1)
+    return two_columns(p.clamp_min(_TINY).log(), n)
+
+
+def kind_of(output: Tensor, declared: Literal["auto", "logits", "probabilities"]) -> Literal["logits", "probabilities"]:
+    """What outputs are that no softmax or sigmoid was seen to make: probabilities, if their rows sum to one."""
+    if declared != "auto":
+        return declared
+    output = output.detach()
+    one_unit = output.ndim == 1 or output.shape[-1] == 1
+    if bool((output < 0).any()) or bool((output > 1).any()):
+        return "logits"
+    if one_unit:
+        raise InputError(
+            "expected `outputs` as 'logits' or 'probabilities' of a one-unit model with outputs in [0, 1], got 'auto'"
+        )
+    whole = torch.allclose(output.sum(-1), torch.ones_like(output[..., 0]), atol=1e-4)
+    return "probabilities" if whole else "logits"
+
+
+def _axis(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> int | None:
+    return args[1] if len(args) > 1 else (kwargs or {}).get("dim")

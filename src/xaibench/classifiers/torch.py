@@ -1,0 +1,261 @@
+"""Any `torch.nn.Module` as a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from typing_extensions import Unpack
+
+from xaibench.classifiers.base import ModelClassifier
+from xaibench.classifiers.interface import Interface, Options
+from xaibench.classifiers.outputs import LOG_PROBABILITIES, OutputReader
+from xaibench.classifiers.patching import analysis, tapped
+from xaibench.classifiers.torch_attention import attention_layers, recorded_attention
+from xaibench.errors import InputError, UnsupportedError
+from xaibench.types import Capability, LossGradient
+
+__all__ = ["TorchClassifier", "TorchEngine", "to_numpy"]
+
+_SIDES = (28, 32, 8, 64, 16, 96, 128, 224)
+
+
+class TorchClassifier(ModelClassifier):
+    """Any `torch.nn.Module` that maps a batch to logits, probabilities or a single unit.
+
+    >>> model = TorchClassifier(nn.Linear(2, 3), task="tabular", bounds=(-1, 1))
+    >>> model.logits(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(self, module: nn.Module, **options: Unpack[Options]) -> None:
+        if not isinstance(module, nn.Module):
+            raise InputError(f"expected a torch.nn.Module, got {type(module).__name__}")
+        interface = Interface.of(options)
+        self.module = module
+        super().__init__(TorchEngine(module, interface), interface)
+
+    def analysis(self) -> AbstractContextManager[nn.Module]:
+        """The module itself, in the state that every analysis sees it in: for methods that set hooks of their own."""
+        return analysis(self.module)
+
+
+class TorchEngine:
+    """Runs a module with hooks that come and go."""
+
+    framework = "torch"
+
+    def __init__(self, module: nn.Module, interface: Interface) -> None:
+        self.module = module
+        self._interface = interface
+        self._outputs = OutputReader(interface.outputs)
+        self._embedding: str | None = None
+        self._mutates_input: bool | None = None
+        self._embeddings = {name: part for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
+        if any(part.max_norm is not None for part in self._embeddings.values()):
+            raise UnsupportedError("an embedding with max_norm changes its weights whenever it runs: expected none")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the first floating-point parameter."""
+        floats = (value.dtype for value in self._tensors() if value.is_floating_point())
+        return next(floats, torch.get_default_dtype())
+
+    @property
+    def device(self) -> torch.device:
+        """Of the first parameter."""
+        return next((value.device for value in self._tensors()), torch.device("cpu"))
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Rows of the token embedding; until it is known, of the first one."""
+        part = self._embeddings.get(self._embedding or next(iter(self._embeddings), ""))
+        return None if part is None else part.num_embeddings
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...] | None:
+        """A module does not say."""
+        return None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Every submodule that can run; lists and dictionaries of modules cannot."""
+        return tuple(
+            name
+            for name, part in self.module.named_modules()
+            if name and not isinstance(part, nn.ModuleList | nn.ModuleDict)
+        )
+
+    @property
+    def limits(self) -> Mapping[Capability, str]:
+        """What this module lacks."""
+        limits: dict[Capability, str] = {}
+        if self._outputs.kind == "probabilities":
+            limits[Capability.LOGITS] = LOG_PROBABILITIES
+        if not attention_layers(self.module):
+            limits[Capability.ATTENTION] = "the model has no attention layer that can be observed"
+        if self._interface.task != "text":
+            limits[Capability.EMBEDDINGS] = "the inputs are not token ids"
+        elif not self._embeddings:
+            limits[Capability.EMBEDDINGS] = "no nn.Embedding takes the token ids"
+        return limits
+
+    def candidates(self) -> Iterator[tuple[int | None, ...]]:
+        """Shapes that the first layer with a known width might take."""
+        widths = (nn.Linear, nn.Conv2d, nn.BatchNorm1d, nn.BatchNorm2d)
+        first = next((part for part in self.module.modules() if isinstance(part, widths)), None)
+        if self._interface.task == "text":
+            yield (16,)
+        elif self._interface.task == "tabular" and isinstance(first, nn.Linear):
+            yield (first.in_features,)
+        elif self._interface.task == "image" and isinstance(first, nn.Conv2d):
+            yield from ((first.in_channels, side, side) for side in _SIDES)
+        elif self._interface.task == "image" and isinstance(first, nn.Linear):
+            sides = (round((first.in_features / channels) ** 0.5) for channels in (1, 3))
+            yield from ((channels, side, side) for channels, side in zip((1, 3), sides, strict=True))
+
+    def state(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Parameters and buffers."""
+        for name, value in (*self.module.named_parameters(), *self.module.named_buffers()):
+            yield name, to_numpy(value)
+
+    def to(self, device: torch.device) -> None:
+        """Move the module."""
+        self.module.to(device)
+
+    def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor:
+        """One pass, with the embeddings replaced if given."""
+        with analysis(self.module):
+            tap = nullcontext() if embeddings is None else self._replaced_embeddings(x, embeddings)
+            with tap:
+                return self._pass(x)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Rows of the embedding that the token ids enter."""
+        with analysis(self.module):
+            return self.module.get_submodule(self._token_embedding(x))(x)
+
+    def loss_gradient(
+        self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], embeddings: Tensor | None
+    ) -> LossGradient:
+        """One forward and one backward pass."""
+        text = self._interface.task == "text"
+        start = (self.embed(x) if embeddings is None else embeddings) if text else x
+        with torch.enable_grad():
+            point = start.detach().requires_grad_()
+            logits = self.logits(x, point) if text else self.logits(point, None)
+            losses = loss(logits, y)
+            gradient = _gradient(losses.sum(), point, "the input")
+        return LossGradient(losses.detach(), gradient, logits.detach())
+
+    def activations(self, x: Tensor, layer: str) -> Tensor:
+        """A copy of the layer's output, for later layers may work in place."""
+        kept: list[Tensor] = []
+
+        def keep(output: Tensor) -> Tensor:
+            kept.append(output.clone())
+            return output
+
+        with analysis(self.module), tapped(self.module, layer, keep):
+            self._pass(x)
+        return kept[0]
+
+    def activation_gradient(self, x: Tensor, layer: str, y: Tensor) -> LossGradient:
+        """One pass in which the layer's output starts the graph."""
+        points: list[Tensor] = []
+
+        def start(output: Tensor) -> Tensor:
+            points.append(output.detach().requires_grad_())
+            return points[0].clone()
+
+        with torch.enable_grad(), analysis(self.module):
+            with tapped(self.module, layer, start):
+                logits = self._pass(x.detach())
+            chosen = logits.gather(1, y[:, None]).squeeze(1)
+            gradient = _gradient(chosen.sum(), points[0], f"the output of layer {layer!r}")
+        return LossGradient(chosen.detach(), gradient, logits.detach())
+
+    def logits_from(self, x: Tensor, layer: str, activations: Tensor) -> Tensor:
+        """One pass in which the layer's output is another."""
+
+        def replace(output: Tensor) -> Tensor:
+            if output.shape != activations.shape:
+                raise InputError(
+                    f"expected activations of layer {layer!r} as {tuple(output.shape)}, got {tuple(activations.shape)}"
+                )
+            return activations.to(output.dtype).clone()
+
+        with analysis(self.module), tapped(self.module, layer, replace):
+            return self._pass(x)
+
+    def attention(self, x: Tensor) -> dict[str, Tensor]:
+        """One pass with every attention layer recorded."""
+        with analysis(self.module), recorded_attention(self.module) as weights:
+            self._pass(x)
+        return dict(weights)
+
+    def _pass(self, x: Tensor) -> Tensor:
+        point = self._interface.normalise(x)
+        if point is not x or self._mutates_input is False:
+            return self._outputs.read(lambda: self.module(point), len(x))
+        point = x.clone()
+        version = point._version
+        logits = self._outputs.read(lambda: self.module(point), len(x))
+        self._mutates_input = point._version != version
+        return logits
+
+    def _replaced_embeddings(self, x: Tensor, embeddings: Tensor) -> AbstractContextManager[None]:
+        def replace(output: Tensor) -> Tensor:
+            if output.shape != embeddings.shape:
+                raise InputError(f"expected embeddings as {tuple(output.shape)}, got {tuple(embeddings.shape)}")
+            return embeddings.clone()
+
+        return tapped(self.module, self._token_embedding(x), replace)
+
+    def _token_embedding(self, x: Tensor) -> str:
+        """Name of the first embedding that the token ids themselves enter; positions and the like are passed over."""
+        if self._embedding is None:
+            found: list[str] = []
+            handles = [
+                part.register_forward_pre_hook(
+                    lambda _module, args, name=name: found.append(name) if _same(args[0], x) else None
+                )
+                for name, part in self._embeddings.items()
+            ]
+            try:
+                with torch.no_grad():
+                    self._pass(x)
+            finally:
+                for handle in handles:
+                    handle.remove()
+            if not found:
+                raise UnsupportedError("embeddings cannot be read: no nn.Embedding takes the token ids")
+            self._embedding = found[0]
+        return self._embedding
+
+    def _tensors(self) -> Iterable[Tensor]:
+        yield from self.module.parameters()
+        yield from self.module.buffers()
+
+
+def to_numpy(value: Tensor) -> np.ndarray:
+    """The bytes of a tensor as an array; types that numpy lacks are seen as raw bytes."""
+    value = value.detach().cpu().contiguous()
+    if value.dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2):
+        return value.reshape(-1).view(torch.uint8).numpy()
+    return value.numpy()
+
+
+def _gradient(total: Tensor, point: Tensor, what: str) -> Tensor:
+    if total.requires_grad:
+        (gradient,) = torch.autograd.grad(total, point, allow_unused=True)
+        if gradient is not None:
+            return gradient
+    raise UnsupportedError(f"gradients cannot be taken: the logits do not depend on {what} through torch operations")
+
+
+def _same(a: object, b: Tensor) -> bool:
+    return isinstance(a, Tensor) and a.shape == b.shape and bool((a == b).all())
