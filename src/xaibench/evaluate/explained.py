@@ -13,10 +13,10 @@ from xaibench.errors import UnsupportedError
 from xaibench.evaluate.job import Job, batch_logits, batches
 from xaibench.evaluate.results import ExplainedSample, Map, NotMeasured, View
 from xaibench.evaluate.settle import threat_at
-from xaibench.evaluate.shards import Piece
+from xaibench.evaluate.shards import Piece, Shard
 from xaibench.explainers import explain
-from xaibench.registry import Spec
 from xaibench.rng import permutation
+from xaibench.types import Inputs
 
 __all__ = ["choose_samples", "explain_samples"]
 
@@ -29,28 +29,40 @@ def explain_samples(job: Job, logits: Tensor, adversarials: dict[str, Tensor]) -
     """Explain the chosen samples; gives them, the values of their maps by key, and what could not be explained.
 
     Each view is explained for the class that the model predicts for it: what speaks for the right answer before, and
-    for the wrong one after.
+    for the wrong one after. So that the two can be compared, the attacked input is explained for the class of the
+    clean one as well.
     """
-    plan, data = job.plan, job.data
+    plan, data, predictions = job.plan, job.data, logits.argmax(dim=1)
+    if not plan.samples:
+        return (), {}, ()
     attack_of = _breaking_attack(job, adversarials)
-    chosen = choose_samples(logits.argmax(dim=1), data.labels, attack_of, count=plan.samples, seed=plan.seed)
-    attacked = [row for row in chosen if attack_of[row] is not None]
-    views = {"clean": (chosen, job.data.take(chosen).inputs)}
-    if attacked:
-        views["attacked"] = (attacked, torch.stack([adversarials[f"adversarials/{attack_of[i]}"][i] for i in attacked]))
-    sides = {}
-    left_out: dict[str, NotMeasured] = {}
+    chosen = choose_samples(predictions, data.labels, attack_of, count=plan.samples, seed=plan.seed)
+    sides = {"clean": _Side(job, "clean", chosen, data.take(chosen).inputs)}
+    if attacked := [row for row in chosen if attack_of[row] is not None]:
+        x = torch.stack([adversarials[f"adversarials/{attack_of[row]}"][row] for row in attacked])
+        sides["attacked"] = _Side(job, "attacked", attacked, x)
+        sides["compared"] = _Side(job, "compared", attacked, x, targets=predictions[attacked])
+    values, left_out = _explain_sides(job, tuple(sides.values()))
+    return tuple(_sample(job, row, attack_of[row], sides, values) for row in chosen), values, left_out
+
+
+def _explain_sides(job: Job, sides: tuple[_Side, ...]) -> tuple[dict[str, Tensor], tuple[NotMeasured, ...]]:
+    """Fill the maps of all sides; gives their values, and the explainers that the model refused."""
+    work = [
+        (side, spec, part, f"explain-{position}-{side.name}-{part.start}")
+        for position, spec in enumerate(job.plan.explainers)
+        for side in sides
+        for part in batches(len(side.rows), _BATCH)
+    ]
+    shards = job.collect("explain", {name: partial(side.work, spec, part) for side, spec, part, name in work})
     values: dict[str, Tensor] = {}
-    for side, (rows, inputs) in views.items():
-        x = inputs if isinstance(inputs, Tensor) else job.model.encode(inputs)
-        sides[side] = _View(job, side, rows, x.to(job.model.device))
-        for position, spec in enumerate(plan.explainers):
-            try:
-                sides[side].explain(position, spec, values)
-            except UnsupportedError as error:
-                left_out[spec] = NotMeasured(what=spec, reason=str(error))
-    samples = tuple(_sample(job, row, attack_of[row], sides, values) for row in chosen)
-    return samples, values, tuple(left_out.values())
+    refused: dict[str, NotMeasured] = {}
+    for (side, spec, part, _), shard in zip(work, shards, strict=True):
+        if "refused" in shard.info:
+            refused[spec] = NotMeasured(what=spec, reason=shard.info["refused"])
+        else:
+            values.update(side.take(spec, part, shard))
+    return values, tuple(refused.values())
 
 
 def choose_samples(
@@ -67,48 +79,44 @@ def choose_samples(
     return [row for *_, row in sorted(order)[:count]]
 
 
-class _View:
-    """One side of the comparison: inputs (m, ...) at these rows, their predictions and maps."""
+class _Side:
+    """Inputs (m, ...) at some rows, explained for ``targets`` (m,), the predicted classes if not given."""
 
-    def __init__(self, job: Job, side: str, rows: list[int], x: Tensor) -> None:
-        self.job, self.side, self.rows, self.x = job, side, rows, x
-        probabilities = (
-            torch.cat([batch_logits(job.model, x[part]) for part in batches(len(rows), _BATCH)]).softmax(dim=1)
-            if rows
-            else torch.zeros(0, 1)
-        )
-        self.confidence, self.prediction = probabilities.max(dim=1)
+    def __init__(self, job: Job, name: str, rows: list[int], inputs: Inputs, targets: Tensor | None = None) -> None:
+        x = inputs if isinstance(inputs, Tensor) else job.model.encode(inputs)
+        self.job, self.name, self.rows, self.x = job, name, rows, x.to(job.model.device)
+        logits = [batch_logits(job.model, self.x[part]) for part in batches(len(rows), _BATCH)]
+        self.confidence, self.prediction = torch.cat(logits).softmax(dim=1).max(dim=1)
+        self.targets = self.prediction if targets is None else targets
         self.maps: dict[int, list[Map]] = defaultdict(list)
 
-    def explain(self, position: int, spec: str, values: dict[str, Tensor]) -> None:
-        units = {
-            f"explain-{position}-{self.side}-{part.start}": partial(self._work, spec, part)
-            for part in batches(len(self.rows), _BATCH)
-        }
-        shards = self.job.collect(f"explain {self.side}: {Spec.parse(spec).name}", units)
-        for part, shard in zip(batches(len(self.rows), _BATCH), shards, strict=True):
-            for offset, place in enumerate(range(part.start, part.stop)):
-                row = self.rows[place]
-                key = f"{self.side}/{spec}/{int(self.job.data.ids[row])}"
-                gap = shard.tensors.get("completeness_gap")
-                values[key] = shard.tensors["values"][offset]
-                self.maps[row].append(
-                    Map(
-                        explainer=spec,
-                        params=shard.info["params"],
-                        target=int(self.prediction[place]),
-                        key=key,
-                        completeness_gap=None if gap is None else float(gap[offset]),
-                    )
-                )
+    def work(self, spec: str, part: slice) -> Piece:
+        """Explain some of the inputs; a refusal is a result too."""
+        targets = self.targets[part].to(self.x.device)
+        try:
+            found = explain(self.job.model, self.x[part], targets, method=spec, seed=self.job.plan.seed)
+        except UnsupportedError as error:
+            return Piece({}, {"refused": str(error)})
+        gap = {} if found.completeness_gap is None else {"completeness_gap": found.completeness_gap}
+        return Piece({"values": found.values.float(), **gap}, {"params": dict(found.params)})
 
-    def _work(self, spec: str, part: slice) -> Piece:
-        targets = self.prediction[part].to(self.x.device)
-        found = explain(self.job.model, self.x[part], targets, method=spec, seed=self.job.plan.seed)
-        tensors = {"values": found.values.float()}
-        if found.completeness_gap is not None:
-            tensors["completeness_gap"] = found.completeness_gap
-        return Piece(tensors, {"params": dict(found.params)})
+    def take(self, spec: str, part: slice, shard: Shard) -> dict[str, Tensor]:
+        """Keep the maps of a shard; gives their values by key."""
+        gaps, values = shard.tensors.get("completeness_gap"), {}
+        for offset, place in enumerate(range(part.start, part.stop)):
+            row = self.rows[place]
+            key = f"{self.name}/{spec}/{int(self.job.data.ids[row])}"
+            values[key] = shard.tensors["values"][offset]
+            self.maps[row].append(
+                Map(
+                    explainer=spec,
+                    params=shard.info["params"],
+                    target=int(self.targets[place]),
+                    key=key,
+                    completeness_gap=None if gaps is None else float(gaps[offset]),
+                )
+            )
+        return values
 
     def at(self, row: int) -> Tensor:
         """The input (1, ...) at this row."""
@@ -137,7 +145,7 @@ def _breaking_attack(job: Job, adversarials: dict[str, Tensor]) -> list[str | No
 
 
 def _sample(
-    job: Job, row: int, attack: str | None, sides: dict[str, _View], values: dict[str, Tensor]
+    job: Job, row: int, attack: str | None, sides: dict[str, _Side], values: dict[str, Tensor]
 ) -> ExplainedSample:
     details: dict[str, Any] = {}
     clean = sides["clean"].view(row)
@@ -145,7 +153,10 @@ def _sample(
         attacked = sides["attacked"].view(row)
         before, after = sides["clean"].at(row), sides["attacked"].at(row)
         distance = threat_at(job.plan, job.plan.eps or 0, job.model).distance(after, before)
-        pairs = {map_.explainer: (map_.key, also.key) for map_, also in zip(clean.maps, attacked.maps, strict=True)}
+        pairs = {
+            map_.explainer: (map_.key, also.key)
+            for map_, also in zip(clean.maps, sides["compared"].maps[row], strict=True)
+        }
         details = {
             "attacked": attacked,
             "attack": attack,

@@ -157,7 +157,8 @@ class ExplainedSample(_Frozen):
     attack: str | None = Field(default=None, description="the attack whose example the attacked view shows")
     distance: float | None = Field(default=None, description="how far the attacked input lies from the clean one")
     agreement: dict[str, float] = Field(
-        default={}, description="Spearman rank correlation of clean and attacked attributions, by explainer"
+        default={},
+        description="Spearman rank correlation of attributions before and after, both of the clean class, by explainer",
     )
     tokens: tuple[str, ...] | None = Field(default=None, description="the words, for text")
 

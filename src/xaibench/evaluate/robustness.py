@@ -23,7 +23,7 @@ __all__ = ["holds", "measure_robustness"]
 
 Measured = tuple[Robustness | None, dict[str, Tensor], tuple[NotMeasured, ...]]
 
-_UNITS = {"l0": "features changed"}
+_UNITS = {"image": "input units", "tabular": "share of each feature's range"}
 
 
 def measure_robustness(job: Job, logits: Tensor) -> Measured:
@@ -61,7 +61,7 @@ def measure_robustness(job: Job, logits: Tensor) -> Measured:
     robustness = Robustness(
         norm=plan.norm,
         eps=plan.eps,
-        unit=_UNITS.get(plan.norm, "range of each feature" if job.model.task == "tabular" else "input units"),
+        unit="number of changed features" if plan.norm == "l0" else _UNITS[job.model.task],
         radii=plan.curve,
         curves=tuple(curves),
         worst_case=_curve("worst-case", worst, len(plan.curve)),

@@ -10,7 +10,7 @@ from xaibench.evaluate.results import CleanMetrics, Robustness
 if TYPE_CHECKING:
     from xaibench.evaluate.results import Evaluation
 
-__all__ = ["format_radius", "halving_radius", "norm_label", "percent", "summarise"]
+__all__ = ["format_radius", "halving_radius", "norm_label", "percent", "signed", "summarise"]
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
@@ -28,12 +28,25 @@ def summarise(evaluation: Evaluation) -> str:
 
 
 def percent(share: float) -> str:
-    """A share for reading.
+    """A share for reading; only all is 100 %, and only none is 0.
 
-    >>> percent(0.98765), percent(1.0)
-    ('98.8 %', '100 %')
+    >>> percent(0.98765), percent(1.0), percent(0.9999)
+    ('98.8 %', '100 %', '> 99.9 %')
     """
+    if 0.9995 <= share < 1:
+        return "> 99.9 %"
+    if 0 < share < 0.0005:
+        return "< 0.1 %"
     return f"{share * 100:.1f} %".replace(".0 %", " %")
+
+
+def signed(value: float) -> str:
+    """A number with two digits and a true minus sign.
+
+    >>> signed(-0.456)
+    '−0.46'
+    """
+    return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
 def format_radius(radius: float) -> str:
@@ -97,10 +110,10 @@ def _explained(evaluation: Evaluation) -> str:
         return "No explanations were made."
     if not agreement:
         return f"{len(samples)} samples are explained by {_listed(evaluation)}."
-    parts = [f"{statistics.median(values):.2f} for {name.replace('_', ' ')}" for name, values in agreement.items()]
+    parts = [f"{signed(statistics.median(values))} for {name.replace('_', ' ')}" for name, values in agreement.items()]
     return (
-        f"Between the clean and the attacked view of {len(next(iter(agreement.values())))} broken samples the"
-        f" explanations keep a median rank correlation of {' and '.join(parts)}."
+        f"On {len(next(iter(agreement.values())))} broken samples the explanations of the right class before and after"
+        f" the attack have a median rank correlation of {' and '.join(parts)}."
     )
 
 

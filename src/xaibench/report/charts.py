@@ -48,7 +48,6 @@ class Line:
     slot: int
     """Which colour and marker it takes; 0 is the worst case."""
     line: str
-    band: str
     dots: tuple[tuple[float, float], ...]
 
 
@@ -58,6 +57,8 @@ class CurveChart:
 
     frame: Frame
     lines: tuple[Line, ...]
+    band: str
+    """Outline of the worst case's interval."""
     ticks: tuple[float, ...]
     eps: float
     unit: str
@@ -76,10 +77,12 @@ def curve_chart(robustness: Robustness) -> CurveChart:
     """The chart of a robustness section: the worst case first, so that the attacks are drawn over it."""
     radii = robustness.radii
     frame = Frame(760, 380, right=radii[-1] * 1.02)
+    low, high = zip(*robustness.worst_case.interval, strict=True)
     curves = (robustness.worst_case, *robustness.curves)
     return CurveChart(
         frame=frame,
         lines=tuple(_line(frame, radii, curve, slot) for slot, curve in enumerate(curves)),
+        band=frame.path([*radii, *reversed(radii)], [*high, *reversed(low)]),
         ticks=_ticks(robustness),
         eps=robustness.eps,
         unit=f"{norm_label(robustness.norm)} radius, {robustness.unit}",
@@ -89,7 +92,7 @@ def curve_chart(robustness: Robustness) -> CurveChart:
 
 def reliability_chart(bins: Sequence[Calibration]) -> ReliabilityChart:
     """The reliability diagram of the bins that hold any prediction."""
-    frame = Frame(340, 300, right=1.0)
+    frame = Frame(520, 340, right=1.0)
     bars = tuple(
         (frame.x(bin_.low), frame.x(bin_.high) - frame.x(bin_.low), bin_.accuracy, bin_.confidence, bin_.n)
         for bin_ in bins
@@ -116,12 +119,10 @@ def _ticks(robustness: Robustness) -> tuple[float, ...]:
 
 
 def _line(frame: Frame, radii: Sequence[float], curve: Curve, slot: int) -> Line:
-    low, high = ([interval[side] for interval in curve.interval] for side in (0, 1))
     return Line(
         name=curve.attack,
         slot=slot,
         line=frame.path(radii, curve.accuracy),
-        band=frame.path([*radii, *reversed(radii)], [*high, *reversed(low)]),
         dots=tuple((frame.x(x), frame.y(y)) for x, y in zip(radii, curve.accuracy, strict=True)),
     )
 

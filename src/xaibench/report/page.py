@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
 from xaibench.evaluate.results import Results
-from xaibench.evaluate.summary import format_radius, halving_radius, norm_label, percent
+from xaibench.evaluate.summary import format_radius, halving_radius, norm_label, percent, signed
 from xaibench.report.charts import curve_chart, plotly_library, reliability_chart
 from xaibench.report.command import command, python_call
 from xaibench.report.samples import Sample, method_label, samples_of, signed_methods
@@ -26,7 +26,7 @@ def render(report: Report, adversarials: Mapping[str, Tensor], attributions: Map
     """The page of a report, given its adversarial examples and attributions."""
     results = report.results
     samples = samples_of(report, adversarials, attributions)
-    signed = {method_label(spec) for spec, both in signed_methods(report, attributions).items() if both}
+    both_ways = {method_label(spec) for spec, both in signed_methods(report, attributions).items() if both}
     small = len(report.data.class_names) <= _LARGEST_MATRIX
     return (
         _environment()
@@ -39,8 +39,9 @@ def render(report: Report, adversarials: Mapping[str, Tensor], attributions: Map
             plotly=plotly_library() if results.robustness else "",
             robustness_reason=next((item.reason for item in results.not_measured), "the plan has no attacks"),
             samples=samples,
-            signed=signed,
-            keys=_keys(report, samples, signed),
+            signed=both_ways,
+            gaps=any(map_.completeness_gap is not None for one in results.explanations for map_ in one.clean.maps),
+            keys=_keys(report, samples, both_ways),
             reliability=reliability_chart(results.clean.calibration),
             matrix=_matrix(results.clean.confusion_matrix) if small else [],
             confusions=_confusions(report),
@@ -80,9 +81,21 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, radius=format_radius, method=method_label, norm=norm_label)
+    environment.filters.update(
+        percent=lambda share: _bind(percent(share)),
+        bind=_bind,
+        radius=format_radius,
+        method=method_label,
+        norm=norm_label,
+        signed=signed,
+    )
     environment.globals["range_of"] = range
     return environment
+
+
+def _bind(text: str) -> str:
+    """Keep a number and its percent sign on one line."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _tiles(results: Results) -> list[Tile]:
@@ -115,7 +128,8 @@ def _share_tile(label: str, share: float, interval: tuple[float, float]) -> Tile
 
 
 def _split(share: float) -> tuple[str, str]:
-    number, unit = percent(share).split(" ")
+    """Number and unit."""
+    number, unit = percent(share).rsplit(" ", 1)
     return number, unit
 
 
@@ -125,18 +139,18 @@ def _notes(report: Report) -> list[str]:
     return ["The class names of model and data differ; classes are matched by their position."]
 
 
-def _keys(report: Report, samples: list[Sample], signed: set[str]) -> list[tuple[str, str]]:
+def _keys(report: Report, samples: list[Sample], both_ways: set[str]) -> list[tuple[str, str]]:
     """Colour keys: (style, text)."""
     if report.model.task == "tabular":
         both = any(sample.attack for sample in samples)
         return [("swatch1", "original"), *([("swatch2", "attacked")] if both else [])]
-    unsigned = {method_label(spec) for spec in report.plan.explainers} - signed
+    unsigned = {method_label(spec) for spec in report.plan.explainers} - both_ways
     keys = []
     if report.model.task == "text":
-        keys += [("word-for", "speaks for the class"), ("word-against", "speaks against it")] if signed else []
+        keys += [("word-for", "speaks for the class"), ("word-against", "speaks against it")] if both_ways else []
         keys += [("word-plain", "matters, either way")] if unsigned else []
         return keys
-    keys += [("diverging", "speaks against, speaks for the class")] if signed else []
+    keys += [("diverging", "speaks against, speaks for the class")] if both_ways else []
     keys += [("sequential", "matters little, matters much")] if unsigned else []
     return keys
 

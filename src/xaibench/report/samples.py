@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xaibench.evaluate.results import ExplainedSample, Map, View
+from xaibench.evaluate.summary import percent
 from xaibench.registry import Spec
 from xaibench.report.pictures import collapse, map_picture, perturbation_picture, photo
 from xaibench.report.schema import Report
@@ -16,6 +17,7 @@ from xaibench.report.schema import Report
 __all__ = ["Bar", "Panel", "Row", "Sample", "Word", "method_label", "samples_of", "signed_methods"]
 
 _FEATURES = 8
+_ACRONYMS = {"apgd", "ce", "ddn", "dlr", "fab", "fgsm", "fmn", "lime", "lrp", "pgd", "rise", "shap", "tcav"}
 _SMALL = 64
 """Pictures below this many pixels a side are enlarged without smoothing."""
 
@@ -76,12 +78,12 @@ class Sample:
 def method_label(spec: str) -> str:
     """A method's name for reading.
 
-    >>> method_label("integrated_gradients:steps=20")
-    'Integrated gradients (steps=20)'
+    >>> method_label("integrated_gradients:steps=20"), method_label("pgd")
+    ('Integrated gradients (steps=20)', 'PGD')
     """
     parsed = Spec.parse(spec)
     params = ", ".join(f"{key}={value}" for key, value in parsed.params.items())
-    name = parsed.name.replace("_", " ")
+    name = " ".join(word.upper() if word in _ACRONYMS else word for word in parsed.name.split("_"))
     return name[:1].upper() + name[1:] + (f" ({params})" if params else "")
 
 
@@ -143,29 +145,30 @@ class _Page:
             return tuple(self._words(sample, map_) for map_ in view.maps)
         if self.report.model.task == "tabular":
             return ()
-        return (*self._pictures(title, sample, view, inputs), *(self._map(sample, view, map_) for map_ in view.maps))
+        maps = [self._map(sample, view, map_) for map_ in view.maps]
+        if view is sample.attacked:
+            return (self._input(title, sample, view, inputs[1]), *maps, self._perturbation(sample, inputs))
+        return (self._input(title, sample, view, inputs[0]), *maps)
 
-    def _pictures(self, title: str, sample: ExplainedSample, view: View, inputs: list[Tensor]) -> list[Panel]:
+    def _input(self, title: str, sample: ExplainedSample, view: View, x: Tensor) -> Panel:
         names = self.report.model.class_names
         seen = f"{title} input, sample {sample.id}: read as {names[view.prediction]}, truly {names[sample.label]}"
-        attacked = view is sample.attacked
-        x = inputs[1] if attacked else inputs[0]
-        low, high = (float(bound) for bound in self.report.model.bounds if isinstance(bound, int | float))
-        panels = [Panel(title="Input", picture=photo(x, (low, high)), alt=seen)]
-        if attacked:
-            delta = inputs[1] - inputs[0]
-            factor = (high - low) / max(float(delta.abs().amax()), 1e-12)
-            panels.append(
-                Panel(
-                    title="Perturbation",
-                    note=f"magnified ×{factor:.0f}",
-                    picture=perturbation_picture(delta),
-                    alt=f"What {sample.attack} changed in sample {sample.id}, magnified {factor:.0f} times",
-                )
-            )
-        elif sample.attacked:
-            panels.append(Panel(title="Perturbation"))
-        return panels
+        return Panel(title="Input", picture=photo(x, self._range()), alt=seen)
+
+    def _perturbation(self, sample: ExplainedSample, inputs: list[Tensor]) -> Panel:
+        delta = inputs[1] - inputs[0]
+        low, high = self._range()
+        factor = (high - low) / max(float(delta.abs().amax()), 1e-12)
+        return Panel(
+            title="Perturbation",
+            note=f"magnified ×{factor:.0f}",
+            picture=perturbation_picture(delta),
+            alt=f"What {sample.attack} changed in sample {sample.id}, magnified {factor:.0f} times",
+        )
+
+    def _range(self) -> tuple[float, float]:
+        low, high = self.report.model.bounds
+        return (min(low), max(high)) if isinstance(low, tuple) and isinstance(high, tuple) else (low, high)  # type: ignore[return-value]
 
     def _map(self, sample: ExplainedSample, view: View, map_: Map) -> Panel:
         signed = self.signed[map_.explainer]
@@ -204,4 +207,4 @@ class _Page:
 
 
 def _gap(map_: Map) -> str:
-    return "" if map_.completeness_gap is None else f"completeness gap {map_.completeness_gap:.2g}"
+    return "" if map_.completeness_gap is None else f"gap {percent(map_.completeness_gap)}"

@@ -20,12 +20,15 @@ function traces(data, css) {
     const color = css(trace.slot ? `--slot${Math.min(trace.slot, 5)}` : "--worst");
     const worst = trace.slot === 0;
     const shared = { x: trace.x, mode: "lines", showlegend: false, hoverinfo: "skip" };
-    return [
+    const band = [
       { ...shared, y: trace.low, line: { width: 0 } },
-      { ...shared, y: trace.high, line: { width: 0 }, fill: "tonexty", fillcolor: color + "1c" },
+      { ...shared, y: trace.high, line: { width: 0 }, fill: "tonexty", fillcolor: color + "1f" },
+    ];
+    return [
+      ...(worst ? band : []),
       {
         x: trace.x, y: trace.y, name: worst ? "worst case" : trace.name, mode: worst ? "lines" : "lines+markers",
-        showlegend: false,
+        showlegend: false, cliponaxis: false,
         line: { color: worst ? color + "38" : color, width: worst ? 8 : 2.4, dash: dashes[Math.min(trace.slot, 5)] },
         marker: { size: 8, color: css("--surface"), line: { color, width: 2 } },
         customdata: trace.x.map((_, i) => [trace.low[i], trace.high[i]]),
@@ -45,7 +48,7 @@ function layout(data, css) {
     hoverlabel: { bgcolor: css("--surface"), bordercolor: css("--rule"), font: { color: css("--ink") } },
     xaxis: { ...axis, title: { text: data.unit, standoff: 12 }, tickvals: first.x, ticktext: first.labels,
       range: [-0.015 * first.x.at(-1), 1.02 * first.x.at(-1)], unifiedhovertitle: { text: "radius %{x:.4g}" } },
-    yaxis: { ...axis, range: [0, 102], ticksuffix: " %", tickvals: [0, 20, 40, 60, 80, 100] },
+    yaxis: { ...axis, range: [0, 102], ticksuffix: " %", dtick: 20 },
     shapes: [{ type: "line", x0: data.eps, x1: data.eps, y0: 0, y1: 1, yref: "paper",
       line: { color: css("--accent"), width: 1.4, dash: "dash" } }],
     annotations: [{ x: data.eps, y: 1, yref: "paper", xanchor: "left", yanchor: "top", xshift: 6, showarrow: false,
