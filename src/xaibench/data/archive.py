@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from xaibench.data.arrays import ArraySource
+from xaibench.data.files import first_line
 from xaibench.data.images import images_tensor
 from xaibench.data.labels import read_labels
 from xaibench.data.splits import split_of
@@ -55,11 +57,15 @@ def from_archive(path: Path) -> ArraySource:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"expected a NumPy archive (.npz) in {path}, got something else or a part of one")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"expected a NumPy archive without pickled objects in {path}, got: {error}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"expected a NumPy archive without pickled objects in {path}, got: {first_line(error)}"
+        ) from None
 
 
 def _pairs(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -72,13 +78,17 @@ def _pairs(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, tuple[np.n
             if words[0] in names and len(words) == (1 if split is None else 2):
                 found.setdefault(split or "all", {})[role] = array
     pairs = {split: (roles.get("inputs"), roles.get("labels")) for split, roles in found.items()}
-    complete = {split: (x, y) for split, (x, y) in pairs.items() if x is not None and y is not None}
+    complete = {split: (x, _flat(y)) for split, (x, y) in pairs.items() if x is not None and y is not None}
     if not complete:
         raise InputError(f"expected arrays x and y in {path}, got {', '.join(arrays) or 'none'}")
     for x, y in complete.values():
-        if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-            raise InputError(f"expected as many labels as inputs in {path}, got shapes {y.shape} and {x.shape}")
+        if x.ndim == 0 or y.shape != (len(x),):
+            raise InputError(f"expected one label an input in {path}, got shapes {y.shape} for inputs {x.shape}")
     return complete
+
+
+def _flat(labels: np.ndarray) -> np.ndarray:
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
 def _part(

@@ -40,6 +40,11 @@ class Data:
     spurious_masks: Tensor | None = None
     """(n, height, width) bool where a spurious cue is planted: True on it, all False where a row has none."""
 
+    def __post_init__(self) -> None:
+        sizes = {"inputs": len(self.inputs), "labels": len(self.labels), "ids": len(self.ids)}
+        if len(set(sizes.values())) > 1:
+            raise InputError(f"expected as many labels and ids as inputs, got {sizes}")
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -41,8 +41,6 @@ def from_tables_folder(folder: Path, name: str, label: str | None = None) -> Tab
             inner = inner[:-1] if split else inner
         config = "/".join(part for part in inner if part != "data")
         configs.setdefault(config, {}).setdefault(split or "all", []).append(file)
-    if not configs:
-        raise InputError(f"expected Parquet, CSV or TSV files in {folder}, got none")
     if len(configs) > 1 and "default" not in configs:
         raise InputError(f"expected one configuration in {name}, got {', '.join(configs)}: give the folder of one")
     splits = configs.get("default") or next(iter(configs.values()))
@@ -58,9 +56,12 @@ def _read(files: Sequence[Path]) -> pa.Table:
     import pyarrow as pa
 
     try:
-        return pa.concat_tables([_read_one(file) for file in files])
+        table = pa.concat_tables([_read_one(file) for file in files])
     except pa.ArrowInvalid as error:
         raise InputError(f"expected files with the same columns, got {first_line(error)}") from None
+    if not table.num_rows:
+        raise InputError(f"expected at least one row in {files[0]}, got an empty table")
+    return table
 
 
 def _read_one(file: Path) -> pa.Table:

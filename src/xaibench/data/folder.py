@@ -15,9 +15,14 @@ from xaibench.data.splits import split_of
 from xaibench.errors import InputError
 from xaibench.types import Bounds, Task
 
-__all__ = ["FolderSource"]
+__all__ = ["FolderSource", "has_images"]
 
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def has_images(folder: Path) -> bool:
+    """Whether an image lies anywhere below a folder."""
+    return any(_is_image(path) for path in folder.rglob("*"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,10 @@ class FolderSource:
         return Rows(inputs=decode_images(images, channels), labels=labels[ids])
 
 
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+
+
 def _encoded(path: Path) -> Encoded:
     return str(path), path.read_bytes
 
@@ -78,7 +87,7 @@ def _list(root: Path, class_names: tuple[str, ...]) -> tuple[list[Path], Tensor]
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
-        found = sorted(path for path in (root / name).rglob("*") if path.suffix.lower() in _SUFFIXES)
+        found = sorted(path for path in (root / name).rglob("*") if _is_image(path))
         paths += found
         labels += [label] * len(found)
     return paths, torch.tensor(labels, dtype=torch.int64)

@@ -65,20 +65,24 @@ def _open(image: Encoded) -> Image:
 
 def _pixels(image: Encoded, channels: int) -> np.ndarray:
     """Bytes (height, width, channels)."""
+    picture = _plain(_upright(image), image[0])
+    if channels == 1 and picture.mode not in _GREY_MODES:
+        raise InputError(f"expected greyscale images as the others of this set, got colour in {image[0]}")
+    mode = "L" if channels == 1 else "RGB"
+    array = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+    return array[..., None] if channels == 1 else array
+
+
+def _upright(image: Encoded) -> Image:
+    """Decoded, and turned as the camera says."""
     from PIL import ImageOps
 
     picture = _open(image)
     try:
-        if picture.getexif().get(_ORIENTATION, 1) != 1:
-            picture = ImageOps.exif_transpose(picture)
-        if channels == 1 and picture.mode not in _GREY_MODES:
-            raise InputError(f"expected greyscale images as the others of this set, got colour in {image[0]}")
-        array = np.asarray(_plain(picture, image[0]).convert("L" if channels == 1 else "RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        if isinstance(error, InputError):
-            raise
+        picture.load()
+        return picture if picture.getexif().get(_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(picture)
+    except (OSError, ValueError, SyntaxError):
         raise InputError(f"expected a whole image in {image[0]}, got one that breaks off or is damaged") from None
-    return array[..., None] if channels == 1 else array
 
 
 def _plain(picture: Image, name: str) -> Image:

@@ -15,7 +15,7 @@ from xaibench.data.builtin import breast_cancer, digits
 from xaibench.data.dataset import Data, data_digest
 from xaibench.data.evidence import EvidenceSource
 from xaibench.data.files import TABLE_SUFFIXES, from_table, from_tables_folder, table_files
-from xaibench.data.folder import FolderSource
+from xaibench.data.folder import FolderSource, has_images
 from xaibench.data.hub import KNOWN, from_hub, mirror_home
 from xaibench.data.labels import check_labels
 from xaibench.data.source import Rows, Source, select_rows
@@ -85,16 +85,16 @@ def _open(text: str) -> tuple[str, Source]:
     if text in _BUILTIN:
         return text, _BUILTIN[text]()
     label = None
-    if ":" in text and not Path(text).exists():
+    if ":" in text and not Path(text).expanduser().exists():
         text, _, label = text.rpartition(":")
     path = Path(text).expanduser()
-    if text not in KNOWN and path.exists():
+    if text and text not in KNOWN and path.exists():
         return path.resolve().name, _from_path(path.resolve(), label)
     full = KNOWN.get(text, text)
     name = _SHORT.get(full, full)
     home = mirror_home()
     if home and full and (home / full).is_dir():
-        return name, from_tables_folder(home / full, name, label)
+        return name, _from_folder(home / full, name, label)
     if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", full) and path.suffix.lower() not in _SUFFIXES:
         return name, from_hub(full, label)
     if path.suffix.lower() in _SUFFIXES or path.is_absolute():
@@ -104,12 +104,18 @@ def _open(text: str) -> tuple[str, Source]:
 
 def _from_path(path: Path, label: str | None) -> Source:
     if path.is_dir():
-        return from_tables_folder(path, path.name, label) if table_files(path) else FolderSource.open(path, path.name)
+        return _from_folder(path, path.name, label)
     if path.suffix.lower() == ".npz":
         return from_archive(path)
     if path.suffix.lower() in TABLE_SUFFIXES:
         return from_table(path, label)
     raise InputError(f"expected a folder or a file {', '.join(_SUFFIXES)}, got {path.name}")
+
+
+def _from_folder(folder: Path, name: str, label: str | None) -> Source:
+    tables = table_files(folder)
+    by_class = has_images(folder) and not any(file.suffix == ".parquet" for file in tables)
+    return from_tables_folder(folder, name, label) if tables and not by_class else FolderSource.open(folder, name)
 
 
 def _check(rows: Rows, source: Source, name: str) -> None:

@@ -84,7 +84,8 @@ def select_rows(size: int, n: int | None, seed: int | None) -> Tensor:
 def stratified_split(labels: Tensor, *, test_fraction: float = 0.2) -> dict[str, Tensor]:
     """A fixed split of one body of rows into ``train`` and ``test``, each class in proportion; ``all`` is both.
 
-    The split depends on the labels alone. Every class with at least two rows has one on both sides.
+    The split depends on the labels alone. Every class with at least two rows has one on both sides; a part without rows
+    is left out.
     """
     test = [torch.zeros(0, dtype=torch.int64)]
     for label in labels.unique().tolist():
@@ -93,11 +94,8 @@ def stratified_split(labels: Tensor, *, test_fraction: float = 0.2) -> dict[str,
         test.append(members[permutation(len(members), "split", label)[:count]])
     is_test = torch.zeros(len(labels), dtype=torch.bool)
     is_test[torch.cat(test)] = True
-    return {
-        "train": (~is_test).nonzero().flatten(),
-        "test": is_test.nonzero().flatten(),
-        "all": torch.arange(len(labels)),
-    }
+    parts = {"train": (~is_test).nonzero().flatten(), "test": is_test.nonzero().flatten()}
+    return {split: rows for split, rows in parts.items() if len(rows)} | {"all": torch.arange(len(labels))}
 
 
 def feature_bounds(table: Tensor) -> Bounds:

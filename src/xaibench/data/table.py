@@ -114,8 +114,6 @@ class TableSource:
         if self._columns.label not in table.column_names:
             raise InputError(f"expected a label column in every split of {self.name}, got none in {split}")
         column = table.column(self._columns.label)
-        if not len(column):
-            raise InputError(f"expected at least one row in {self.name}, got an empty table")
         if column.null_count:
             raise InputError(f"expected a label in every row of {self.name}, got {column.null_count} without one")
         return np.asarray(column.to_numpy(zero_copy_only=False))
