@@ -54,13 +54,13 @@ class KerasLearner:
         import tensorflow as tf
 
         config = self._recipe.optimizer
+        if self._recipe.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self._recipe.clip_norm)
         if config.weight_decay and config.name != "adamw":
             gradients = [
                 g + config.weight_decay * v if is_decayed(tuple(v.shape)) else g
                 for g, v in zip(gradients, self._moving, strict=True)
             ]
-        if self._recipe.clip_norm is not None:
-            gradients, _ = tf.clip_by_global_norm(gradients, self._recipe.clip_norm)
         self._optimizer.apply(gradients, self._moving)
         for average, variable in zip(self._average or [], self._model.variables, strict=False):
             value = tf.convert_to_tensor(variable)
@@ -202,7 +202,7 @@ def _copy(variable: Any) -> Tensor:
     """The value on its own memory; integers of every width as int64, which all of them fit."""
     import numpy as np
 
-    value = np.array(variable)
+    value = np.array(variable.numpy())
     return torch.from_numpy(value if value.dtype.kind == "f" else value.astype(np.int64))
 
 
@@ -241,4 +241,5 @@ def _optimizer(recipe: Recipe) -> Any:
             made.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
             return made
         case "rmsprop":
-            return optimizers.RMSprop(rate, rho=0.9, momentum=config.momentum, epsilon=1e-7)
+            # Keras adds epsilon under the root, torch beside it: its square makes both alike.
+            return optimizers.RMSprop(rate, rho=0.9, momentum=config.momentum, epsilon=1e-16)

@@ -74,7 +74,7 @@ class Network:
 
 def make_network(recipe: Recipe, rows: Data) -> Network:
     """The network of ``recipe`` for these training rows; its initial weights depend on the recipe's seed alone."""
-    source = None if recipe.init is None else find_model(recipe.init)
+    source = None if recipe.init is None else _folder(recipe.init)
     before = None if source is None else Card.read(source / "config.json")
     if before is None:
         assert recipe.architecture is not None
@@ -110,6 +110,10 @@ def make_network(recipe: Recipe, rows: Data) -> Network:
     return Network(learner, architecture.framework, config, normalise, tokenizer)
 
 
+def _folder(model: str) -> Path:
+    return Path(model) if (Path(model) / "config.json").is_file() else find_model(model)
+
+
 def _copy_weights(module: Any, source: Path) -> None:
     """Copy the weights of a model folder wherever name and shape agree: a head for other classes stays new."""
     if isinstance(module, torch.nn.Module):
@@ -121,10 +125,10 @@ def _copy_weights(module: Any, source: Path) -> None:
         return
     from keras.saving import load_model
 
-    weights = {v.path: v for v in load_model(source / "model.keras", compile=False, safe_mode=True).variables}
-    for variable in module.variables:
-        if variable.path in weights and weights[variable.path].shape == variable.shape:
-            variable.assign(weights[variable.path])
+    given = load_model(source / "model.keras", compile=False, safe_mode=True)
+    for variable, value in zip(module.variables, given.variables, strict=True):
+        if variable.shape == value.shape:
+            variable.assign(value)
 
 
 @contextmanager

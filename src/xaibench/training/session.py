@@ -57,10 +57,11 @@ def train(
     plan = _recipe(model_or_recipe, data, objective, recipe)
     folder = Path(out) if out is not None else Path("models") / plan.name
     work = folder / ".training"
-    _open_run(work, plan, resume=resume)
+    goal = objectives.create(Spec(plan.objective.name, plan.objective.params))
+    _check_run(work, plan, resume=resume)
     rows = data if isinstance(data, Data) else load_data(plan.data, plan.train_split, plan.n, seed=plan.seed)
     network = make_network(plan, rows)
-    goal = objectives.create(Spec(plan.objective.name, plan.objective.params))
+    write_json(work / "recipe.json", plan.model_dump(mode="json"))
     encoded = TrainingSet(network.encode(rows), rows.labels, rows.ids)
     training, validation = _split(encoded, plan)
     fit(network.learner, goal, plan, training, validation, folder=work, resume=resume, progress=progress)
@@ -91,18 +92,18 @@ def _recipe(
     return Recipe.of(base.model_dump(exclude_unset=True) | changes, source=str(given) if changes else "recipe")
 
 
-def _open_run(work: Path, plan: Recipe, *, resume: bool) -> None:
-    """Make the work folder, or check that what an earlier run left there is to be continued."""
-    saved, now = work / "recipe.json", plan.model_dump(mode="json")
-    if saved.exists():
-        if not resume:
-            raise InputError(f"expected --resume (or {work} removed), got an unfinished training in {work}")
-        before = Recipe.model_validate_json(saved.read_text(encoding="utf-8")).model_dump(mode="json")
-        changed = [key for key in now if now[key] != before.get(key)]
-        if changed:
-            raise InputError(f"expected the recipe that {work} was begun with, got another `{changed[0]}`")
-    work.mkdir(parents=True, exist_ok=True)
-    write_json(saved, now)
+def _check_run(work: Path, plan: Recipe, *, resume: bool) -> None:
+    """Refuse to begin over an unfinished training, and to go on with one of another recipe."""
+    saved = work / "recipe.json"
+    if not saved.exists():
+        return
+    if not resume:
+        raise InputError(f"expected --resume (or {work} removed), got an unfinished training in {work}")
+    now = plan.model_dump(mode="json")
+    before = Recipe.model_validate_json(saved.read_text(encoding="utf-8")).model_dump(mode="json")
+    changed = [key for key in now if now[key] != before[key]]
+    if changed:
+        raise InputError(f"expected the recipe that {work} was begun with, got another `{changed[0]}`")
 
 
 def _split(rows: TrainingSet, plan: Recipe) -> tuple[TrainingSet, TrainingSet | None]:
