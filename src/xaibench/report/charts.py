@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,16 @@ from typing import Any
 from xaibench.evaluate.results import Calibration, Curve, Robustness
 from xaibench.evaluate.summary import format_radius, norm_label
 
-__all__ = ["CurveChart", "Frame", "Line", "ReliabilityChart", "curve_chart", "plotly_library", "reliability_chart"]
+__all__ = [
+    "Bin",
+    "CurveChart",
+    "Frame",
+    "Line",
+    "ReliabilityChart",
+    "curve_chart",
+    "plotly_library",
+    "reliability_chart",
+]
 
 
 @dataclass(frozen=True)
@@ -66,11 +76,24 @@ class CurveChart:
 
 
 @dataclass(frozen=True)
+class Bin:
+    """One bin of the reliability diagram: its dot, the height where it should be, and its numbers."""
+
+    x: float
+    y: float
+    ideal: float
+    radius: float
+    accuracy: float
+    confidence: float
+    n: int
+
+
+@dataclass(frozen=True)
 class ReliabilityChart:
-    """Accuracy over confidence, one bar a bin: (x, width, accuracy, confidence, samples)."""
+    """Accuracy over confidence."""
 
     frame: Frame
-    bars: tuple[tuple[float, float, float, float, int], ...]
+    bins: tuple[Bin, ...]
 
 
 def curve_chart(robustness: Robustness) -> CurveChart:
@@ -93,12 +116,21 @@ def curve_chart(robustness: Robustness) -> CurveChart:
 def reliability_chart(bins: Sequence[Calibration]) -> ReliabilityChart:
     """The reliability diagram of the bins that hold any prediction."""
     frame = Frame(520, 340, right=1.0)
-    bars = tuple(
-        (frame.x(bin_.low), frame.x(bin_.high) - frame.x(bin_.low), bin_.accuracy, bin_.confidence, bin_.n)
+    total = sum(bin_.n for bin_ in bins)
+    dots = tuple(
+        Bin(
+            x=frame.x(bin_.confidence),
+            y=frame.y(bin_.accuracy),
+            ideal=frame.y(bin_.confidence),
+            radius=round(2 + 14 * math.sqrt(bin_.n / total), 2),
+            accuracy=bin_.accuracy,
+            confidence=bin_.confidence,
+            n=bin_.n,
+        )
         for bin_ in bins
         if bin_.accuracy is not None and bin_.confidence is not None
     )
-    return ReliabilityChart(frame, bars)
+    return ReliabilityChart(frame, dots)
 
 
 @cache

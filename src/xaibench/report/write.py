@@ -13,7 +13,7 @@ from torch import Tensor
 from xaibench.errors import InputError
 from xaibench.evaluate import Evaluation
 from xaibench.evaluate.shards import WORK
-from xaibench.files import file_digest, write_json, write_text
+from xaibench.files import atomic_path, file_digest, write_json, write_text
 from xaibench.report.page import render
 from xaibench.report.schema import Report
 
@@ -48,4 +48,5 @@ def write_report(evaluation: Evaluation, out: Path | str) -> Path:
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     from safetensors.torch import save_file
 
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path)
+    with atomic_path(path) as temporary:
+        save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary)
