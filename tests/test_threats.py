@@ -73,7 +73,7 @@ def test_points_inside_are_left_alone(ball: Threat, bounds: Bounds, shape: tuple
     torch.testing.assert_close(ball.project(inside, clean, bounds), inside, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("ball", [Linf(0.3), L1(0.9), L1(0.2), L1(50.0)], ids=repr)
+@pytest.mark.parametrize("ball", [Linf(0.3), L2(0.9), L2(0.2), L2(50.0), L1(0.9), L1(0.2), L1(50.0)], ids=repr)
 def test_convex_projections_are_the_nearest_points(ball: Threat) -> None:
     clean = _inputs(UNIT, (5,), n=12).double()
     x = _far(clean, UNIT, 0.7)
@@ -92,7 +92,8 @@ def _nearest(ball: Threat, x: np.ndarray, clean: np.ndarray) -> np.ndarray:
 
     limit = ball.eps if ball.norm == "linf" else np.inf
     box = [*((0, min(limit, 1 - value)) for value in clean), *((0, min(limit, value)) for value in clean)]
-    budget = {"type": "ineq", "fun": lambda parts: ball.eps - parts.sum()} if ball.norm == "l1" else ()
+    length = {"l1": lambda parts: parts.sum(), "l2": lambda parts: ((parts[:d] - parts[d:]) ** 2).sum() ** 0.5}
+    budget = {"type": "ineq", "fun": lambda parts: ball.eps - length[ball.norm](parts)} if ball.norm in length else ()
     found = optimize.minimize(
         objective, np.zeros(2 * d), bounds=box, constraints=budget, method="SLSQP", options={"ftol": 1e-14}
     )

@@ -71,7 +71,7 @@ class SampleRng:
     def uniform(self, shape: tuple[int, ...], step: int = 0, *, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(n, *shape) uniform on [low, high), float32."""
         unit = _shift(self.bits(shape, step), 40).to(torch.float32) * 2.0**-24
-        below_high = torch.nextafter(torch.tensor(high), torch.tensor(low))
+        below_high = torch.nextafter(torch.tensor(float(high)), torch.tensor(float(low)))
         return (low + (high - low) * unit).clamp(max=float(below_high))
 
     def normal(self, shape: tuple[int, ...], step: int = 0) -> Tensor:

@@ -88,11 +88,7 @@ class Linf:
 
 @dataclass(frozen=True)
 class L2:
-    """The Euclidean length of the change is at most ``eps``.
-
-    The projection goes to the ball, then to the box: the usual one, always inside both, though not always the nearest
-    such point.
-    """
+    """The Euclidean length of the change is at most ``eps``."""
 
     eps: float
     _: KW_ONLY
@@ -120,11 +116,11 @@ class L2:
         return x + (unit * direction * size).to(x.dtype)
 
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
-        """Scaled back to the ball, then clipped to the box."""
+        """The nearest point of ball and box: what the box cuts off one feature is left for the others."""
         offset = _offset(x, clean, self.scale)
-        length = offset.norm(dim=1, keepdim=True)
-        offset = torch.where(length > self.eps, offset * (self.eps / length), offset)
-        return _place(offset, clean, bounds, self.scale)
+        low, high = _limits(clean, bounds, self.scale)
+        size = _contracted(offset.abs(), torch.where(offset > 0, high, -low), self.eps)
+        return _place(size * offset.sign(), clean, bounds, self.scale)
 
 
 @dataclass(frozen=True)
@@ -172,8 +168,7 @@ class L1:
         """The nearest point of ball and box."""
         offset = _offset(x, clean, self.scale)
         low, high = _limits(clean, bounds, self.scale)
-        room = torch.where(offset > 0, high, -low)
-        size = _shrunk(offset.abs(), room, self.eps)
+        size = _shrunk(offset.abs(), torch.where(offset > 0, high, -low), self.eps)
         return _place(size * offset.sign(), clean, bounds, self.scale)
 
 
@@ -325,6 +320,23 @@ def _largest(values: Tensor, k: int) -> Tensor:
     """A mask (n, features) of the ``k`` largest values of each row; the first of equals."""
     order = values.argsort(dim=1, descending=True, stable=True)[:, :k]
     return torch.zeros_like(values, dtype=torch.bool).scatter(1, order, True)
+
+
+def _contracted(size: Tensor, room: Tensor, eps: float) -> Tensor:
+    """Sizes min(t * size, room) with the largest t <= 1 for which each row (n, features) is of length <= eps.
+
+    Each round solves for t as if no more features reached their room than before; t only grows, so rounds are few.
+    """
+    outside = torch.minimum(size, room).norm(dim=1, keepdim=True) > eps
+    t = torch.where(outside, eps / size.norm(dim=1, keepdim=True), 1)
+    while True:
+        full = t * size > room
+        spent = torch.where(full, room, 0).square().sum(dim=1, keepdim=True)
+        free = torch.where(full, 0, size).square().sum(dim=1, keepdim=True)
+        larger = torch.where(outside, ((eps**2 - spent).clamp_min(0) / free).sqrt(), 1)
+        if bool((larger <= t * (1 + 1e-14)).all()):
+            return torch.minimum(t * size, room)
+        t = torch.maximum(larger, t)
 
 
 def _shrunk(size: Tensor, room: Tensor, eps: float) -> Tensor:
