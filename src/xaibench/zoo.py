@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 
 from xaibench.architectures import architectures
 from xaibench.card import Card
-from xaibench.classifiers import KerasClassifier, TorchClassifier
+from xaibench.classifiers import ExportedClassifier, KerasClassifier, SavedModelClassifier, TorchClassifier
 from xaibench.classifiers.interface import Options
 from xaibench.classifiers.weights import first_line, load_keras, load_state
 from xaibench.errors import InputError, unknown_name
@@ -122,6 +122,10 @@ def _options(card: Card, folder: Path) -> dict[str, Any]:
 def _from_file(path: Path, architecture: str | None, options: Options) -> Classifier:
     if path.suffix in (".keras", ".h5", ".hdf5"):
         return KerasClassifier(load_keras(path), **options)
+    if path.suffix == ".pt2":
+        return ExportedClassifier(path, **options)
+    if (path / "saved_model.pb").is_file():
+        return SavedModelClassifier(path, **options)
     if path.suffix not in (".safetensors", ".pt", ".pth"):
         raise InputError(f"expected a model as {_FORMATS}, got {path.name}")
     if architecture is None:

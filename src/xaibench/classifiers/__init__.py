@@ -5,8 +5,10 @@ TensorFlow is imported when the first Keras model or SavedModel is wrapped, neve
 
 from __future__ import annotations
 
+from xaibench.classifiers.exported import ExportedClassifier
 from xaibench.classifiers.interface import Options
 from xaibench.classifiers.keras import KerasClassifier
+from xaibench.classifiers.savedmodel import SavedModelClassifier
 from xaibench.classifiers.torch import TorchClassifier
 
-__all__ = ["KerasClassifier", "Options", "TorchClassifier"]
+__all__ = ["ExportedClassifier", "KerasClassifier", "Options", "SavedModelClassifier", "TorchClassifier"]

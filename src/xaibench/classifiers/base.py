@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from xaibench.losses import resolve
 from xaibench.rng import SampleRng
 from xaibench.types import Bounds, Capability, Inputs, Loss, LossGradient, Task
 
-__all__ = ["Engine", "ModelClassifier"]
+__all__ = ["Engine", "InnerEngine", "ModelClassifier"]
 
 _PROBES = 8
 
@@ -56,10 +56,15 @@ class Engine(Protocol):
     def state(self) -> Iterable[tuple[str, np.ndarray]]: ...
     def to(self, device: torch.device) -> None: ...
     def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor: ...
-    def embed(self, x: Tensor) -> Tensor: ...
     def loss_gradient(
         self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], embeddings: Tensor | None
     ) -> LossGradient: ...
+
+
+class InnerEngine(Engine, Protocol):
+    """An engine whose layers can be reached."""
+
+    def embed(self, x: Tensor) -> Tensor: ...
     def activations(self, x: Tensor, layer: str) -> Tensor: ...
     def activation_gradient(self, x: Tensor, layer: str, y: Tensor) -> LossGradient: ...
     def logits_from(self, x: Tensor, layer: str, activations: Tensor) -> Tensor: ...
@@ -151,6 +156,8 @@ class ModelClassifier:
         limits = dict(self._engine.limits)
         if self._steady is False:
             limits[Capability.DETERMINISTIC] = "two passes over one batch gave different logits"
+        if self.task == "text" and Capability.EMBEDDINGS in limits:
+            limits[Capability.GRADIENTS] = f"token ids have none, and {limits[Capability.EMBEDDINGS]}"
         return MappingProxyType(limits)
 
     @property
@@ -181,7 +188,7 @@ class ModelClassifier:
     def embed(self, x: Tensor) -> Tensor:
         """Embeddings (n, length, dimension) of token ids; ``x`` itself where the task is not text."""
         x = self._read(x)
-        return self._engine.embed(x) if self.task == "text" else x
+        return self._inner(Capability.EMBEDDINGS).embed(x) if self.task == "text" else x
 
     def loss_gradient(
         self, x: Tensor, y: Tensor, loss: Loss = "ce", *, embeddings: Tensor | None = None
@@ -191,26 +198,28 @@ class ModelClassifier:
         if embeddings is not None and self.task != "text":
             x, embeddings = self._read(embeddings), None
         y = self._check_labels(y, len(x))
+        if self.task == "text":
+            self._inner(Capability.EMBEDDINGS)
         return self._engine.loss_gradient(x, y, resolve(loss), self._check_embeddings(x, embeddings))
 
     def activations(self, x: Tensor, layer: str) -> Tensor:
         """Output of a layer, channels first for images."""
-        return self._engine.activations(self._read(x), self._check_layer(layer))
+        return self._inner(Capability.ACTIVATIONS, layer).activations(self._read(x), layer)
 
     def activation_gradient(self, x: Tensor, layer: str, y: Tensor) -> LossGradient:
         """Logit of class ``y`` (n,), its gradient with respect to a layer's output, and all logits."""
         x = self._read(x)
-        return self._engine.activation_gradient(x, self._check_layer(layer), self._check_labels(y, len(x)))
+        engine = self._inner(Capability.ACTIVATIONS, layer)
+        return engine.activation_gradient(x, layer, self._check_labels(y, len(x)))
 
     def logits_from(self, x: Tensor, layer: str, activations: Tensor) -> Tensor:
         """Logits with the output of a layer replaced."""
-        return self._engine.logits_from(self._read(x), self._check_layer(layer), activations.to(self.device))
+        engine = self._inner(Capability.ACTIVATIONS, layer)
+        return engine.logits_from(self._read(x), layer, activations.to(self.device))
 
     def attention(self, x: Tensor) -> dict[str, Tensor]:
         """Attention weights (n, heads, queries, keys) by layer name, in order of use."""
-        if reason := self._engine.limits.get(Capability.ATTENTION):
-            raise UnsupportedError(f"attention weights are not to be had: {reason}")
-        return self._engine.attention(self._read(x))
+        return self._inner(Capability.ATTENTION).attention(self._read(x))
 
     def _read(self, x: Inputs) -> Tensor:
         if self.task == "text" and not isinstance(x, Tensor):
@@ -224,8 +233,7 @@ class ModelClassifier:
     def _check_embeddings(self, x: Tensor, embeddings: Tensor | None) -> Tensor | None:
         if embeddings is None:
             return None
-        if reason := self._engine.limits.get(Capability.EMBEDDINGS):
-            raise UnsupportedError(f"embeddings cannot be replaced: {reason}")
+        self._inner(Capability.EMBEDDINGS)
         if embeddings.ndim != 3 or embeddings.shape[:2] != x.shape:
             raise InputError(
                 f"expected embeddings of shape ({len(x)}, {x.shape[1]}, dimension), got {tuple(embeddings.shape)}"
@@ -241,12 +249,13 @@ class ModelClassifier:
             raise InputError(f"expected labels within 0..{self.num_classes - 1}, got {low if low < 0 else high}")
         return y.to(self.device, torch.int64)
 
-    def _check_layer(self, layer: str) -> str:
-        if reason := self._engine.limits.get(Capability.ACTIVATIONS):
-            raise UnsupportedError(f"layers cannot be looked at: {reason}")
-        if layer not in self.layers:
+    def _inner(self, capability: Capability, layer: str | None = None) -> InnerEngine:
+        """The engine, if it has what is asked of it."""
+        if reason := self._engine.limits.get(capability):
+            raise UnsupportedError(f"the model has no {capability.value}: {reason}")
+        if layer is not None and layer not in self.layers:
             raise unknown_name("layer", layer, self.layers)
-        return layer
+        return cast(InnerEngine, self._engine)
 
     def _check_width(self, logits: Tensor) -> Tensor:
         names = self._interface.class_names

@@ -1,20 +1,19 @@
-"""The one path from a batch in input units, channels first, through a Keras model to logits, traced by TensorFlow."""
+"""What is written into TensorFlow graphs around a model: its layout before, taps inside, logits after."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from xaibench.classifiers.interface import Interface
-from xaibench.classifiers.keras_layers import named_layers, tapped_calls, tracing
-from xaibench.classifiers.outputs import OutputKind, classifying, kind_of
+from xaibench.classifiers.outputs import OutputKind, kind_of
 from xaibench.classifiers.runtime import tensorflow
 from xaibench.errors import InputError, UnsupportedError
 
-__all__ = ["Graph", "LayerTap", "before_squash", "to_logits"]
+__all__ = ["Head", "LayerTap", "Layout", "before_squash"]
 
 _SQUASHES = {"LogSoftmax", "Sigmoid", "Softmax"}
 _RESHAPES = {"ExpandDims", "Identity", "Reshape", "Squeeze"}
@@ -22,22 +21,31 @@ _COLOURS = (1, 3, 4)
 _TINY = 1e-30
 
 
-class Graph:
-    """Normalise, turn to the model's layout, run the model, recover the logits: written to be traced."""
+@dataclass(frozen=True)
+class Layout:
+    """From input units and channels first to what the model takes.
 
-    def __init__(self, model: Any, interface: Interface) -> None:
-        self.model = model
-        self._interface = interface
-        self._native = _native_shape(model)
-        self.channels_last = interface.task == "image" and _is_channels_last(model, self._native)
-        self._plain_kind: OutputKind | None = None
-        self.kind: OutputKind | None = None
+    ``native`` is the model's own input shape without the batch, None where it is not known; ``stated`` is the layout
+    that the model's layers name, if any.
+    """
+
+    interface: Interface
+    native: tuple[int | None, ...] | None
+    stated: str | None = None
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether images lie in the model with their channels last."""
+        if self.interface.task != "image" or self.stated is not None:
+            return self.interface.task == "image" and self.stated == "channels_last"
+        shape = self.native
+        return not (shape and len(shape) == 3 and shape[0] in _COLOURS and shape[2] not in _COLOURS)
 
     @property
     def input_shape(self) -> tuple[int | None, ...] | None:
         """The model's own input shape, channels first; None where it is not built or its layout is open."""
-        shape = self._native
-        if shape is None or self._interface.task != "image":
+        shape = self.native
+        if shape is None or self.interface.task != "image":
             return shape
         if len(shape) == 2:
             return (1, *shape)
@@ -45,41 +53,42 @@ class Graph:
             return None
         return (shape[2], *shape[:2]) if self.channels_last else shape
 
-    def inward(self, x: Any) -> Any:
-        """From input units and channels first to what the model takes."""
+    def __call__(self, x: Any) -> Any:
+        """Normalise, transpose, and flatten for models that take images flat or without channels."""
         tf = tensorflow()
-        moments = self._interface.moments(x.shape.rank)
+        moments = self.interface.moments(x.shape.rank)
         if moments is not None:
             mean, std = (tf.constant(value.numpy()) for value in moments)
             x = (x - mean) / std
-        if self._interface.task != "image":
+        if self.interface.task != "image":
             return x
         if self.channels_last and x.shape.rank == 4:
             x = tf.transpose(x, (0, 2, 3, 1))
-        if self._native is not None and len(self._native) + 1 != x.shape.rank:
-            x = tf.reshape(x, (-1, *(-1 if size is None else size for size in self._native)))
+        if self.native is not None and len(self.native) + 1 != x.shape.rank:
+            x = tf.reshape(x, (-1, *(-1 if size is None else size for size in self.native)))
         return x
 
-    def learn(self, output: torch.Tensor) -> None:
-        """Tell what the outputs of a first pass look like, should no softmax or sigmoid be found in the graph."""
-        try:
-            self._plain_kind = kind_of(output, self._interface.outputs)
-        except InputError:
-            self._plain_kind = None
 
-    def __call__(self, x: Any, tap: LayerTap | None = None) -> Any:
-        """Logits (n, classes), float32."""
-        tf = tensorflow()
-        with tracing(self.model), nullcontext() if tap is None else tapped_calls([(tap.layer, tap)]):
-            output = classifying(self.model(self.inward(x), training=False))
-        if tap is not None:
-            tap.check()
-        logits = before_squash(output) if self._interface.outputs != "logits" else None
-        self.kind = self._plain_kind if logits is None else "squashed"
-        if self.kind is None:
-            # Raises, with what to do about it.
-            kind_of(torch.zeros(1, 1), self._interface.outputs)
-        return to_logits(output if logits is None else logits, self.kind == "probabilities", tf.shape(x)[0])
+class Head:
+    """From a model's output to logits (n, classes) in float32; ``kind`` is known once the model has run."""
+
+    def __init__(self, interface: Interface) -> None:
+        self._declared = interface.outputs
+        self._sample: torch.Tensor | None = None
+        self.kind: OutputKind | None = None
+
+    def learn(self, output: torch.Tensor) -> None:
+        """Show what the outputs of a first pass look like, should no softmax or sigmoid be found in the graph."""
+        self._sample = output
+
+    def __call__(self, output: Any) -> Any:
+        """Logits of an output while it is traced."""
+        before = None if self._declared == "logits" else before_squash(output)
+        if before is not None:
+            self.kind = "squashed"
+        elif self._sample is not None:
+            self.kind = kind_of(self._sample, self._declared)
+        return _to_logits(output if before is None else before, self.kind == "probabilities")
 
 
 class LayerTap:
@@ -91,16 +100,15 @@ class LayerTap:
 
     def __init__(
         self,
-        graph: Graph,
         name: str,
+        layer: Any,
+        channels_last: bool,
         *,
         watch: Callable[[Any], None] | None = None,
         replacement: Any = None,
     ) -> None:
-        self.name = name
-        self.layer = named_layers(graph.model)[name]
-        layout = getattr(self.layer, "data_format", None)
-        self._turn = graph.channels_last if layout is None else graph.channels_last and layout == "channels_last"
+        self.name, self.layer = name, layer
+        self._turn = channels_last and getattr(layer, "data_format", None) != "channels_first"
         self._watch, self._replacement = watch, replacement
         self._calls = 0
         self._problem = ""
@@ -162,7 +170,7 @@ def before_squash(output: Any) -> Any | None:
     return tf.reshape(operation.inputs[0], tf.shape(output))
 
 
-def to_logits(output: Any, probabilities: bool, n: Any) -> Any:
+def _to_logits(output: Any, probabilities: bool) -> Any:
     """Logits (n, classes) in float32; a single unit becomes (0, z); of probabilities, the logarithm."""
     tf = tensorflow()
     output = tf.cast(output, "float32")
@@ -175,20 +183,3 @@ def to_logits(output: Any, probabilities: bool, n: Any) -> Any:
         output = tf.concat([1 - output, output], axis=1) if one_unit else output
         return tf.math.log(tf.maximum(output, _TINY))
     return tf.concat([tf.zeros_like(output), output], axis=1) if one_unit else output
-
-
-def _native_shape(model: Any) -> tuple[int | None, ...] | None:
-    inputs = getattr(model, "inputs", None)
-    if not inputs:
-        return None
-    if len(inputs) != 1:
-        raise UnsupportedError(f"the model takes {len(inputs)} inputs: expected one")
-    return tuple(inputs[0].shape[1:])
-
-
-def _is_channels_last(model: Any, shape: tuple[int | None, ...] | None) -> bool:
-    formats = (getattr(layer, "data_format", None) for layer in named_layers(model).values())
-    stated = next((layout for layout in formats if layout), None)
-    if stated is not None:
-        return bool(stated == "channels_last")
-    return not (shape is not None and len(shape) == 3 and shape[0] in _COLOURS and shape[2] not in _COLOURS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from typing_extensions import Unpack
 
 from xaibench.classifiers.base import ModelClassifier
 from xaibench.classifiers.bridge import Bridge, LossBridge, compiled, one_line, to_tensorflow, to_torch
-from xaibench.classifiers.graph import Graph, LayerTap
+from xaibench.classifiers.graph import Head, LayerTap, Layout
 from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.keras_layers import attention_kinds, named_layers, tapped_calls, tracing
 from xaibench.classifiers.outputs import LOG_PROBABILITIES, classifying
@@ -56,7 +57,8 @@ class KerasEngine:
             raise UnsupportedError("a stateful recurrent layer changes whenever it runs: expected stateful=False")
         self.model = model
         self._interface = interface
-        self._graph = Graph(model, interface)
+        self._layout = Layout(interface, _native_shape(model), _stated_layout(model))
+        self._head = Head(interface)
         self._functions: dict[tuple[str, ...], Any] = {}
         self._shapes: dict[tuple[Any, ...], tuple[int, ...]] = {}
         self._embedding: str | None = None
@@ -72,7 +74,7 @@ class KerasEngine:
     @property
     def input_shape(self) -> tuple[int | None, ...] | None:
         """Read from the model's input, where it is known before the model has run."""
-        return self._graph.input_shape
+        return self._layout.input_shape
 
     @property
     def device(self) -> torch.device:
@@ -95,7 +97,7 @@ class KerasEngine:
     def limits(self) -> Mapping[Capability, str]:
         """What this model lacks."""
         limits = {Capability.TORCH_MODULE: "the model runs in TensorFlow, where torch hooks see nothing"}
-        if self._graph.kind == "probabilities":
+        if self._head.kind == "probabilities":
             limits[Capability.LOGITS] = LOG_PROBABILITIES
         if not any(isinstance(layer, attention_kinds()) for layer in named_layers(self.model).values()):
             limits[Capability.ATTENTION] = "the model has no attention layer that can be observed"
@@ -140,7 +142,7 @@ class KerasEngine:
         self._start(x)
 
         def call(x: Any) -> Any:
-            tap = LayerTap(self._graph, layer)
+            tap = self._tap(layer)
             self._graph(x, tap)
             return tap.output
 
@@ -153,7 +155,7 @@ class KerasEngine:
 
         def call(x: Any, y: Any) -> Any:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tap = LayerTap(self._graph, layer, watch=tape.watch)
+                tap = self._tap(layer, watch=tape.watch)
                 logits = self._graph(x, tap)
                 chosen = tf.gather(logits, y, axis=1, batch_dims=1)
             gradient = tape.gradient(chosen, tap.native)
@@ -175,7 +177,7 @@ class KerasEngine:
             raise InputError(f"expected activations of layer {layer!r} as {shape}, got {tuple(activations.shape)}")
 
         def call(replacement: Any, x: Any) -> Any:
-            return self._graph(x, LayerTap(self._graph, layer, replacement=replacement))
+            return self._graph(x, self._tap(layer, replacement=replacement))
 
         return self._function("logits from", lambda: Bridge(call), layer)(activations.to(self.dtype), x)
 
@@ -187,7 +189,7 @@ class KerasEngine:
 
             def call(x: Any, layer: str = layer, use: int = use) -> Any:
                 scores: list[Any] = []
-                with tapped_calls([(self._layer(layer), _recorder(scores))]):
+                with tapped_calls([(named_layers(self.model)[layer], _recorder(scores))]):
                     self._graph(x)
                 found = scores[use]
                 return found if found.shape.rank == 4 else found[:, None]
@@ -196,8 +198,19 @@ class KerasEngine:
             weights[layer if use == 0 else f"{layer}#{use + 1}"] = bridge(x)
         return weights
 
+    def _graph(self, x: Any, tap: LayerTap | None = None) -> Any:
+        """From a batch in input units to logits, as it is traced."""
+        with tracing(self.model), nullcontext() if tap is None else tapped_calls([(tap.layer, tap)]):
+            output = classifying(self.model(self._layout(x), training=False))
+        if tap is not None:
+            tap.check()
+        return self._head(output)
+
+    def _tap(self, name: str, **what: Any) -> LayerTap:
+        return LayerTap(name, named_layers(self.model)[name], self._layout.channels_last, **what)
+
     def _embedded(self, embeddings: Any, x: Any) -> Any:
-        return self._graph(x, LayerTap(self._graph, self._token_embedding(None), replacement=embeddings))
+        return self._graph(x, self._tap(self._token_embedding(None), replacement=embeddings))
 
     def _output_shape(self, x: Tensor, layer: str) -> tuple[int, ...]:
         key = (layer, tuple(x.shape[1:]))
@@ -210,9 +223,6 @@ class KerasEngine:
         if key not in self._functions:
             self._functions[key] = make()
         return self._functions[key]
-
-    def _layer(self, name: str) -> Any:
-        return named_layers(self.model)[name]
 
     def _embeddings(self) -> list[str]:
         from keras import layers
@@ -256,11 +266,25 @@ class KerasEngine:
             (layer, note_attention(name)) for name, layer in layers.items() if isinstance(layer, attention_kinds())
         ]
         with one_line(), tracing(self.model), tapped_calls(taps):
-            output = classifying(self.model(self._graph.inward(to_tensorflow(x)), training=False))
-        self._graph.learn(to_torch(output))
+            output = classifying(self.model(self._layout(to_tensorflow(x)), training=False))
+        self._head.learn(to_torch(output))
         self._embedding = next(iter(entered), None)
         self._attention = [(name, uses[:index].count(name)) for index, name in enumerate(uses)]
         self._started = True
+
+
+def _native_shape(model: Any) -> tuple[int | None, ...] | None:
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return None
+    if len(inputs) != 1:
+        raise UnsupportedError(f"the model takes {len(inputs)} inputs: expected one")
+    return tuple(inputs[0].shape[1:])
+
+
+def _stated_layout(model: Any) -> str | None:
+    layouts = (getattr(layer, "data_format", None) for layer in named_layers(model).values())
+    return next((layout for layout in layouts if layout), None)
 
 
 def _recorder(scores: list[Any]) -> Any:

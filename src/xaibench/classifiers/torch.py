@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -44,12 +45,21 @@ class TorchClassifier(ModelClassifier):
 
 
 class TorchEngine:
-    """Runs a module with hooks that come and go."""
+    """Runs a module with hooks that come and go; ``lacks`` names what cannot be asked of it, and why."""
 
-    framework = "torch"
-
-    def __init__(self, module: nn.Module, interface: Interface) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        interface: Interface,
+        *,
+        framework: str = "torch",
+        input_shape: tuple[int | None, ...] | None = None,
+        lacks: Mapping[Capability, str] = MappingProxyType({}),
+    ) -> None:
         self.module = module
+        self.framework = framework
+        self.input_shape = input_shape
+        self._lacks = lacks
         self._interface = interface
         self._outputs = OutputReader(interface.outputs)
         self._embedding: str | None = None
@@ -76,13 +86,10 @@ class TorchEngine:
         return None if part is None else part.num_embeddings
 
     @property
-    def input_shape(self) -> tuple[int | None, ...] | None:
-        """A module does not say."""
-        return None
-
-    @property
     def layers(self) -> tuple[str, ...]:
         """Every submodule that can run; lists and dictionaries of modules cannot."""
+        if Capability.ACTIVATIONS in self._lacks:
+            return ()
         return tuple(
             name
             for name, part in self.module.named_modules()
@@ -101,7 +108,7 @@ class TorchEngine:
             limits[Capability.EMBEDDINGS] = "the inputs are not token ids"
         elif not self._embeddings:
             limits[Capability.EMBEDDINGS] = "no nn.Embedding takes the token ids"
-        return limits
+        return {**limits, **self._lacks}
 
     def candidates(self) -> Iterator[tuple[int | None, ...]]:
         """Shapes that the first layer with a known width might take."""
