@@ -169,6 +169,20 @@ def test_reconstruction_adds_the_weighted_error() -> None:
     assert float(result.loss) == pytest.approx(float(F.cross_entropy(logits, y)) + 3 * 0.25, rel=1e-5)
 
 
+def test_a_keras_autoencoder_learns_to_reconstruct_each_image() -> None:
+    from xaibench.architectures.keras_networks import KerasAutoencoder
+
+    # One bright pixel an image: a transposed or averaged reconstruction cannot come near it.
+    x = torch.zeros(16, 1, 4, 4)
+    x.flatten(1)[torch.arange(16), torch.arange(16)] = 1
+    model = KerasAutoencoder(input_shape=(1, 4, 4), classes=2, hidden=(32,), code=8).build()
+    learner = KerasLearner(model, recipe(), Normalisation())
+    for _ in range(300):
+        learner.step([(x, torch.arange(16) % 2)], Reconstruction(weight=30.0), rate=0.01, seed=0)
+    made = torch.tensor(model(x.permute(0, 2, 3, 1).numpy())[1].numpy()).permute(0, 3, 1, 2)
+    assert float(F.mse_loss(made, x)) < 0.2 * float(x.var())
+
+
 def test_half_precision_is_refused_for_keras() -> None:
     with pytest.raises(InputError, match="precision"):
         make("keras", recipe(precision="bf16"))

@@ -159,14 +159,18 @@ class _Gradients:
 
 
 class _TapedForward:
-    """Calls the model; when torch comes back through its outputs, weight gradients are added up on the side."""
+    """Calls the model; when torch comes back through its outputs, weight gradients are added up on the side.
+
+    Outputs that are images come channels first, as the inputs do.
+    """
 
     def __init__(self, learner: KerasLearner, gradients: _Gradients, weight: float) -> None:
         self.learner, self.gradients, self.weight = learner, gradients, weight
         self._anchor = torch.zeros((), requires_grad=True)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
-        return as_outputs(*_WeightGradients.apply(self._anchor, x, self))
+        outputs = _WeightGradients.apply(self._anchor, x, self)
+        return as_outputs(*(y.permute(0, 3, 1, 2) if y.ndim == 4 else y for y in outputs))
 
 
 class _WeightGradients(torch.autograd.Function):

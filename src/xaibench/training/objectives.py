@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xaibench.data import Data
+from xaibench.errors import InputError
 from xaibench.registry import Registry
 from xaibench.types import Classifier
 
@@ -67,6 +68,8 @@ class Reconstruction:
 
     def __call__(self, forward: Forward, x: Tensor, y: Tensor) -> TrainingLoss:
         logits, reconstruction = forward(x)[:2]
+        if reconstruction.shape != x.shape:
+            raise InputError(f"expected a reconstruction of shape {tuple(x.shape)}, got {tuple(reconstruction.shape)}")
         error = F.mse_loss(reconstruction, x)
         return TrainingLoss(F.cross_entropy(logits, y) + self.weight * error, logits)
 
