@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +29,9 @@ def open_app(
         "server.headless": str(not browser).lower(),
         "server.showEmailPrompt": "false",
         "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+        "theme.light.primaryColor": "#1f6fb2",
+        "theme.dark.primaryColor": "#4a9ae0",
     }
     arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "streamlit", "run", str(_ROUTER), *arguments]))
+    os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(_ROUTER), *arguments])

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from xaibench.cli.models import model_folder
+
 __all__ = ["card"]
 
 
@@ -19,9 +21,9 @@ def card(
     [dim]xaibench card digits-cnn[/]
     """
     from xaibench.cards import write_card
-    from xaibench.zoo import find_model, model_names
+    from xaibench.zoo import model_names
 
     for name in names or model_names():
-        folder = find_model(name)
+        folder = model_folder(name)
         write_card(folder)
         print(folder / "README.md")

@@ -44,7 +44,9 @@ def print_table(rows: Sequence[Sequence[object]], *, header: Sequence[str], titl
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table = Table(
+        title=title or None, title_justify="left", show_header=any(header), box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for index, name in enumerate(header):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")

@@ -26,13 +26,13 @@ def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code.
 
     0 is success, 2 bad input or usage (one line on standard error), 130 interrupted, 1 anything else. Warnings and
-    chatter of third-party libraries are kept off the terminal unless ``--debug`` is given.
+    chatter of third-party libraries are kept off the terminal unless ``--debug`` is given; the app's server logs there.
     """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning OpenMP threads slow the other framework down
-    with quiet(not debug) as log, warnings.catch_warnings():
+    with quiet(not debug and arguments[:1] != ["app"]) as log, warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")
         code = _run(arguments, log)

@@ -14,9 +14,9 @@ def percent(value: float) -> str:
     """A probability as people read it.
 
     >>> percent(0.98765), percent(0.99999), percent(0.0)
-    ('98.8 %', '> 99.9 %', '0.0 %')
+    ('98.8 %', 'over 99.9 %', '0.0 %')
     """
-    return "> 99.9 %" if 0.9995 <= value < 1 else f"{100 * value:.1f} %"
+    return "over 99.9 %" if 0.9995 <= value < 1 else f"{100 * value:.1f} %"
 
 
 def paired_bars(
@@ -43,6 +43,8 @@ def paired_bars(
                 marker_color=colour,
                 text=[percent(value) if shares else f"{value:.3g}" for value in values],
                 textposition="outside",
+                textfont={"size": 13},
+                textangle=0,
                 cliponaxis=False,
                 hovertemplate="%{y}: %{text}<extra>" + label + "</extra>",
             )
@@ -50,19 +52,23 @@ def paired_bars(
         ]
     )
     figure.update_layout(
-        height=90 + 44 * len(names),
-        margin={"l": 0, "r": 56, "t": 8, "b": 8},
-        bargap=0.35,
+        height=60 + (18 * len(series) + 10) * len(names),
+        margin={"l": 0, "r": 8, "t": 8, "b": 8},
+        bargap=0.3,
         bargroupgap=0.1,
-        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
+        legend={"orientation": "h", "entrywidth": 60, "y": 1.0, "yanchor": "bottom", "x": 0},
         showlegend=len(series) > 1,
     )
     figure.update_yaxes(autorange="reversed", type="category", ticks="", showgrid=False)
     figure.update_xaxes(
-        range=[*limits] if limits else None,
-        showticklabels=not shares,
-        showgrid=not shares,
-        zeroline=True,
-        title=axis or None,
+        range=_room(series, limits), showticklabels=not shares, showgrid=not shares, zeroline=True, title=axis or None
     )
     return figure
+
+
+def _room(series: Mapping[str, Sequence[float]], limits: tuple[float, float] | None) -> list[float]:
+    """The axis with room for the figures at the ends of the bars."""
+    values = [0.0, *(limits or ()), *(value for each in series.values() for value in each)]
+    low, high = min(values), max(values)
+    room = 0.3 * (high - low)
+    return [low - room * (low < 0), high + room * (high > 0) * (2 if limits else 1)]

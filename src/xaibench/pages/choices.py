@@ -70,14 +70,14 @@ def choose_sample(data: Data, predictions: Tensor) -> int | None:
             st.info("There is no such sample among those at hand.")
             return None
         row = st.selectbox(f"Sample: row of the {data.split} split", ids, key="sample", bind="query-params")
-        back, any_one, forth = st.columns(3)
         here = ids.index(row)
-        for column, label, target in (
-            (back, "Previous", ids[here - 1]),
-            (any_one, "Random", random.choice(ids)),
-            (forth, "Next", ids[(here + 1) % len(ids)]),
-        ):
-            column.button(label, on_click=_go_to, args=(target,), width="stretch")
+        steps = (
+            ("←", "The sample before", ids[here - 1]),
+            ("Random", "Any sample", random.choice(ids)),
+            ("→", "The next sample", ids[(here + 1) % len(ids)]),
+        )
+        for column, (label, meaning, target) in zip(st.columns([1, 2, 1]), steps, strict=True):
+            column.button(label, help=meaning, on_click=_go_to, args=(target,), width="stretch")
     return data.ids.tolist().index(row)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["attribution_figure", "figure", "shaded_words"]
 
-_FOR, _AGAINST = "18,110,190", "200,100,10"
+_FOR, _AGAINST, _STRONG = "18,110,190", "200,100,10", "120,80,190"
 _SMALL = 64
 """Pictures below this many pixels a side are enlarged without smoothing."""
 
@@ -35,11 +35,12 @@ def attribution_figure(values: Tensor, caption: str, *, signed: bool) -> str:
     return figure(picture, caption, side=max(values.shape[1:]))
 
 
-def shaded_words(words: Sequence[str], values: Tensor) -> str:
-    """Words as HTML, each on a ground in the colour and strength of its attribution (length,); padding is left out."""
+def shaded_words(words: Sequence[str], values: Tensor, *, signed: bool) -> str:
+    """Words as HTML on grounds in the colour and strength of their attributions (length,); padding is left out."""
+    positive = _FOR if signed else _STRONG
     shares = (values / values.abs().amax().clamp_min(1e-30)).tolist()
     spans = [
-        f'<span style="background:rgba({_FOR if share > 0 else _AGAINST},{0.8 * abs(share) ** 0.7:.2f});'
+        f'<span style="background:rgba({_AGAINST if share < 0 else positive},{0.8 * abs(share) ** 0.7:.2f});'
         f'border-radius:0.2rem;padding:0.05rem 0.15rem">{escape(word)}</span>'
         for word, share in zip(words, shares, strict=True)
         if word

@@ -38,7 +38,7 @@ class View:
 
 def sample_page() -> None:
     """The page: choices at the side, the sample before and after the attack in the middle."""
-    st.title("Why does it say that, and how easily is it fooled?")
+    st.header("Why did it say that, and how easily is it fooled?")
     try:
         _show()
     except InputError as error:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["show_image", "show_table", "show_text"]
 
-_MOST_CLASSES = 5
+_FEWEST_CLASSES, _MOST_CLASSES = 2, 5
+_LEAST = 0.001
+"""Probability below which a class is not worth a bar."""
 _MOST_FEATURES = 10
 _LEGEND = "Blue speaks for the class, orange against it; violet is strength without a sign."
 
@@ -31,12 +33,14 @@ def show_image(model: Classifier, clean: View, broken: View | None) -> None:
 
     names, bounds = model.class_names, (float(model.bounds.lower), float(model.bounds.upper))  # type: ignore[arg-type]
     side = max(clean.x.shape[2:])
-    original, change, outcome, chart = st.columns([1, 1, 1, 1.5], gap="medium")
+    original, change, outcome, chart = st.columns(4, gap="medium")
     original.html(figure(photo(clean.x[0], bounds), f"Before: {_says(clean, names)}", side=side))
     if broken is not None:
         delta = (broken.x - clean.x)[0].detach().cpu()
         times = (bounds[1] - bounds[0]) / float(delta.abs().amax())
-        change.html(figure(perturbation_picture(delta), f"What was added, magnified {times:.0f} times", side=side))
+        colours = "blue is brighter, orange is darker" if len(delta) == 1 else "grey is no change"
+        added = f"What was added, magnified {times:.0f} times: {colours}"
+        change.html(figure(perturbation_picture(delta), added, side=side))
         outcome.html(figure(photo(broken.x[0], bounds), f"After: {_says(broken, names)}", side=side))
     with chart:
         _show_probabilities(clean, broken, names)
@@ -73,7 +77,8 @@ def show_text(model: Classifier, clean: View) -> None:
         st.caption(_LEGEND)
         for method, attribution in clean.explanations.items():
             st.markdown(f"**{readable(method)}**, for {model.class_names[clean.prediction]}{_gap(attribution)}")
-            st.html(shaded_words(words, attribution.values[0]))
+            signed = bool((attribution.values < 0).any())
+            st.html(shaded_words(words, attribution.values[0], signed=signed))
         if not clean.explanations:
             st.write(" ".join(filter(None, words)))
     with chart:
@@ -96,7 +101,7 @@ def show_table(model: Classifier, data: Data, clean: View, broken: View | None) 
             values["after"] = broken.explanations[method].values[0]
         with column:
             st.markdown(f"**{readable(method)}**{_gap(before)}")
-            _show_bars(names, values, axis="contribution to the predicted class", key=method)
+            _show_bars(names, values, axis="attribution to the predicted class", key=method)
 
 
 def _show_change(model: Classifier, names: tuple[str, ...], before: Tensor, after: Tensor) -> None:
@@ -117,8 +122,9 @@ def _show_bars(names: tuple[str, ...], values: dict[str, Tensor], *, axis: str, 
 
 def _show_probabilities(clean: View, broken: View | None, names: tuple[str, ...]) -> None:
     views = {"before": clean} if broken is None else {"before": clean, "after": broken}
-    top = sorted(range(len(names)), key=lambda index: -max(float(view.probabilities[index]) for view in views.values()))
-    top = top[:_MOST_CLASSES]
+    most = [max(float(view.probabilities[index]) for view in views.values()) for index in range(len(names))]
+    top = sorted(range(len(names)), key=lambda index: -most[index])[:_MOST_CLASSES]
+    top = [index for place, index in enumerate(top) if place < _FEWEST_CLASSES or most[index] >= _LEAST]
     series = {label: [float(view.probabilities[index]) for index in top] for label, view in views.items()}
     chart = paired_bars([names[index] for index in top], series, limits=(0.0, 1.0))
     st.plotly_chart(chart, key="probabilities", config={"displayModeBar": False}, alt=_described(names, top, series))

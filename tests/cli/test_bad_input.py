@@ -1,0 +1,164 @@
+"""Every bad input ends in one line, exit code 2, no traceback, and old results as they were."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xaibench.cli import run
+
+OLD = "an older report"
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with an older report in `out` and the toy models at hand."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(toy_models))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.json").write_text(OLD)
+    return tmp_path
+
+
+@pytest.fixture
+def refused(workplace: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that must be refused, and gives the line that it says."""
+
+    def check(*arguments: str) -> str:
+        code = run(arguments)
+        out, err = capfd.readouterr()
+        assert (code, out) == (2, ""), err
+        assert err.startswith("xaibench: error: ")
+        assert err.endswith("\n")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        assert (workplace / "out" / "report.json").read_text() == OLD
+        assert sorted(path.name for path in (workplace / "out").iterdir() if path.name != ".run") == ["report.json"]
+        return err
+
+    return check
+
+
+REPORT = ("report", "toy-image", "--out", "out", "--n", "8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "got"),
+    [
+        (("report", "toy-imge", "--out", "out"), "'toy-image'", "'toy-imge'"),
+        (("models", "show", "toy-tabel"), "'toy-table'", "'toy-tabel'"),
+        (("evaluate", "no/such/folder"), "expected", "no/such/folder"),
+        (("evaluate", "missing.keras"), "expected", "missing.keras"),
+        ((*REPORT, "--data", "digit"), "'digits'", "'digit'"),
+        ((*REPORT, "--split", "tset"), "test", "'tset'"),
+        ((*REPORT, "--n", "0"), "greater than or equal to 1", "0"),
+        ((*REPORT, "--attack", "pdg"), "'pgd'", "'pdg'"),
+        ((*REPORT, "--attack", "pgd:step=3"), "'steps'", "'step'"),
+        ((*REPORT, "--attack", "pgd:steps=many"), "int", "'many'"),
+        ((*REPORT, "--attack", "pgd:steps=0"), "`steps` >= 1", "0"),
+        ((*REPORT, "--explainer", "salience"), "'saliency'", "'salience'"),
+        ((*REPORT, "--norm", "l3"), "linf", "l3"),
+        ((*REPORT, "--eps", "0"), "greater than 0", "0"),
+        ((*REPORT, "--eps", "-0.1"), "greater than 0", "-0.1"),
+        ((*REPORT, "--eps", "1.5"), "eps <= 1", "1.5"),
+        ((*REPORT, "--eps", "nan"), "finite", "nan"),
+        ((*REPORT, "--data", "breast-cancer"), "image", "tabular"),
+        (("data", "show", "digits", "--n", "100000"), "359", "100000"),
+        (("train", "missing.toml"), "recipe", "missing.toml"),
+    ],
+)
+def test_names_and_numbers(arguments: tuple[str, ...], expected: str, got: str, refused: Callable[..., str]) -> None:
+    line = refused(*arguments)
+    assert expected in line
+    assert got in line
+
+
+def arrays(path: Path, **values: object) -> str:
+    np.savez(path, **values)  # type: ignore[arg-type]
+    return str(path)
+
+
+def test_wrong_shape(workplace: Path, refused: Callable[..., str]) -> None:
+    path = arrays(workplace / "big.npz", images=np.zeros((20, 1, 9, 9), np.float32), labels=np.arange(20) % 10)
+    line = refused(*REPORT, "--data", path)
+    assert "(1, 8, 8)" in line
+    assert "(1, 9, 9)" in line.replace("[", "(").replace("]", ")")
+
+
+def test_not_a_number(workplace: Path, refused: Callable[..., str]) -> None:
+    images = np.zeros((20, 1, 8, 8), np.float32)
+    images[3, 0, 2, 2] = np.nan
+    assert "NaN" in refused(*REPORT, "--data", arrays(workplace / "nan.npz", images=images, labels=np.arange(20) % 10))
+
+
+@pytest.mark.parametrize("labels", [np.full(20, -1), np.full(20, 0.5)], ids=["negative", "fraction"])
+def test_labels_out_of_range(labels: np.ndarray, workplace: Path, refused: Callable[..., str]) -> None:
+    path = arrays(workplace / "labels.npz", images=np.zeros((20, 1, 8, 8), np.float32), labels=labels)
+    assert "label" in refused(*REPORT, "--data", path)
+
+
+def test_empty_set(workplace: Path, refused: Callable[..., str]) -> None:
+    path = arrays(workplace / "none.npz", images=np.zeros((0, 1, 8, 8), np.float32), labels=np.zeros(0, np.int64))
+    assert "empty" in refused(*REPORT, "--data", path)
+
+
+def test_no_labels(workplace: Path, refused: Callable[..., str]) -> None:
+    (workplace / "plain.csv").write_text("a,b\n1,2\n3,4\n")
+    line = refused("report", "toy-table", "--data", "plain.csv", "--out", "out")
+    assert "label column" in line
+    assert "a, b" in line
+
+
+def test_truncated_weights(workplace: Path, toy_models: Path, refused: Callable[..., str]) -> None:
+    folder = workplace / "broken"
+    folder.mkdir()
+    for path in (toy_models / "toy-image").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    assert "model.safetensors" in refused("report", "./broken", "--out", "out")
+
+
+class Explosive:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("exploded"),)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "weights.pkl", "weights.keras"])
+def test_pickled_weights_are_never_run(name: str, workplace: Path, refused: Callable[..., str]) -> None:
+    (workplace / name).write_bytes(pickle.dumps(Explosive()))
+    refused("evaluate", name, "--data", "digits")
+    assert not (workplace / "exploded").exists()
+
+
+def test_recipe_with_an_unknown_key(workplace: Path, refused: Callable[..., str]) -> None:
+    (workplace / "r.toml").write_text('name = "a"\ndata = "digits"\nepoch = 3\n[architecture]\nname = "small_cnn"\n')
+    line = refused("train", "r.toml")
+    assert "unknown key `epoch`" in line
+    assert not (workplace / "models").exists()
+
+
+def test_recipe_with_an_unknown_architecture(workplace: Path, refused: Callable[..., str]) -> None:
+    (workplace / "r.toml").write_text('name = "a"\ndata = "digits"\n[architecture]\nname = "smal_cnn"\n')
+    line = refused("train", "r.toml", "--out", "model")
+    assert "'small_cnn'" in line
+
+
+def test_recipe_that_is_not_toml(workplace: Path, refused: Callable[..., str]) -> None:
+    (workplace / "r.toml").write_text("name: a\n")
+    assert "TOML" in refused("train", "r.toml")
+
+
+def test_output_that_is_a_file(workplace: Path, refused: Callable[..., str]) -> None:
+    (workplace / "taken").write_text("mine")
+    assert "folder" in refused("report", "toy-image", "--n", "8", "--out", "taken")
+    assert (workplace / "taken").read_text() == "mine"
+
+
+def test_factory_that_is_not_there(refused: Callable[..., str]) -> None:
+    assert "no_such_module" in refused("evaluate", "no_such_module:make", "--data", "digits")
+    assert "load_it" in refused("evaluate", "json:load_it", "--data", "digits")

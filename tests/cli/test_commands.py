@@ -1,0 +1,200 @@
+"""What each command gives, through the real command line on small trained models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xaibench.card import Card
+from xaibench.cli import run
+from xaibench.data import data_names, load_data
+from xaibench.evaluate import Plan
+from xaibench.registry import Spec
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, with the toy models at hand."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(toy_models))
+    return tmp_path
+
+
+@pytest.fixture
+def answer(capfd: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command that must succeed, and gives what it prints on standard output, read as JSON if asked for."""
+
+    def ask(*arguments: str) -> Any:
+        code = run(arguments)
+        out, err = capfd.readouterr()
+        assert code == 0, err
+        return json.loads(out) if "--json" in arguments else out
+
+    return ask
+
+
+def test_models_lists_what_is_there(answer: Any, toy_models: Path) -> None:
+    listed = answer("models", "--json")
+    assert [row["name"] for row in listed] == ["toy-image", "toy-table", "toy-text"]
+    card = Card.read(toy_models / "toy-image" / "config.json")
+    assert listed[0]["accuracy"] == card.metrics["test"]["accuracy"]
+    shown = answer("models")
+    assert all(row["name"] in shown for row in listed)
+
+
+def test_models_where_there_are_none(answer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(tmp_path / "nowhere"))
+    assert answer("models", "--json") == []
+    assert "xaibench train" in answer("models")
+
+
+@pytest.mark.parametrize("how", ["name", "folder"])
+def test_models_show_gives_the_card(how: str, answer: Any, toy_models: Path) -> None:
+    name = "toy-table" if how == "name" else str(toy_models / "toy-table")
+    assert Card.model_validate(answer("models", "show", name, "--json")).name == "toy-table"
+    assert "breast-cancer" in answer("models", "show", name)
+
+
+def test_data_lists_names_and_describes_one(answer: Any) -> None:
+    assert answer("data", "--json") == list(data_names())
+    assert "digits" in answer("data").split()
+    facts = answer("data", "show", "digits", "--n", "30", "--json")
+    data = load_data("digits", n=30)
+    assert facts["digest"] == data.digest
+    assert facts["shape"] == [1, 8, 8]
+    assert sum(facts["classes"].values()) == facts["rows"] == 30
+    assert data.digest in answer("data", "show", "digits", "--n", "30")
+
+
+def test_evaluate_measures_what_the_card_states(answer: Any, toy_models: Path) -> None:
+    found = answer("evaluate", "toy-image", "--json")
+    card = Card.read(toy_models / "toy-image" / "config.json")
+    assert found["metrics"]["accuracy"] == card.metrics["test"]["accuracy"]
+    assert found["metrics"]["n"] == len(load_data("digits"))
+    assert found["model_digest"] == card.weights_digest
+    table = answer("evaluate", "toy-image")
+    accuracy = f"{card.metrics['test']['accuracy']:.4f}"
+    assert next(line for line in table.splitlines() if "accuracy " in line).split()[1:] == [accuracy, accuracy]
+
+
+def test_evaluate_on_other_data_states_no_card(answer: Any) -> None:
+    found = answer("evaluate", "toy-image", "--split", "train", "--n", "20", "--seed", "3", "--json")
+    assert found["data_digest"] == load_data("digits", "train", n=20, seed=3).digest
+    line = next(line for line in answer("evaluate", "toy-image", "--split", "train").splitlines() if "log_loss" in line)
+    assert len(line.split()) == 2
+
+
+def test_evaluate_takes_a_users_own_module(answer: Any, workplace: Path) -> None:
+    (workplace / "mine.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    found = answer("evaluate", "mine:make", "--data", "digits", "--json")
+    assert found["metrics"]["n"] == len(load_data("digits"))
+
+
+@pytest.mark.parametrize("model", ["toy-image", "toy-table", "toy-text"])
+def test_report_writes_its_files_and_repeats_itself(model: str, answer: Any, workplace: Path) -> None:
+    arguments = ("report", model, "--n", "12", "--samples", "2", "--attack", "fgsm", "--json")
+    first = answer(*arguments)
+    folder = workplace / "reports" / model
+    assert json.loads((folder / "report.json").read_text()) == first
+    assert (folder / "index.html").is_file()
+    second = answer(*arguments, "--out", "again")
+    assert second["results_digest"] == first["results_digest"]
+
+
+def test_report_says_where_it_lies(answer: Any, workplace: Path) -> None:
+    said = answer("report", "toy-image", "--n", "8", "--samples", "1", "--out", "there")
+    assert said.rstrip().endswith(str(workplace / "there" / "index.html"))
+
+
+def test_report_takes_a_small_test_split_as_it_is(answer: Any) -> None:
+    found = answer("report", "toy-table", "--samples", "0", "--attack", "fgsm", "--json")
+    assert found["plan"]["n"] == found["data"]["n"] == len(load_data("breast-cancer"))
+
+
+def test_every_option_of_report_reaches_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Plan] = []
+
+    def stop(plan: Plan, **_: object) -> None:
+        seen.append(plan)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xaibench.evaluate.run", stop)
+    wanted = Plan(
+        model="toy-image",
+        weights="w.safetensors",
+        data="digits",
+        split="train",
+        n=7,
+        seed=5,
+        norm="l2",
+        eps=0.7,
+        attacks=("pgd:steps=3", "fgsm"),
+        explainers=("saliency:absolute=false",),
+        samples=3,
+    )
+    options = {
+        name: value
+        for name, value in wanted
+        if name in ("weights", "data", "split", "n", "seed", "norm", "eps", "samples")
+    }
+    arguments = [f"--{name}={value}" for name, value in options.items()]
+    arguments += [f"--attack={spec}" for spec in wanted.attacks] + [f"--explainer={spec}" for spec in wanted.explainers]
+    assert run(["report", "toy-image", *arguments]) == 130
+    assert seen == [wanted]
+    assert Spec.parse(wanted.explainers[0]).params == {"absolute": False}
+
+
+def test_the_command_in_a_report_makes_the_same_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    import shlex
+
+    from xaibench.report.command import command
+
+    seen: list[Plan] = []
+
+    def stop(plan: Plan, **_: object) -> None:
+        seen.append(plan)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xaibench.evaluate.run", stop)
+    plan = Plan(model="toy-image", data="digits", n=9, eps=0.2, seed=4)
+    run(shlex.split(command(plan) or "")[1:])
+    assert seen == [plan]
+
+
+def test_train_passes_everything_on_and_prints_the_folder(
+    answer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: dict[str, object] = {}
+
+    def train(recipe: Path, **options: object) -> Path:
+        seen.update(options, recipe=recipe)
+        return tmp_path / "made"
+
+    monkeypatch.setattr("xaibench.training.train", train)
+    assert answer("train", "r.toml", "--out", "here", "--resume") == f"{tmp_path / 'made'}\n"
+    assert callable(seen.pop("progress"))
+    assert seen == {"recipe": Path("r.toml"), "out": Path("here"), "resume": True}
+
+
+def test_card_writes_cards_again(answer: Any, toy_models: Path) -> None:
+    readme = toy_models / "toy-image" / "README.md"
+    written = readme.read_text()
+    readme.write_text("lost")
+    assert answer("card", "toy-image") == f"{readme}\n"
+    assert readme.read_text() == written
+
+
+def test_app_starts_the_router(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda program, command: calls.append(command))
+    assert run(["app", "--port", "8600", "--no-browser"]) == 0
+    (command,) = calls
+    router = command[command.index("run") + 1]
+    assert Path(router).is_file()
+    assert command[command.index("--server.port") + 1] == "8600"
+    assert command[command.index("--server.headless") + 1] == "true"

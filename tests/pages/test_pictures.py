@@ -1,0 +1,46 @@
+"""Words and figures as HTML, and methods as widgets."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from xaibench.pages.charts import paired_bars
+from xaibench.pages.pictures import attribution_figure, figure, shaded_words
+from xaibench.pages.sample import _plain
+
+
+def test_text_from_data_is_escaped() -> None:
+    words = shaded_words(["<script>", "a&b", ""], torch.tensor([1.0, -0.5, 0.3]), signed=True)
+    assert "<script>" not in words
+    assert "&lt;script&gt;" in words
+    assert "a&amp;b" in words
+    assert 'alt="&lt;b&gt; &quot;x&quot;"' in figure("data:,", '<b> "x"', side=8)
+    assert _plain("a*b [c](d)") == r"a\*b \[c\]\(d\)"
+
+
+def test_words_are_shaded_by_sign_and_size() -> None:
+    strong, weak, against = re.findall(
+        r"rgba\((\d+,\d+,\d+),([\d.]+)\)", shaded_words("abc", torch.tensor([2.0, 0.2, -2.0]), signed=True)
+    )
+    assert strong[0] == weak[0] != against[0]
+    assert float(strong[1]) == float(against[1]) > float(weak[1]) > 0
+
+
+def test_padding_is_left_out_and_zeros_are_no_error() -> None:
+    assert shaded_words(["a", "", "b"], torch.zeros(3), signed=False).count("<span") == 2
+
+
+def test_small_pictures_keep_their_pixels() -> None:
+    assert "image-rendering:pixelated" in attribution_figure(torch.rand(1, 8, 8), "c", signed=False)
+    assert "image-rendering:auto" in attribution_figure(torch.rand(3, 224, 224), "c", signed=True)
+
+
+def test_bars_stand_in_order_and_read_as_percent() -> None:
+    chart = paired_bars(["a", "b"], {"before": [0.9, 0.1], "after": [0.2, 0.8]}, limits=(0.0, 1.0))
+    before, after = chart.data
+    assert (before.name, list(before.y), list(before.x)) == ("before", ["a", "b"], [0.9, 0.1])
+    assert list(after.text) == ["20.0 %", "80.0 %"]
+    assert before.marker.color != after.marker.color
+    assert chart.layout.yaxis.autorange == "reversed"
