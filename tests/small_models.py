@@ -79,6 +79,25 @@ def token_net() -> Classifier:
     return TorchClassifier(Net(), task="text", input_shape=(7,))
 
 
+def keras_token_net() -> Classifier:
+    import keras
+
+    from xaibench.classifiers import KerasClassifier
+
+    keras.utils.set_random_seed(6)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((7,), dtype="int32"),
+            layers.Embedding(30, 6),
+            layers.Conv1D(8, 3, activation="tanh"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    return KerasClassifier(model, task="text")
+
+
 def inputs_for(model: Classifier, n: int, seed: int = 0) -> Tensor:
     """n inputs that fill the box, or random tokens."""
     generator = torch.Generator().manual_seed(seed)

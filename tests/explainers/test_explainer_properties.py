@@ -1,0 +1,195 @@
+"""What every explainer promises, tried on every explainer: a new one joins by a row in ``METHODS``."""
+
+import json
+from collections.abc import Callable
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+import torch
+from small_models import inputs_for, keras_cnn, keras_token_net, linear, table_mlp, token_net, torch_cnn
+from torch import Tensor
+
+from xaibench.errors import InputError, UnsupportedError
+from xaibench.explainers import Attribution, explain, explainers
+from xaibench.registry import Spec
+from xaibench.types import Capability, Classifier
+
+METHODS = [
+    "saliency",
+    "saliency:absolute=false",
+    "input_x_gradient",
+    "integrated_gradients:steps=8",
+    "integrated_gradients:steps=5,max_steps=5,quadrature=riemann_middle",
+]
+MODELS: dict[str, Callable[[], Classifier]] = {
+    "torch": torch_cnn,
+    "keras": keras_cnn,
+    "table": table_mlp,
+    "torch-text": token_net,
+    "keras-text": keras_token_net,
+}
+N = 10
+
+
+@cache
+def _model(name: str) -> tuple[Classifier, Tensor]:
+    model = MODELS[name]()
+    return model, inputs_for(model, N)
+
+
+def _explain(method: str, model: Classifier, inputs: Any, targets: Any = None, **params: Any) -> Attribution:
+    return explain(model, inputs, targets, method=method, **params)
+
+
+every_method = pytest.mark.parametrize("method", METHODS)
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def test_every_explainer_is_in_the_table() -> None:
+    assert {Spec.parse(text).name for text in METHODS} == set(explainers.names())
+
+
+@every_model
+@every_method
+def test_values_have_the_form_of_the_inputs_and_nothing_changes(method: str, name: str) -> None:
+    model, x = _model(name)
+    before, digest = x.clone(), model.digest
+    found = _explain(method, model, x)
+    assert found.values.shape == x.shape
+    assert found.values.dtype == torch.float32
+    assert bool(found.values.isfinite().all())
+    assert bool((found.values != 0).flatten(1).any(dim=1).all())
+    assert not found.values.requires_grad
+    assert torch.equal(found.target, model.predict(x))
+    assert found.method == Spec.parse(method).name
+    assert found.baseline is None or found.baseline.shape == x.shape
+    assert torch.equal(x, before)
+    assert model.digest == digest
+    json.dumps({"params": dict(found.params), "trust": dict(found.trust)}, allow_nan=False)
+
+
+@every_model
+@every_method
+def test_results_do_not_depend_on_batches(method: str, name: str) -> None:
+    model, x = _model(name)
+    found = _explain(method, model, x)
+    assert torch.equal(_explain(method, model, x).values, found.values)
+    shards = torch.cat([_explain(method, model, part).values for part in (x[:3], x[3:4], x[4:])])
+    for other in (
+        shards,
+        _explain(method, model, x, batch_size=3).values,
+        _explain(method, model, x.flip(0)).values.flip(0),
+    ):
+        torch.testing.assert_close(other, found.values, rtol=1e-3, atol=1e-5)
+
+
+@every_model
+@every_method
+def test_targets_choose_the_logit(method: str, name: str) -> None:
+    model, x = _model(name)
+    given = torch.arange(N) % model.num_classes
+    each = _explain(method, model, x, given)
+    assert torch.equal(each.target, given)
+    for target in range(model.num_classes):
+        one = _explain(method, model, x, target)
+        assert one.target.tolist() == [target] * N
+        torch.testing.assert_close(one.values[given == target], each.values[given == target], rtol=1e-3, atol=1e-5)
+
+
+@every_method
+def test_a_feature_that_the_logit_ignores_gets_nothing(method: str) -> None:
+    model = linear(torch.tensor([[1.0, 0.0, -2.0], [0.5, 3.0, 0.0]]), torch.tensor([0.1, -0.3]))
+    values = _explain(method, model, torch.rand(4, 3), torch.tensor([0, 1, 0, 1])).values
+    assert values[0::2, 1].tolist() == [0.0, 0.0]
+    assert values[1::2, 2].tolist() == [0.0, 0.0]
+
+
+@every_method
+def test_specs_make_the_explainer_again(method: str) -> None:
+    explainer = explainers.create(method)
+    spec = explainers.spec(explainer)
+    assert explainers.create(spec) == explainer
+    assert explainers.create(Spec.parse(str(spec))) == explainer
+    model, x = _model("table")
+    made = explainer(model, x)
+    assert explainers.create(Spec(made.method, made.params)) == explainer
+
+
+class _Counting:
+    def __init__(self, model: Classifier) -> None:
+        self._model, self.forward, self.backward, self.largest = model, 0, 0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def _count(self, n: int, backward: int = 0) -> None:
+        self.forward, self.backward, self.largest = self.forward + n, self.backward + backward, max(self.largest, n)
+
+    def logits(self, x: Tensor, **rest: Any) -> Tensor:
+        self._count(len(x))
+        return self._model.logits(x, **rest)
+
+    def predict(self, x: Tensor) -> Tensor:
+        self._count(len(x))
+        return self._model.predict(x)
+
+    def loss_gradient(self, x: Tensor, *rest: Any, **more: Any) -> Any:
+        self._count(len(x), len(x))
+        return self._model.loss_gradient(x, *rest, **more)
+
+
+@pytest.mark.parametrize("name", ["table", "torch-text"])
+@every_method
+def test_the_cost_is_what_was_spent_and_batches_bound_it(method: str, name: str) -> None:
+    model, x = _model(name)
+    counting = _Counting(model)
+    cost = _explain(method, counting, x, batch_size=4).cost  # type: ignore[arg-type]
+    assert (cost.forward, cost.backward) == (counting.forward, counting.backward)
+    assert counting.largest == 4
+    assert cost.seconds > 0
+
+
+@every_method
+def test_what_does_not_fit_is_refused(method: str) -> None:
+    model, x = _model("torch")
+    wrong: list[tuple[Any, Any, str]] = [
+        (x, 4, r"expected targets in 0\.\.3, got 4\.\.4"),
+        (x, -1, r"expected targets in 0\.\.3, got -1"),
+        (x, torch.zeros(3, dtype=torch.long), r"or 10 class indices, got torch.int64 \(3,\)"),
+        (x, torch.zeros(N), r"or 10 class indices, got torch.float32"),
+        (x, True, "got True"),
+        (x, "cat", "got 'cat'"),
+        (x * float("nan"), None, "got NaN"),
+        (x[:, :1], None, r"got \(10, 1, 8, 8\)"),
+        (x[:0], None, "got an empty batch"),
+    ]
+    for inputs, targets, message in wrong:
+        with pytest.raises(InputError, match=message):
+            _explain(method, model, inputs, targets)
+    with pytest.raises(InputError, match="expected `batch_size` >= 1, got 0"):
+        _explain(method, model, x, batch_size=0)
+
+
+@every_method
+def test_models_without_what_is_needed_are_refused(method: str) -> None:
+    class Blind:
+        task, capabilities = "image", frozenset[Capability]()
+        limits = MappingProxyType({Capability.GRADIENTS: "it is a table"})
+
+    class Opaque(Blind):
+        task, capabilities = "text", frozenset({Capability.GRADIENTS})
+
+    with pytest.raises(UnsupportedError, match=r"needs gradients of the model: it is a table"):
+        _explain(method, Blind(), torch.zeros(1, 2))  # type: ignore[arg-type]
+    with pytest.raises(UnsupportedError, match="needs embeddings of the model"):
+        _explain(method, Opaque(), torch.zeros(1, 2))  # type: ignore[arg-type]
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    model, x = _model("table")
+    with pytest.raises(InputError, match="unknown explainer 'salience'; did you mean 'saliency'"):
+        explain(model, x, method="salience")
+    with pytest.raises(InputError, match="unknown parameter of explainer saliency 'step'"):
+        explain(model, x, method="saliency", step=3)
