@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,24 @@ def model_table() -> str:
     return table(("model", "framework", "data", "architecture", "test accuracy (95 % interval)"), rows)
 
 
-def field_table(model: Any) -> str:
-    """The fields of a pydantic model: name, default, meaning."""
-    rows = [
-        (f"`{name}`", "required" if field.is_required() else f"`{_default(field)}`", field.description or "")
-        for name, field in model.model_fields.items()
-    ]
-    return table(("field", "default", "meaning"), rows)
+def field_table(model: Any, prefix: str = "") -> str:
+    """The fields of a pydantic model, and of the models inside it: name, default, meaning."""
+    return table(("field", "default", "meaning"), list(_field_rows(model, prefix)))
 
 
-def _default(field: Any) -> object:
-    value = field.get_default(call_default_factory=True)
-    return type(value).__name__ if hasattr(value, "model_fields") else value
+def _field_rows(model: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
+    for name, field in model.model_fields.items():
+        value = None if field.is_required() else field.get_default(call_default_factory=True)
+        meaning = field.description or ""
+        if hasattr(type(value), "model_fields"):
+            yield f"`{prefix}{name}`", "", meaning or (type(value).__doc__ or "").strip().splitlines()[0]
+            yield from _field_rows(type(value), f"{prefix}{name}.")
+        else:
+            yield f"`{prefix}{name}`", "required" if field.is_required() else _shown(value), meaning
+
+
+def _shown(value: object) -> str:
+    return "" if value is None or value in ("", ()) else f"`{json.dumps(value)}`"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

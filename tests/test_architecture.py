@@ -85,21 +85,6 @@ def test_file_keeps_to_the_shape(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_all_is_sorted_and_defined(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = [
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.List)
-        and [ast.unparse(target) for target in node.targets] == ["__all__"]
-    ]
-    for listed in names:
-        assert listed == sorted(listed)
-        assert len(listed) == len(set(listed))
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_public_functions_and_classes_say_what_they_are(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree), "a module starts by saying what it is for"

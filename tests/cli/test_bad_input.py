@@ -103,7 +103,7 @@ def test_labels_out_of_range(labels: np.ndarray, workplace: Path, refused: Calla
 
 def test_empty_set(workplace: Path, refused: Callable[..., str]) -> None:
     path = arrays(workplace / "none.npz", images=np.zeros((0, 1, 8, 8), np.float32), labels=np.zeros(0, np.int64))
-    assert "empty" in refused(*REPORT, "--data", path)
+    assert "empty" in refused(*REPORT, "--data", path, "--split", "all")
 
 
 def test_no_labels(workplace: Path, refused: Callable[..., str]) -> None:

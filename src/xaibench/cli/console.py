@@ -20,6 +20,9 @@ __all__ = ["ProgressDisplay", "live_progress", "print_json", "print_table", "qui
 _PLAIN_INTERVAL = 20.0
 """Seconds between two plain lines about one stage, where there is no terminal to draw a bar on."""
 
+_PLAIN_WIDTH = 200
+"""Columns of a table that goes to a file or a pipe, where folded lines would be in the way."""
+
 _terminal: TextIO | None = None
 
 
@@ -52,7 +55,7 @@ def print_table(rows: Sequence[Sequence[object]], *, header: Sequence[str], titl
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
-    Console(file=sys.stdout).print(table)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PLAIN_WIDTH).print(table)
 
 
 def _cell(value: object) -> str:

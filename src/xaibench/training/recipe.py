@@ -66,33 +66,39 @@ class TextEncoding(_Strict):
 class Recipe(_Strict):
     """Everything that decides the weights of a trained model, apart from the machine's arithmetic."""
 
-    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")
-    summary: str = ""
-    data: str
-    train_split: str = "train"
-    test_split: str = "test"
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="name of the model and of its folder")
+    summary: str = Field(default="", description="what the model is, in a sentence")
+    data: str = Field(description="name or path of the data")
+    train_split: str = Field(default="train", description="split to train on")
+    test_split: str = Field(default="test", description="split to measure on at the end, and for nothing else")
     n: int | None = Field(default=None, ge=2, description="train on the first n rows of a seeded permutation")
-    architecture: ArchitectureConfig | None = None
+    architecture: ArchitectureConfig | None = Field(default=None, description="the network: `name` and `params`")
     init: str | None = Field(default=None, description="start from this model: a name or a folder")
     freeze: tuple[str, ...] = Field(default=(), description="patterns of parameter names that do not move")
-    objective: MethodConfig = MethodConfig(name="standard")
-    seed: int = Field(default=0, ge=0)
-    epochs: int = Field(default=10, ge=1)
-    batch_size: int = Field(default=128, ge=1)
+    objective: MethodConfig = Field(
+        default=MethodConfig(name="standard"), description="what is minimised: a registered objective"
+    )
+    seed: int = Field(default=0, ge=0, description="seed of everything random")
+    epochs: int = Field(default=10, ge=1, description="passes over the data, at most")
+    batch_size: int = Field(default=128, ge=1, description="samples per batch")
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
     validation: float = Field(default=0.1, ge=0, lt=1, description="fraction of the training split held out")
-    monitor: Literal["accuracy", "loss"] = "accuracy"
+    monitor: Literal["accuracy", "loss"] = Field(
+        default="accuracy", description="validation score that the best epoch is chosen by: accuracy or loss"
+    )
     patience: int | None = Field(default=None, ge=1, description="epochs without a better validation score")
-    clip_norm: float | None = Field(default=None, gt=0)
+    clip_norm: float | None = Field(default=None, gt=0, description="largest norm of a step's gradient")
     ema: float | None = Field(default=None, gt=0, lt=1, description="decay of the weights' moving average")
-    normalize: bool = True
+    normalize: bool = Field(default=True, description="standardise inputs by the training data's mean and deviation")
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
     text: TextEncoding = TextEncoding()
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    channels_last: bool = False
-    checkpoint_seconds: float = Field(default=120.0, ge=0)
+    precision: Literal["no", "bf16", "fp16"] = Field(
+        default="no", description="mixed precision of torch models: no, bf16 or fp16"
+    )
+    channels_last: bool = Field(default=False, description="memory layout of torch images; faster on some machines")
+    checkpoint_seconds: float = Field(default=120.0, ge=0, description="seconds between checkpoints within an epoch")
 
     @model_validator(mode="after")
     def _has_a_network(self) -> Recipe:
