@@ -18,7 +18,7 @@ from xaibench.explainers import explain
 from xaibench.rng import permutation
 from xaibench.types import Inputs
 
-__all__ = ["choose_samples", "explain_samples"]
+__all__ = ["choose_samples", "explain_samples", "rank_correlation"]
 
 _BATCH = 16
 
@@ -161,7 +161,7 @@ def _sample(
             "attacked": attacked,
             "attack": attack,
             "distance": float(distance),
-            "agreement": {spec: _rank_correlation(values[a], values[b]) for spec, (a, b) in pairs.items()},
+            "agreement": {spec: rank_correlation(values[a], values[b]) for spec, (a, b) in pairs.items()},
         }
     if job.model.task == "text":
         details["tokens"] = tuple(job.model.tokens(sides["clean"].at(row))[0])
@@ -170,7 +170,7 @@ def _sample(
     )
 
 
-def _rank_correlation(one: Tensor, other: Tensor) -> float:
+def rank_correlation(one: Tensor, other: Tensor) -> float:
     """Spearman's rank correlation, ties counting half; 0 where one of the maps is constant."""
     ranks = torch.stack([_ranks(one.flatten()), _ranks(other.flatten())])
     deviation = ranks - ranks.mean(dim=1, keepdim=True)

@@ -97,9 +97,8 @@ def _attack_rows(job: Job, method: Attack, rows: slice, correct: Tensor) -> Piec
             continue
         threat = threat_at(plan, radius, model)
         found = method(model, x[active], y[active], threat, ids=ids[active], seed=plan.seed)
-        claimed = _predict(model, found) != y[active]
-        success = claimed & holds(model, found, x[active], y[active], threat)
-        rejected += int((claimed & ~success).sum())
+        success = holds(model, found, x[active], y[active], threat)
+        rejected += int(((found != x[active]).flatten(1).any(dim=1) & ~success).sum())
         broken_at[active[success]] = position
         if radius <= (plan.eps or 0):
             adversarials[active[success]] = found[success]
@@ -110,6 +109,7 @@ def _attack_rows(job: Job, method: Attack, rows: slice, correct: Tensor) -> Piec
 def holds(model: Classifier, found: Tensor, clean: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """Which adversarial examples (n, ...) are finite, within the threat and the box, and misclassified: bool (n,)."""
     finite = found.isfinite().flatten(1).all(dim=1)
+    found = torch.where(finite.view(-1, *[1] * (found.ndim - 1)), found, clean)
     return finite & contains(threat, found, clean, model.bounds) & (_predict(model, found) != labels)
 
 

@@ -1,0 +1,125 @@
+"""Killed at any moment and started again, a run ends with the results of an unbroken one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import resumable
+
+from xaibench.errors import InputError
+from xaibench.evaluate import Plan, run
+from xaibench.report import write_report
+
+HERE = Path(__file__).parent
+
+
+def killed_run(out: Path, shards: int) -> None:
+    path = os.pathsep.join([str(HERE), str(HERE.parent)])
+    ended = subprocess.run(
+        [sys.executable, str(HERE / "resumable.py"), str(out), str(shards)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+
+
+def shard_times(out: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in out.glob(".run/*/[!.]*.safetensors")}
+
+
+def without_timings(out: Path) -> dict[str, Any]:
+    report = json.loads((out / "report.json").read_text())
+    del report["timings"]
+    return report
+
+
+@pytest.mark.parametrize("shards", [2, 7])
+def test_a_killed_run_resumes_and_ends_like_an_unbroken_one(tmp_path: Path, shards: int) -> None:
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    killed_run(broken, shards)
+    before = shard_times(broken)
+    assert len(before) == shards
+    assert json.loads(next(broken.glob(".run/*/plan.json")).read_text())["eps"] == 0.1
+    resumed: list[bool] = []
+
+    def progress(stage: str, done: int, total: int, info: Mapping[str, Any]) -> None:
+        resumed.append("resumed" in info)
+
+    evaluation = run(resumable.PLAN, out=broken, progress=progress)
+    assert resumed == [position < shards for position in range(len(resumed))]
+    assert before.items() <= shard_times(broken).items()
+    write_report(evaluation, broken)
+    write_report(run(resumable.PLAN, out=whole), whole)
+    assert without_timings(broken) == without_timings(whole)
+    for name in ("adversarials.safetensors", "attributions.safetensors"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()
+    assert sorted(path.name for path in broken.iterdir()) == sorted(path.name for path in whole.iterdir())
+    assert len(list(broken.iterdir())) == 4
+
+
+def test_a_damaged_shard_is_made_again(tmp_path: Path) -> None:
+    first = run(resumable.PLAN, out=tmp_path)
+    path = next(tmp_path.glob(".run/*/attack-1-20.safetensors"))
+    path.write_bytes(path.read_bytes()[:-20])
+    resumed: list[bool] = []
+    again = run(resumable.PLAN, out=tmp_path, progress=lambda *args: resumed.append("resumed" in args[3]))
+    assert again.digest == first.digest
+    assert resumed.count(False) == 1
+
+
+@pytest.mark.parametrize("change", [{"eps": 0.05}, {"seed": 1}, {"n": 40}, {"attacks": ("fgsm", "pgd:steps=4")}])
+def test_shards_of_another_plan_are_never_used(tmp_path: Path, change: dict[str, Any]) -> None:
+    run(resumable.PLAN, out=tmp_path)
+    plan = Plan(**{**resumable.PLAN.model_dump(), **change})
+    resumed: list[bool] = []
+    mixed = run(plan, out=tmp_path, progress=lambda *args: resumed.append("resumed" in args[3]))
+    assert not any(resumed)
+    assert mixed.digest == run(plan).digest
+
+
+def test_shards_of_another_model_are_never_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import factories
+    import torch
+    from torch import nn
+
+    from xaibench.classifiers import TorchClassifier
+
+    first = run(resumable.PLAN, out=tmp_path)
+
+    def other() -> TorchClassifier:
+        torch.manual_seed(0)
+        return TorchClassifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), input_shape=(1, 8, 8))
+
+    monkeypatch.setattr(factories, "digits", other)
+    again = run(resumable.PLAN, out=tmp_path)
+    assert again.clean.accuracy != first.clean.accuracy
+
+
+def test_an_old_report_stays_whole_until_the_new_one_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_report(run(resumable.PLAN, out=tmp_path), tmp_path)
+    old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    new = run(Plan(**{**resumable.PLAN.model_dump(), "eps": 0.2, "curve": None}), out=tmp_path)
+
+    def fail(*_: Any) -> str:
+        raise InputError("the page could not be made")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("xaibench.report.write.render", fail)
+        with pytest.raises(InputError):
+            write_report(new, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == old
+    write_report(new, tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["plan"]["eps"] == 0.2
+    assert {path.name for path in tmp_path.iterdir()} == set(old)

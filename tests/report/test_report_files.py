@@ -1,0 +1,77 @@
+"""``report.json`` and its published schema, and the tensors beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from safetensors.torch import load_file
+
+from xaibench.errors import InputError
+from xaibench.evaluate import Evaluation, Plan, run
+from xaibench.files import file_digest
+from xaibench.report import Report, report_schema, write_report
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    return run(Plan(model="factories:digits", data="digits", n=30, samples=2, attacks=("fgsm",)))
+
+
+@pytest.fixture(scope="module")
+def folder(evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(evaluation, tmp_path_factory.mktemp("report")).parent
+
+
+def test_the_published_schema_is_the_one_of_the_code(root: Path) -> None:
+    """`python -m xaibench.report.schema docs/report.schema.json` brings it up to date."""
+    assert json.loads((root / "docs" / "report.schema.json").read_text()) == report_schema()
+
+
+def test_a_report_fulfils_the_published_schema(root: Path, folder: Path) -> None:
+    schema = json.loads((root / "docs" / "report.schema.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    report = json.loads((folder / "report.json").read_text())
+    validator.validate(report)
+    for damaged in (
+        {**report, "schema_version": 2},
+        {**report, "extra": 1},
+        {key: value for key, value in report.items() if key != "results_digest"},
+        {**report, "results": {**report["results"], "clean": {**report["results"]["clean"], "accuracy": "high"}}},
+    ):
+        assert not validator.is_valid(damaged)
+
+
+def test_a_report_is_read_back_as_it_was(folder: Path, evaluation: Evaluation) -> None:
+    report = Report.model_validate_json((folder / "report.json").read_text())
+    assert report.results == evaluation.results
+    assert report.plan == evaluation.plan
+    assert report.results_digest == evaluation.digest
+
+
+def test_the_tensors_are_those_of_the_report(folder: Path, evaluation: Evaluation) -> None:
+    report = json.loads((folder / "report.json").read_text())
+    assert report["files"] == {path.name: file_digest(path) for path in folder.glob("*.safetensors")}
+    adversarials = load_file(folder / "adversarials.safetensors")
+    assert set(adversarials) == {
+        "ids",
+        "inputs",
+        "labels",
+        "predictions",
+        "adversarials/fgsm",
+        "predictions/fgsm",
+    }
+    assert all(len(tensor) == 30 for tensor in adversarials.values())
+    attributions = load_file(folder / "attributions.safetensors")
+    for sample in evaluation.explanations:
+        for map_ in sample.clean.maps:
+            assert attributions[map_.key].shape == adversarials["inputs"][0].shape
+
+
+def test_a_file_in_place_of_the_folder_is_refused(evaluation: Evaluation, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(InputError, match="expected a folder"):
+        write_report(evaluation, tmp_path / "out")
