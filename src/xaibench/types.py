@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ __all__ = [
     "Inputs",
     "Loss",
     "LossGradient",
+    "Progress",
     "Task",
     "require",
 ]
@@ -32,6 +33,10 @@ Inputs = Tensor | Sequence[str]
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 """A loss by name (see `xaibench.losses`), or a function of logits (n, classes) and labels (n,) to losses (n,)."""
+
+
+Progress = Callable[[str, int, int, Mapping[str, Any]], None]
+"""Called with a stage's name, the work done, the work in all, and figures worth watching."""
 
 
 class Capability(StrEnum):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,14 +12,11 @@ from torch import Tensor
 from xaibench.data import Data
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.shards import Piece, Shard, Shards
-from xaibench.types import Classifier, Inputs
+from xaibench.types import Classifier, Inputs, Progress
 
-__all__ = ["BATCH", "Job", "Progress", "batch_logits", "batches"]
+__all__ = ["BATCH", "Job", "batch_logits", "batches"]
 
 BATCH = 64
-
-Progress = Callable[[str, int, int, Mapping[str, Any]], None]
-"""Called with a stage's name, units done, units in all, and figures worth watching."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,14 +17,14 @@ from xaibench.data import Data
 from xaibench.errors import InputError
 from xaibench.evaluate.clean import clean_logits, clean_metrics
 from xaibench.evaluate.explained import explain_samples
-from xaibench.evaluate.job import Job, Progress, batch_logits, batches
+from xaibench.evaluate.job import Job, batch_logits, batches
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.results import DataInfo, Evaluation, ModelInfo, Results
 from xaibench.evaluate.robustness import measure_robustness
 from xaibench.evaluate.settle import check_match, load_samples, settle
 from xaibench.evaluate.shards import Shards
 from xaibench.metrics import classification_metrics
-from xaibench.types import Classifier
+from xaibench.types import Classifier, Progress
 from xaibench.zoo import load_model
 
 __all__ = ["evaluate_clean", "run"]

@@ -28,6 +28,7 @@ class KerasLearner:
     """A `Learner` over a `keras.Model` on the TensorFlow backend."""
 
     weights_file = "model.keras"
+    is_main = True
 
     def __init__(self, model: Any, recipe: Recipe, normalise: Normalisation) -> None:
         import tensorflow as tf
@@ -43,6 +44,9 @@ class KerasLearner:
         self._train_forward = tf.function(lambda x: _outputs(model(x, training=True)), reduce_retracing=True)
         self._forward = tf.function(lambda x: _outputs(model(x, training=False)), reduce_retracing=True)
         self._apply = tf.function(self._apply_gradients)
+
+    def wait(self) -> None:
+        """One process: nothing to wait for."""
 
     def _native(self, x: Tensor) -> Any:
         if not x.is_floating_point():

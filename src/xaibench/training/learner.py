@@ -51,6 +51,15 @@ class Learner(Protocol):
 
     weights_file: str
 
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files; the others, one a device, only compute."""
+        ...
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        ...
+
     def step(self, batches: list[tuple[Tensor, Tensor]], objective: Objective, *, rate: float, seed: int) -> StepResult:
         """One step on the mean loss over ``batches`` (inputs in input units, labels); ``seed`` is for random layers."""
         ...

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,11 +24,9 @@ from xaibench.training.learner import Learner, StepResult
 from xaibench.training.objectives import Objective
 from xaibench.training.recipe import Recipe
 from xaibench.training.schedules import rate
+from xaibench.types import Progress
 
-__all__ = ["Progress", "TrainingSet", "fit"]
-
-Progress = Callable[[str, int, int, dict[str, Any]], None]
-"""Called with a stage, the work done, the work in total, and figures worth showing."""
+__all__ = ["TrainingSet", "fit"]
 
 
 @dataclass(frozen=True)
@@ -69,10 +66,12 @@ class _Checkpoint:
     def save(self, position: _Position, learner: Learner, best: dict[str, Tensor]) -> None:
         from safetensors.torch import save_file
 
+        self._saved = time.monotonic()
+        if not learner.is_main:
+            return
         tensors = {f"learner.{k}": v for k, v in learner.state().items()} | {f"best.{k}": v for k, v in best.items()}
         with atomic_path(self.path) as temporary:
             save_file(tensors, temporary, metadata={"position": json.dumps(asdict(position))})
-        self._saved = time.monotonic()
 
     def age(self) -> float:
         return time.monotonic() - self._saved

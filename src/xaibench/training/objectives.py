@@ -33,8 +33,8 @@ class Objective(Protocol):
 
     def __call__(self, forward: Forward, x: Tensor, y: Tensor) -> TrainingLoss: ...
 
-    def measure(self, model: Classifier, train: Data, test: Data) -> dict[str, float]:
-        """Figures of the trained model beyond those of a classifier."""
+    def measure(self, model: Classifier, train: Callable[[], Data], test: Data) -> dict[str, float]:
+        """Figures of the trained model on the test data beyond those of a classifier; ``train`` loads training data."""
         ...
 
 
@@ -52,7 +52,7 @@ class Standard:
         logits = forward(x)[0]
         return TrainingLoss(F.cross_entropy(logits, y, label_smoothing=self.label_smoothing), logits)
 
-    def measure(self, model: Classifier, train: Data, test: Data) -> dict[str, float]:
+    def measure(self, model: Classifier, train: Callable[[], Data], test: Data) -> dict[str, float]:
         """Nothing more."""
         return {}
 
@@ -73,16 +73,17 @@ class Reconstruction:
         error = F.mse_loss(reconstruction, x)
         return TrainingLoss(F.cross_entropy(logits, y) + self.weight * error, logits)
 
-    def measure(self, model: Classifier, train: Data, test: Data) -> dict[str, float]:
+    def measure(self, model: Classifier, train: Callable[[], Data], test: Data) -> dict[str, float]:
         """Mean squared error per pixel on the test split, beside that of a PCA with as many components as the code."""
         from sklearn.decomposition import PCA
 
-        assert isinstance(train.inputs, Tensor)
+        inputs = train().inputs
+        assert isinstance(inputs, Tensor)
         assert isinstance(test.inputs, Tensor)
         with torch.no_grad():
             made = torch.cat([model.activations(part, self.layer) for part in test.inputs.split(500)])
         flat = test.inputs.flatten(1).numpy()
-        pca = PCA(self.components, random_state=0).fit(train.inputs.flatten(1).numpy())
+        pca = PCA(self.components, random_state=0).fit(inputs.flatten(1).numpy())
         return {
             "reconstruction_mse": float(F.mse_loss(made, test.inputs)),
             f"pca{self.components}_mse": float(((pca.inverse_transform(pca.transform(flat)) - flat) ** 2).mean()),

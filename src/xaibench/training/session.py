@@ -7,22 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from xaibench.card import Card
-from xaibench.cards import card_text
 from xaibench.data import Data, load_data
 from xaibench.errors import InputError
-from xaibench.files import write_json, write_text
-from xaibench.metrics import classification_metrics
+from xaibench.files import write_json
 from xaibench.registry import Spec
 from xaibench.rng import permutation
-from xaibench.training.loop import Progress, TrainingSet, fit
+from xaibench.training.loop import TrainingSet, fit
+from xaibench.training.measure import measure
 from xaibench.training.network import make_network
-from xaibench.training.objectives import Objective, objectives
+from xaibench.training.objectives import objectives
 from xaibench.training.recipe import MethodConfig, Recipe
-from xaibench.zoo import load_model
+from xaibench.types import Progress
 
 __all__ = ["train"]
 
@@ -61,17 +56,21 @@ def train(
     _check_run(work, plan, resume=resume)
     rows = data if isinstance(data, Data) else load_data(plan.data, plan.train_split, plan.n, seed=plan.seed)
     network = make_network(plan, rows)
-    write_json(work / "recipe.json", plan.model_dump(mode="json"))
-    encoded = TrainingSet(network.encode(rows), rows.labels, rows.ids)
-    training, validation = _split(encoded, plan)
-    fit(network.learner, goal, plan, training, validation, folder=work, resume=resume, progress=progress)
-    final = work / "final"
-    network.write(final, plan, rows)
-    if not isinstance(data, Data):
-        _measure(final, plan, rows, goal, progress)
-    for path in sorted(final.iterdir(), key=lambda p: p.name == "config.json"):
-        os.replace(path, folder / path.name)
-    shutil.rmtree(work)
+    learner = network.learner
+    learner.wait()
+    if learner.is_main:
+        write_json(work / "recipe.json", plan.model_dump(mode="json"))
+    training, validation = _split(TrainingSet(network.encode(rows), rows.labels, rows.ids), plan)
+    fit(learner, goal, plan, training, validation, folder=work, resume=resume, progress=progress)
+    if learner.is_main:
+        final = work / "final"
+        network.write(final, plan, rows)
+        if not isinstance(data, Data):
+            measure(final, progress=progress)
+        for path in sorted(final.iterdir(), key=lambda p: p.name == "config.json"):
+            os.replace(path, folder / path.name)
+        shutil.rmtree(work)
+    learner.wait()
     return folder
 
 
@@ -112,25 +111,3 @@ def _split(rows: TrainingSet, plan: Recipe) -> tuple[TrainingSet, TrainingSet | 
         return rows, None
     order = permutation(len(rows), plan.seed, "validation")
     return rows.take(order[held:]), rows.take(order[:held])
-
-
-def _measure(folder: Path, plan: Recipe, rows: Data, objective: Objective, progress: Progress | None) -> None:
-    """Add metrics on the test split to a model folder's description, and write its card.
-
-    They are taken through the same seam as every later analysis, so a fault in saving or loading shows here.
-    """
-    model = load_model(folder)
-    test = load_data(plan.data, plan.test_split)
-    inputs = model.encode(test.inputs) if not isinstance(test.inputs, Tensor) else test.inputs
-    parts = inputs.split(500)
-    logits = []
-    for done, part in enumerate(parts, start=1):
-        logits.append(model.logits(part).detach().cpu())
-        if progress:
-            progress("test", done, len(parts), {})
-    metrics = classification_metrics(torch.cat(logits), test.labels, test.class_names)
-    metrics |= objective.measure(model, rows, test)
-    card = Card.read(folder / "config.json")
-    card = card.model_copy(update={"metrics": {plan.test_split: metrics}, "weights_digest": model.digest})
-    write_json(folder / "config.json", card.model_dump(mode="json"))
-    write_text(folder / "README.md", card_text(card))

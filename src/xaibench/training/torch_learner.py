@@ -41,6 +41,15 @@ class TorchLearner:
         self._module = module
         self._network, self._optimizer = self._accelerator.prepare(module, _optimizer(module, recipe))
 
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the first of the processes that `accelerate launch` started."""
+        return bool(self._accelerator.is_main_process)
+
+    def wait(self) -> None:
+        """A barrier over those processes."""
+        self._accelerator.wait_for_everyone()
+
     def _forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = x.to(self._device, non_blocking=True)
         if x.is_floating_point():
@@ -156,8 +165,7 @@ class TorchLearner:
         """Write a safetensors file."""
         from safetensors.torch import save_file
 
-        if self._accelerator.is_main_process:
-            save_file(self.weights(), path)
+        save_file(self.weights(), path)
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
