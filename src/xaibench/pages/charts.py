@@ -53,7 +53,7 @@ def paired_bars(
     )
     figure.update_layout(
         height=60 + (18 * len(series) + 10) * len(names),
-        margin={"l": 0, "r": 8, "t": 8, "b": 8},
+        margin={"l": 0, "r": 36, "t": 8, "b": 8},
         bargap=0.3,
         bargroupgap=0.1,
         legend={"orientation": "h", "entrywidth": 60, "y": 1.0, "yanchor": "bottom", "x": 0},
@@ -70,5 +70,5 @@ def _room(series: Mapping[str, Sequence[float]], limits: tuple[float, float] | N
     """The axis with room for the figures at the ends of the bars."""
     values = [0.0, *(limits or ()), *(value for each in series.values() for value in each)]
     low, high = min(values), max(values)
-    room = 0.3 * (high - low)
-    return [low - room * (low < 0), high + room * (high > 0) * (2 if limits else 1)]
+    room = 0.35 * (high - low)
+    return [low - room * (low < 0), high + room * (high > 0)]
