@@ -119,6 +119,28 @@ def _foolbox_task() -> tuple[Classifier, Tensor, Tensor, Any, Any]:
     return model, x, y, foolbox.PyTorchModel(module, bounds=(0, 1), device="cpu"), foolbox
 
 
+def test_momentum_averages_normalised_gradients() -> None:
+    model = torch_cnn()
+    x = inputs_for(model, 48, seed=2)
+    y, eps, steps = model.predict(x), 0.04, 6
+    attack = PGD(steps=steps, step_size=0.25, momentum=0.9, random_start=False)
+    found = attack(model, x, y, Linf(eps))
+    broken = model.predict(found) != y
+    # The method written out once more, by autograd, keeping the first iterate that fools the model.
+    point, velocity, expected = x.clone(), torch.zeros_like(x), x.clone()
+    for _ in range(steps):
+        point = point.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(model.logits(point), y), point)
+        velocity = 0.9 * velocity + gradient / gradient.abs().flatten(1).mean(1).view(-1, 1, 1, 1)
+        point = (x + (point.detach() + eps / 4 * velocity.sign() - x).clamp(-eps, eps)).clamp(0, 1)
+        first = (model.predict(point) != y) & (expected == x).flatten(1).all(dim=1)
+        expected[first] = point[first]
+    assert 5 < int(broken.sum()) < 48
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    plain = PGD(steps=steps, step_size=0.25, random_start=False)(model, x, y, Linf(eps))
+    assert not torch.allclose(plain, expected, atol=1e-3)
+
+
 class _Counting:
     """A classifier that notes how many samples each gradient was taken of."""
 

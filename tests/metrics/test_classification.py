@@ -69,6 +69,12 @@ def test_calibration_error_by_hand() -> None:
     assert calibration_error(probabilities, torch.tensor([0, 0, 0])) == pytest.approx(0.4, abs=1e-12)
 
 
+def test_bins_are_closed_on_the_right() -> None:
+    # 0.6 is the upper end of bin 9 of 15, and shares it with 0.58: one is right and one is wrong.
+    probabilities = torch.tensor([[0.6, 0.4], [0.58, 0.42]], dtype=torch.float64)
+    assert calibration_error(probabilities, torch.tensor([1, 0])) == pytest.approx(abs(1 - 0.6 - 0.58) / 2, abs=1e-12)
+
+
 def test_a_calibrated_coin_has_no_calibration_error_at_the_edges() -> None:
     certain = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     assert calibration_error(certain, torch.tensor([0, 1])) == 0.0
