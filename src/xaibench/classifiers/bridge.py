@@ -13,6 +13,7 @@ from torch.utils import dlpack
 
 from xaibench.classifiers.runtime import tensorflow
 from xaibench.errors import InputError, UnsupportedError
+from xaibench.losses import ce
 from xaibench.types import LossGradient
 
 __all__ = ["Bridge", "LossBridge", "one_line", "to_tensorflow", "to_torch"]
@@ -28,9 +29,14 @@ def to_tensorflow(x: Tensor) -> Any:
     return tensorflow().experimental.dlpack.from_dlpack(dlpack.to_dlpack(x))
 
 
+def _borrowed(y: Any) -> Tensor:
+    """The same memory as a torch tensor: TensorFlow may share it elsewhere, so it must never be written to."""
+    return dlpack.from_dlpack(tensorflow().experimental.dlpack.to_dlpack(y))
+
+
 def to_torch(y: Any) -> Tensor:
-    """A copy as a torch tensor: TensorFlow's own memory may be shared and must never be written to."""
-    return dlpack.from_dlpack(tensorflow().experimental.dlpack.to_dlpack(y)).clone()
+    """A copy as a torch tensor."""
+    return _borrowed(y).clone()
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,45 +92,60 @@ class Bridge:
 
 
 class LossBridge:
-    """``call(x, *constants)`` giving logits, then any torch loss of them, and the gradient with respect to ``x``.
+    """``call(x, *constants)`` giving logits, then a loss of them and its gradient with respect to ``x``, in one graph.
 
-    All in one graph that runs the model once: the loss, small as it is, is computed by torch in the middle of it.
+    Cross-entropy is TensorFlow's own. Any other loss, small work as it is, is computed by torch in the middle of the
+    graph, so that the model runs forward only once and no loss is written twice. ``outward`` makes a gradient in new
+    memory from one in TensorFlow's.
     """
 
-    def __init__(self, call: Callable[..., Any]) -> None:
+    def __init__(self, call: Callable[..., Any], outward: Callable[[Tensor], Tensor] = Tensor.clone) -> None:
         tf = tensorflow()
+        self._outward = outward
         self._calls: dict[int, _HostLoss] = {}
         self._keys = itertools.count()
+        options = {"unconnected_gradients": tf.UnconnectedGradients.ZERO}
 
-        def run(key: Any, y: Any, x: Any, *constants: Any) -> Any:
+        def cross_entropy(y: Any, x: Any, *constants: Any) -> Any:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(x)
+                logits = call(x, *constants)
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+            return losses, tape.gradient(losses, x, **options), logits
+
+        def on_host(y: Any, key: Any, x: Any, *constants: Any) -> Any:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
                 logits = call(x, *constants)
             losses, slope = tf.numpy_function(self._host, [key, logits, y], [logits.dtype, logits.dtype])
             slope.set_shape(logits.shape)
-            zero = tf.UnconnectedGradients.ZERO
-            return losses, tape.gradient(logits, x, output_gradients=slope, unconnected_gradients=zero), logits
+            return losses, tape.gradient(logits, x, output_gradients=slope, **options), logits
 
-        self._run = compiled(run)
+        self._cross_entropy, self._on_host = compiled(cross_entropy), compiled(on_host)
 
     def __call__(
         self, loss: Callable[[Tensor, Tensor], Tensor], y: Tensor, x: Tensor, *constants: Tensor
     ) -> LossGradient:
         """Loss per sample, gradient of its sum at ``x``, and logits."""
+        labels, *inputs = map(to_tensorflow, (y, x, *constants))
+        if loss is ce:
+            with one_line():
+                return self._result(*self._cross_entropy(labels, *inputs))
         key = next(self._keys)
-        self._calls[key] = call = _HostLoss(loss)
+        self._calls[key] = host = _HostLoss(loss)
         try:
             with one_line():
-                results = self._run(
-                    tensorflow().constant(key, "int64"), *map(to_tensorflow, (y, x.detach(), *constants))
-                )
+                results = self._on_host(labels, tensorflow().constant(key, "int64"), *inputs)
         except Exception:
-            if call.error is not None:
-                raise call.error from None
+            if host.error is not None:
+                raise host.error from None
             raise
         finally:
             del self._calls[key]
-        return LossGradient(*map(to_torch, results))
+        return self._result(*results)
+
+    def _result(self, losses: Any, gradient: Any, logits: Any) -> LossGradient:
+        return LossGradient(to_torch(losses), self._outward(_borrowed(gradient)), to_torch(logits))
 
     def _host(self, key: Any, logits: Any, y: Any) -> Any:
         return self._calls[int(key)](logits, y)

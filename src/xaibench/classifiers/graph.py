@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from xaibench.classifiers.interface import Interface
 from xaibench.classifiers.outputs import OutputKind, kind_of
@@ -23,7 +24,7 @@ _TINY = 1e-30
 
 @dataclass(frozen=True)
 class Layout:
-    """From input units and channels first to what the model takes.
+    """From input units and channels first to what the model takes: axes in torch, which is faster, the rest inside.
 
     ``native`` is the model's own input shape without the batch, None where it is not known; ``stated`` is the layout
     that the model's layers name, if any.
@@ -53,18 +54,24 @@ class Layout:
             return None
         return (shape[2], *shape[:2]) if self.channels_last else shape
 
-    def __call__(self, x: Any) -> Any:
-        """Normalise, transpose, and flatten for models that take images flat or without channels."""
+    def inward(self, x: Tensor) -> Tensor:
+        """A torch batch in the model's order of axes; no copy is made here, and none at all of channels-last memory."""
+        return x.permute(0, 2, 3, 1) if self.channels_last and x.ndim == 4 else x
+
+    def outward(self, gradient: Tensor) -> Tensor:
+        """Back to channels first, as new memory."""
+        if self.channels_last and gradient.ndim == 4:
+            gradient = gradient.permute(0, 3, 1, 2)
+        return gradient.clone(memory_format=torch.contiguous_format)
+
+    def prepare(self, x: Any) -> Any:
+        """Written into the graph: normalise, and flatten for models that take images flat or without channels."""
         tf = tensorflow()
-        moments = self.interface.moments(x.shape.rank)
+        moments = self.interface.moments(2 if self.channels_last else x.shape.rank)
         if moments is not None:
             mean, std = (tf.constant(value.numpy()) for value in moments)
             x = (x - mean) / std
-        if self.interface.task != "image":
-            return x
-        if self.channels_last and x.shape.rank == 4:
-            x = tf.transpose(x, (0, 2, 3, 1))
-        if self.native is not None and len(self.native) + 1 != x.shape.rank:
+        if self.interface.task == "image" and self.native is not None and len(self.native) + 1 != x.shape.rank:
             x = tf.reshape(x, (-1, *(-1 if size is None else size for size in self.native)))
         return x
 
@@ -74,10 +81,10 @@ class Head:
 
     def __init__(self, interface: Interface) -> None:
         self._declared = interface.outputs
-        self._sample: torch.Tensor | None = None
+        self._sample: Tensor | None = None
         self.kind: OutputKind | None = None
 
-    def learn(self, output: torch.Tensor) -> None:
+    def learn(self, output: Tensor) -> None:
         """Show what the outputs of a first pass look like, should no softmax or sigmoid be found in the graph."""
         self._sample = output
 

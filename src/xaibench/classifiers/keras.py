@@ -118,7 +118,7 @@ class KerasEngine:
 
     def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor:
         """One pass, with the embeddings replaced if given."""
-        self._start(x)
+        x = self._start(x)
         if embeddings is None:
             return self._function("logits", lambda: Bridge(self._graph))(x)
         return self._function("embedded", lambda: Bridge(self._embedded))(embeddings, x)
@@ -131,15 +131,15 @@ class KerasEngine:
         self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], embeddings: Tensor | None
     ) -> LossGradient:
         """One pass in one graph."""
-        self._start(x)
+        x = self._start(x)
         if self._interface.task != "text":
-            return self._function("loss", lambda: LossBridge(self._graph))(loss, y, x)
+            return self._function("loss", lambda: LossBridge(self._graph, self._layout.outward))(loss, y, x)
         embeddings = self.embed(x) if embeddings is None else embeddings
         return self._function("embedded loss", lambda: LossBridge(self._embedded))(loss, y, embeddings, x)
 
     def activations(self, x: Tensor, layer: str) -> Tensor:
         """A graph that ends at the layer."""
-        self._start(x)
+        x = self._start(x)
 
         def call(x: Any) -> Any:
             tap = self._tap(layer)
@@ -150,7 +150,7 @@ class KerasEngine:
 
     def activation_gradient(self, x: Tensor, layer: str, y: Tensor) -> LossGradient:
         """A graph whose tape starts at the layer."""
-        self._start(x)
+        x = self._start(x)
         tf = tensorflow()
 
         def call(x: Any, y: Any) -> Any:
@@ -171,10 +171,10 @@ class KerasEngine:
 
     def logits_from(self, x: Tensor, layer: str, activations: Tensor) -> Tensor:
         """A graph that starts at the layer, beside whatever goes around it."""
-        self._start(x)
         shape = (len(x), *self._output_shape(x, layer))
         if activations.shape != shape:
             raise InputError(f"expected activations of layer {layer!r} as {shape}, got {tuple(activations.shape)}")
+        x = self._start(x)
 
         def call(replacement: Any, x: Any) -> Any:
             return self._graph(x, self._tap(layer, replacement=replacement))
@@ -183,7 +183,7 @@ class KerasEngine:
 
     def attention(self, x: Tensor) -> dict[str, Tensor]:
         """A graph for each use of an attention layer."""
-        self._start(x)
+        x = self._start(x)
         weights = {}
         for layer, use in self._attention:
 
@@ -201,7 +201,7 @@ class KerasEngine:
     def _graph(self, x: Any, tap: LayerTap | None = None) -> Any:
         """From a batch in input units to logits, as it is traced."""
         with tracing(self.model), nullcontext() if tap is None else tapped_calls([(tap.layer, tap)]):
-            output = classifying(self.model(self._layout(x), training=False))
+            output = classifying(self.model(self._layout.prepare(x), training=False))
         if tap is not None:
             tap.check()
         return self._head(output)
@@ -236,10 +236,16 @@ class KerasEngine:
             raise UnsupportedError("embeddings cannot be read: no Embedding layer takes the token ids")
         return self._embedding
 
-    def _start(self, x: Tensor) -> None:
-        """Run the model once outside any graph: it builds what is not built, and shows which layers run on what."""
-        if self._started:
-            return
+    def _start(self, x: Tensor) -> Tensor:
+        """The batch in the model's own order of axes; the first one is run outside any graph.
+
+        That run builds what is not built yet, and shows which embeddings and attention layers run, and on what.
+        """
+        if not self._started:
+            self._first_run(self._layout.inward(x))
+        return self._layout.inward(x)
+
+    def _first_run(self, x: Tensor) -> None:
         tokens = x.detach().numpy() if self._interface.task == "text" else None
         layers = named_layers(self.model)
         uses: list[str] = []
@@ -266,7 +272,7 @@ class KerasEngine:
             (layer, note_attention(name)) for name, layer in layers.items() if isinstance(layer, attention_kinds())
         ]
         with one_line(), tracing(self.model), tapped_calls(taps):
-            output = classifying(self.model(self._layout(to_tensorflow(x)), training=False))
+            output = classifying(self.model(self._layout.prepare(to_tensorflow(x)), training=False))
         self._head.learn(to_torch(output))
         self._embedding = next(iter(entered), None)
         self._attention = [(name, uses[:index].count(name)) for index, name in enumerate(uses)]

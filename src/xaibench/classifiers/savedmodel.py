@@ -62,7 +62,7 @@ class _SavedEngine:
         self._layout = Layout(interface, None if shape.rank is None else tuple(shape[1:].as_list()))
         self._head = Head(interface)
         self._run = _until_logits(self._function, interface.outputs)
-        self._logits, self._loss = Bridge(self._graph), LossBridge(self._graph)
+        self._logits, self._loss = Bridge(self._graph), LossBridge(self._graph, self._layout.outward)
         self._started = False
 
     @property
@@ -88,8 +88,7 @@ class _SavedEngine:
             raise UnsupportedError(f"a SavedModel shares memory with torch on the CPU only: expected cpu, got {device}")
 
     def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor:
-        self._start(x)
-        return self._logits(x)
+        return self._logits(self._start(x))
 
     def loss_gradient(
         self,
@@ -98,17 +97,18 @@ class _SavedEngine:
         loss: Callable[[Tensor, Tensor], Tensor],
         embeddings: Tensor | None,
     ) -> LossGradient:
-        self._start(x)
-        return self._loss(loss, y, x)
+        return self._loss(loss, y, self._start(x))
 
-    def _start(self, x: Tensor) -> None:
+    def _start(self, x: Tensor) -> Tensor:
+        x = self._layout.inward(x)
         if not self._started:
             with one_line():
                 self._head.learn(to_torch(self._run(self._native(to_tensorflow(x)))))
             self._started = True
+        return x
 
     def _native(self, x: Any) -> Any:
-        return tensorflow().cast(self._layout(x), self._function.inputs[0].dtype)
+        return tensorflow().cast(self._layout.prepare(x), self._function.inputs[0].dtype)
 
     def _graph(self, x: Any) -> Any:
         return self._head(self._run(self._native(x)))
