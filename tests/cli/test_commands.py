@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +182,26 @@ def test_train_passes_everything_on_and_prints_the_folder(
     assert answer("train", "r.toml", "--out", "here", "--resume") == f"{tmp_path / 'made'}\n"
     assert callable(seen.pop("progress"))
     assert seen == {"recipe": Path("r.toml"), "out": Path("here"), "resume": True}
+
+
+def test_interrupted_training_can_be_resumed(workplace: Path, answer: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    recipe = 'name = "long"\ndata = "breast-cancer"\nepochs = {}\n[architecture]\nname = "mlp"\n'
+    (workplace / "long.toml").write_text(recipe.format(100_000))
+    command = [sys.executable, "-m", "xaibench", "train", "long.toml", "--out", "made"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        assert line.startswith("train: "), line
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read().splitlines()
+    assert process.returncode == 130
+    assert "--resume" in said[-1]
+    assert [path.name for path in (workplace / "made").iterdir()] == [".training"]
+    assert run(["train", "long.toml", "--out", "made"]) == 2
+    assert "--resume" in capfd.readouterr().err
+    (workplace / "other.toml").write_text(recipe.format(2))
+    assert run(["train", "other.toml", "--out", "made", "--resume"]) == 2
+    assert "epochs" in capfd.readouterr().err
 
 
 def test_card_writes_cards_again(answer: Any, toy_models: Path) -> None:

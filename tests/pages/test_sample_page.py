@@ -16,7 +16,7 @@ import xaibench.data
 import xaibench.explainers
 import xaibench.zoo
 from xaibench import load_data, load_model
-from xaibench.pages import router
+from xaibench.pages import cached, router
 
 ROUTER = str(Path(router.__file__))
 
@@ -115,6 +115,16 @@ def test_table_shows_bars_and_features() -> None:
     text = shown(opened(model="toy-table", eps="0.5"))
     assert "of its range in any feature" in text
     assert "What was changed" in text
+
+
+def test_epsilon_of_a_table_is_a_share_of_each_features_range() -> None:
+    model, data = load_model("toy-table"), load_data("breast-cancer")
+    row = int((model.predict(data.inputs) == data.labels).nonzero()[0])
+    x = data.inputs[row : row + 1]
+    found = cached.attacked(model, x, int(data.labels[row]), "pgd", 0.4, row, ("test", "table"))
+    share = ((found - x) / x.new_tensor(model.bounds.span)).abs()
+    assert 0.3 < float(share.max()) <= 0.4 + 1e-6
+    assert int(model.predict(found)) != int(data.labels[row])
 
 
 def test_text_is_shaded_and_not_attacked() -> None:

@@ -15,6 +15,10 @@ from xaibench.errors import InputError
 __all__ = ["main", "run"]
 
 _INTERRUPTED = 130
+_GOING_ON = {
+    "report": "the same command goes on where it stopped",
+    "train": "the same command with --resume goes on where it stopped",
+}
 
 
 def main() -> None:
@@ -66,6 +70,5 @@ def _run(arguments: list[str], log: Path | None) -> int:
         say(f"xaibench: error: unexpected {type(error).__name__}: {error}; details are in {log}")
         return 1
     if code == _INTERRUPTED:
-        hint = "`--resume` goes on where it stopped" if arguments[:1] == ["train"] else "nothing was overwritten"
-        say(f"xaibench: interrupted; {hint}")
+        say(f"xaibench: interrupted; {_GOING_ON.get(''.join(arguments[:1]), 'nothing was overwritten')}")
     return code if isinstance(code, int) else 0
