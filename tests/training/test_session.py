@@ -99,6 +99,26 @@ def test_a_training_killed_by_the_system_resumes_to_the_same_weights(tmp_path: P
     assert digest(out) == digest(train(plan, out=tmp_path / "whole"))
 
 
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    architecture = {"name": "small_cnn", "params": {"width": 4, "hidden": 16, "dropout": 0.0}}
+    plan = small("torch", architecture=architecture, epochs=1)
+    values = plan.model_dump(mode="json", exclude_unset=True)
+    (tmp_path / "script.py").write_text(
+        "import json, sys\nfrom xaibench.training import Recipe, train\n"
+        f"train(Recipe.of(json.loads({json.dumps(json.dumps(values))})), out=sys.argv[1])"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*launcher, str(tmp_path / "script.py"), str(tmp_path / "two")], check=True, env=environment, timeout=200
+    )
+    train(plan, out=tmp_path / "one")
+    one, two = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-3, atol=1e-4)
+
+
 def test_the_best_epoch_on_validation_is_kept(tmp_path: Path) -> None:
     # A rate that explodes after the first step of the schedule: the last weights are useless, the best are not.
     plan = small("torch", ema=None, epochs=4, patience=None, optimizer={"name": "sgd", "learning_rate": 0.5})

@@ -60,6 +60,8 @@ def train(
     learner.wait()
     if learner.is_main:
         write_json(work / "recipe.json", plan.model_dump(mode="json"))
+    else:
+        progress = None
     training, validation = _split(TrainingSet(network.encode(rows), rows.labels, rows.ids), plan)
     fit(learner, goal, plan, training, validation, folder=work, resume=resume, progress=progress)
     if learner.is_main:
@@ -68,6 +70,7 @@ def train(
         if not isinstance(data, Data):
             measure(final, progress=progress)
         for path in sorted(final.iterdir(), key=lambda p: p.name == "config.json"):
+            path.chmod(0o644)
             os.replace(path, folder / path.name)
         shutil.rmtree(work)
     learner.wait()
