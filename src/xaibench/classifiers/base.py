@@ -224,11 +224,11 @@ class ModelClassifier:
     def _read(self, x: Inputs) -> Tensor:
         if self.task == "text" and not isinstance(x, Tensor):
             x = self._interface.encode(x)
-        checked = self._interface.check(x, self.input_shape, self._engine.vocabulary)
-        dtype = self._engine.dtype if checked.is_floating_point() else checked.dtype
-        checked = checked.to(self.device, dtype)
+        checked = self._interface.check(x, self.input_shape)
         self._probe(checked)
-        return checked
+        if self.task == "text":
+            return self._interface.check_tokens(checked, self._engine.vocabulary).to(self.device)
+        return checked.to(self.device, self._engine.dtype)
 
     def _check_embeddings(self, x: Tensor, embeddings: Tensor | None) -> Tensor | None:
         if embeddings is None:

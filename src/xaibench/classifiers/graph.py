@@ -17,6 +17,7 @@ from xaibench.errors import InputError, UnsupportedError
 __all__ = ["Head", "LayerTap", "Layout", "before_squash"]
 
 _SQUASHES = {"LogSoftmax", "Sigmoid", "Softmax"}
+_LINEAR = {"AddV2", "BiasAdd", "MatMul"}
 _RESHAPES = {"ExpandDims", "Identity", "Reshape", "Squeeze"}
 _COLOURS = (1, 3, 4)
 _TINY = 1e-30
@@ -94,7 +95,7 @@ class Head:
         if before is not None:
             self.kind = "squashed"
         elif self._sample is not None:
-            self.kind = kind_of(self._sample, self._declared)
+            self.kind = kind_of(self._sample, self._declared, _maker(output).type in _LINEAR)
         return _to_logits(output if before is None else before, self.kind == "probabilities")
 
 
@@ -169,12 +170,18 @@ class LayerTap:
 def before_squash(output: Any) -> Any | None:
     """What went into the softmax or sigmoid that made ``output``, found in the graph; None if none did."""
     tf = tensorflow()
-    operation = output.op
-    while operation.type in _RESHAPES:
-        operation = operation.inputs[0].op
+    operation = _maker(output)
     if operation.type not in _SQUASHES:
         return None
     return tf.reshape(operation.inputs[0], tf.shape(output))
+
+
+def _maker(output: Any) -> Any:
+    """The operation that computed a tensor, whatever shape it was given afterwards."""
+    operation = output.op
+    while operation.type in _RESHAPES:
+        operation = operation.inputs[0].op
+    return operation
 
 
 def _to_logits(output: Any, probabilities: bool) -> Any:

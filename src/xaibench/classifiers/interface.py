@@ -95,7 +95,7 @@ class Interface:
         mean, std = moments
         return (x - mean.to(x)) / std.to(x)
 
-    def check(self, x: object, shape: tuple[int | None, ...] | None, vocabulary: int | None) -> Tensor:
+    def check(self, x: object, shape: tuple[int | None, ...] | None) -> Tensor:
         """``x`` if it is a batch that the model takes: rank, shape (without the batch), dtype, finite numbers."""
         if not isinstance(x, Tensor):
             raise InputError(f"expected a torch tensor, got {type(x).__name__}")
@@ -107,9 +107,10 @@ class Interface:
             raise InputError(f"expected a batch of shape (n, {describe_shape(shape)}), got {tuple(x.shape)}")
         if len(x) == 0:
             raise InputError("expected at least one sample, got an empty batch")
-        return self._check_tokens(x, vocabulary) if self.task == "text" else _check_numbers(x)
+        return x if self.task == "text" else _check_numbers(x)
 
-    def _check_tokens(self, x: Tensor, vocabulary: int | None) -> Tensor:
+    def check_tokens(self, x: Tensor, vocabulary: int | None) -> Tensor:
+        """Token ids as int64; ids that the vocabulary lacks, where that is known, raise `InputError`."""
         if x.dtype not in (torch.int32, torch.int64):
             raise InputError(f"expected token ids as int64, got {str(x.dtype).removeprefix('torch.')}")
         low, high = (int(value) for value in x.aminmax())

@@ -67,9 +67,8 @@ class KerasEngine:
 
     @property
     def vocabulary(self) -> int | None:
-        """Rows of the first embedding."""
-        name = self._embedding or next(iter(self._embeddings()), None)
-        return None if name is None else int(named_layers(self.model)[name].input_dim)
+        """Rows of the token embedding, once it is known."""
+        return None if self._embedding is None else int(named_layers(self.model)[self._embedding].input_dim)
 
     @property
     def input_shape(self) -> tuple[int | None, ...] | None:

@@ -20,28 +20,34 @@ LOG_PROBABILITIES = "the model gives probabilities and hides the logits; log-pro
 
 _SOFTMAX = {F.softmax, F.log_softmax, torch.softmax, torch.log_softmax, Tensor.softmax, Tensor.log_softmax}
 _SIGMOID = {torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.special.expit}
+_LINEAR = {F.linear, torch.addmm, torch.matmul, torch.mm}
 _TINY = 1e-30
 
 
-class _LastSquash(TorchFunctionMode):
-    """Remembers what went into the last softmax or sigmoid over classes, and what came out."""
+class _LastSteps(TorchFunctionMode):
+    """Remembers the last softmax or sigmoid over classes, what went in and what came out, and the last linear map."""
 
     def __init__(self) -> None:
-        self.pair: tuple[Tensor, Tensor] | None = None
+        self.squashed: tuple[Tensor, Tensor] | None = None
+        self.mapped: Tensor | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if func in _SIGMOID or (func in _SOFTMAX and _axis(args, kwargs) in (1, -1, None)):
-            self.pair = (args[0] if args else kwargs["input"], out)
+            self.squashed = (args[0] if args else kwargs["input"], out)
+        elif func in _LINEAR:
+            self.mapped = out
         return out
 
     def preimage(self, output: Tensor) -> Tensor | None:
         """What was squashed into ``output``, which may be a view of the squashed tensor."""
-        if self.pair is None:
+        if self.squashed is None or not _is_same(output, self.squashed[1]):
             return None
-        before, after = self.pair
-        same = output is after or (output._is_view() and output._base is after and output.numel() == after.numel())
-        return before.reshape(output.shape) if same else None
+        return self.squashed[0].reshape(output.shape)
+
+    def is_linear(self, output: Tensor) -> bool:
+        """Whether a linear map made ``output``."""
+        return self.mapped is not None and _is_same(output, self.mapped)
 
 
 class OutputReader:
@@ -57,11 +63,11 @@ class OutputReader:
             return two_columns(_tensor(run()), n)
         if self.kind == "probabilities":
             return log_probabilities(_tensor(run()), n)
-        with _LastSquash() as last:
+        with _LastSteps() as last:
             output = _tensor(run())
         before = last.preimage(output)
         if self.kind is None:
-            self.kind = "squashed" if before is not None else kind_of(output, self._declared)
+            self.kind = "squashed" if before is not None else kind_of(output, self._declared, last.is_linear(output))
             return two_columns(before, n) if before is not None else self.read(lambda: output, n)
         if before is None:
             raise InputError("expected the model to end in the same softmax or sigmoid on every pass, got another end")
@@ -101,10 +107,18 @@ def log_probabilities(p: Tensor, n: int) -> Tensor:
     return two_columns(p.clamp_min(_TINY).log(), n)
 
 
-def kind_of(output: Tensor, declared: Literal["auto", "logits", "probabilities"]) -> Literal["logits", "probabilities"]:
-    """What outputs are that no softmax or sigmoid was seen to make: probabilities, if their rows sum to one."""
+def kind_of(
+    output: Tensor, declared: Literal["auto", "logits", "probabilities"], is_linear: bool
+) -> Literal["logits", "probabilities"]:
+    """What outputs are that no softmax or sigmoid was seen to make: probabilities, if their rows sum to one.
+
+    Outputs of a linear map are logits. A single unit in [0, 1] that comes from elsewhere could be either, and raises
+    `InputError`.
+    """
     if declared != "auto":
         return declared
+    if is_linear:
+        return "logits"
     output = output.detach()
     one_unit = output.ndim == 1 or output.shape[-1] == 1
     if bool((output < 0).any()) or bool((output > 1).any()):
@@ -115,6 +129,10 @@ def kind_of(output: Tensor, declared: Literal["auto", "logits", "probabilities"]
         )
     whole = torch.allclose(output.sum(-1), torch.ones_like(output[..., 0]), atol=1e-4)
     return "probabilities" if whole else "logits"
+
+
+def _is_same(output: Tensor, other: Tensor) -> bool:
+    return output is other or (output._is_view() and output._base is other and output.numel() == other.numel())
 
 
 def _axis(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> int | None:

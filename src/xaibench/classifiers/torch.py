@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import MappingProxyType
 
 import numpy as np
@@ -63,6 +63,7 @@ class TorchEngine:
         self._interface = interface
         self._outputs = OutputReader(interface.outputs)
         self._embedding: str | None = None
+        self._searched = interface.task != "text"
         self._mutates_input: bool | None = None
         self._embeddings = {name: part for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
         if any(part.max_norm is not None for part in self._embeddings.values()):
@@ -81,9 +82,8 @@ class TorchEngine:
 
     @property
     def vocabulary(self) -> int | None:
-        """Rows of the token embedding; until it is known, of the first one."""
-        part = self._embeddings.get(self._embedding or next(iter(self._embeddings), ""))
-        return None if part is None else part.num_embeddings
+        """Rows of the token embedding, once it is known."""
+        return None if self._embedding is None else self._embeddings[self._embedding].num_embeddings
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ class TorchEngine:
             limits[Capability.ATTENTION] = "the model has no attention layer that can be observed"
         if self._interface.task != "text":
             limits[Capability.EMBEDDINGS] = "the inputs are not token ids"
-        elif not self._embeddings:
+        elif self._searched and self._embedding is None:
             limits[Capability.EMBEDDINGS] = "no nn.Embedding takes the token ids"
         return {**limits, **self._lacks}
 
@@ -136,14 +136,15 @@ class TorchEngine:
     def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor:
         """One pass, with the embeddings replaced if given."""
         with analysis(self.module):
-            tap = nullcontext() if embeddings is None else self._replaced_embeddings(x, embeddings)
+            self._find_embedding(x)
+            tap = nullcontext() if embeddings is None else self._replaced_embeddings(embeddings)
             with tap:
                 return self._pass(x)
 
     def embed(self, x: Tensor) -> Tensor:
         """Rows of the embedding that the token ids enter."""
         with analysis(self.module):
-            return self.module.get_submodule(self._token_embedding(x))(x)
+            return self.module.get_submodule(self._find_embedding(x))(x)
 
     def loss_gradient(
         self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], embeddings: Tensor | None
@@ -214,34 +215,31 @@ class TorchEngine:
         self._mutates_input = point._version != version
         return logits
 
-    def _replaced_embeddings(self, x: Tensor, embeddings: Tensor) -> AbstractContextManager[None]:
+    def _replaced_embeddings(self, embeddings: Tensor) -> AbstractContextManager[None]:
         def replace(output: Tensor) -> Tensor:
             if output.shape != embeddings.shape:
                 raise InputError(f"expected embeddings as {tuple(output.shape)}, got {tuple(embeddings.shape)}")
             return embeddings.clone()
 
-        return tapped(self.module, self._token_embedding(x), replace)
+        return tapped(self.module, self._embedding or "", replace)
 
-    def _token_embedding(self, x: Tensor) -> str:
-        """Name of the first embedding that the token ids themselves enter; positions and the like are passed over."""
-        if self._embedding is None:
-            found: list[str] = []
-            handles = [
-                part.register_forward_pre_hook(
-                    lambda _module, args, name=name: found.append(name) if _same(args[0], x) else None
-                )
-                for name, part in self._embeddings.items()
-            ]
-            try:
-                with torch.no_grad():
-                    self._pass(x)
-            finally:
-                for handle in handles:
-                    handle.remove()
-            if not found:
-                raise UnsupportedError("embeddings cannot be read: no nn.Embedding takes the token ids")
-            self._embedding = found[0]
-        return self._embedding
+    def _find_embedding(self, x: Tensor) -> str:
+        """Name of the first embedding that the token ids themselves enter, none if there is none.
+
+        Embeddings of positions and the like are passed over. One pass finds it, the first time.
+        """
+        if not self._searched and self._embeddings:
+            entered: list[str] = []
+            with ExitStack() as hooks, torch.no_grad():
+                for name, part in self._embeddings.items():
+                    handle = part.register_forward_pre_hook(
+                        lambda _module, args, name=name: entered.append(name) if _same(args[0], x) else None
+                    )
+                    hooks.callback(handle.remove)
+                self._pass(x)
+            self._embedding = next(iter(entered), None)
+        self._searched = True
+        return self._embedding or ""
 
     def _tensors(self) -> Iterable[Tensor]:
         yield from self.module.parameters()
