@@ -150,6 +150,9 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _describe(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(map(repr, typing.get_args(hint)))
-    return getattr(hint, "__name__", str(hint))
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " or ".join(map(repr, options))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_describe, options))
+    return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))

@@ -232,7 +232,7 @@ def test_the_mean_baseline_is_the_one_that_the_card_records() -> None:
         ({"steps": 0}, "expected 1 <= `steps` <= `max_steps`, got 0 and 512"),
         ({"steps": 600}, "got 600 and 512"),
         ({"tolerance": -0.1}, "expected `tolerance` >= 0, got -0.1"),
-        ({"baseline": "grey"}, "expected `baseline` of explainer integrated_gradients as .*, got 'grey'"),
+        ({"baseline": "grey"}, "expected `baseline` .* as 'auto' or 'zero' .* or Tensor, got 'grey'"),
         ({"baseline": torch.zeros(7)}, r"broadcasts to \(2, 5\), got \(7,\)"),
         ({"quadrature": "simpson"}, "expected `quadrature` .* as 'gauss_legendre' or 'riemann_middle'"),
     ],
