@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from xaibench.classifiers import KerasClassifier, TorchClassifier
 from xaibench.data import Data, load_data
-from xaibench.types import Classifier
+from xaibench.types import Capability, Classifier
 
 GOOD, BAD = ("good", "warm", "lovely"), ("bad", "dull", "silly")
 SCRIPT = "<script>alert(1)</script>"
@@ -35,6 +35,23 @@ def digits() -> Classifier:
     data = load_data("digits", "train")
     module = nn.Sequential(nn.Flatten(), linear(data))
     return TorchClassifier(module, input_shape=(1, 8, 8), class_names=data.class_names)
+
+
+class Gradientless(TorchClassifier):
+    """A classifier that hides its gradients and says why."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        return super().capabilities - {Capability.GRADIENTS}
+
+    @property
+    def limits(self) -> dict[Capability, str]:
+        return {Capability.GRADIENTS: "they are kept secret"}
+
+
+def digits_gradientless() -> Classifier:
+    module = nn.Sequential(nn.Flatten(), linear(load_data("digits", "train")))
+    return Gradientless(module, input_shape=(1, 8, 8))
 
 
 def digits_keras() -> Classifier:

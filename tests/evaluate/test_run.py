@@ -124,6 +124,16 @@ def test_text_is_explained_and_its_robustness_is_left_out_with_the_reason(tmp_pa
         assert float(gradients[0]) == pytest.approx(side * float(embedding), rel=1e-4)
 
 
+def test_what_a_model_cannot_do_is_said_with_its_reason() -> None:
+    evaluation = run(DIGITS.model_copy(update={"model": "factories:digits_gradientless"}))
+    missing = {item.what: item.reason for item in evaluation.results.not_measured}
+    assert list(missing) == ["fgsm", "pgd", "saliency", "integrated_gradients"]
+    assert all("they are kept secret" in reason for reason in missing.values())
+    assert evaluation.results.robustness is None
+    assert "they are kept secret" in evaluation.summary
+    assert evaluation.clean.n == 40
+
+
 def test_the_same_plan_gives_the_same_digest_and_another_seed_does_not() -> None:
     first, again = run(DIGITS), run(DIGITS)
     assert first.digest == again.digest

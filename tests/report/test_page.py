@@ -7,6 +7,7 @@ import gzip
 import io
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_a_page_is_one_balanced_file_that_loads_nothing(pages: dict[str, tuple[s
     for tag, attributes in page.elements:
         assert tag not in {"link", "iframe", "object", "embed", "base", "form"}
         for name in ("src", "href", "srcset", "action", "data"):
-            assert (attributes.get(name) or "#").startswith(("#", "data:image/png;base64,"))
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/"))
     own = re.sub(r'<script type="application/octet-stream".*?</script>', "", text, flags=re.DOTALL)
     assert not re.search(r"https?://|@import|url\(", own)
     policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
@@ -191,6 +192,21 @@ def test_a_photo_is_the_image_itself() -> None:
     np.testing.assert_array_equal(pixels(photo(grey)), np.rint(grey[0].numpy() * 255))
     np.testing.assert_array_equal(pixels(photo(colour)), np.rint(colour.permute(1, 2, 0).numpy() * 255))
     np.testing.assert_array_equal(pixels(photo(grey * 255, (0.0, 255.0))), np.rint(grey[0].numpy() * 255))
+
+
+def test_large_pictures_are_shrunk_to_what_is_shown() -> None:
+    noise = torch.rand(3, 500, 400, generator=torch.Generator().manual_seed(0))
+    uri = photo(noise)
+    assert uri.startswith("data:image/jpeg;base64,")
+    assert Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size == (166, 208)
+    assert len(uri) < 60_000
+
+
+def test_a_map_of_zeros_says_so(image_run: Evaluation, tmp_path: Path) -> None:
+    first = image_run.explanations[0].clean.maps[0].key
+    dead = {**image_run.attributions, first: torch.zeros(1, 8, 8)}
+    note = "all zero: the logit of this class does not depend on the input"
+    assert page_of(replace(image_run, attributions=dead), tmp_path)[1].text.count(note) == 1
 
 
 def test_maps_are_blue_for_orange_against_and_white_at_zero() -> None:

@@ -26,7 +26,7 @@ def folder(evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_the_published_schema_is_the_one_of_the_code(root: Path) -> None:
-    """`python -m xaibench.report.schema docs/report.schema.json` brings it up to date."""
+    """`python -m xaibench.report docs/report.schema.json` brings it up to date."""
     assert json.loads((root / "docs" / "report.schema.json").read_text()) == report_schema()
 
 

@@ -1,4 +1,4 @@
-"""Tensors as pictures: PNG files in data URIs, in colours that the colour-blind can tell apart."""
+"""Tensors as pictures: data URIs, in colours that the colour-blind can tell apart."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ __all__ = ["collapse", "map_picture", "perturbation_picture", "photo"]
 _NEGATIVE, _MIDDLE, _POSITIVE = (179, 88, 6), (247, 247, 245), (18, 78, 150)
 _STRONG = (40, 16, 84)
 
+_EXACT = 96
+_LARGEST = 208
+"""Pixels a side: pictures up to the first are kept as they are, others shrunk to the second, as wide as shown."""
+
 
 def photo(x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> str:
     """An image (channels, height, width) within ``bounds`` as it looks; of more than four channels, their mean."""
@@ -21,7 +25,7 @@ def photo(x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> str:
     unit = ((x.float() - low) / (high - low)).clamp(0, 1)
     if len(unit) not in (1, 3, 4):
         unit = unit.mean(dim=0, keepdim=True)
-    return _png(np.rint(unit.permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8))
+    return _uri(np.rint(unit.permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8))
 
 
 def perturbation_picture(delta: Tensor) -> str:
@@ -39,7 +43,7 @@ def map_picture(values: Tensor, *, signed: bool) -> str:
     unit = (values.float() / _scale(values)).clamp(-1, 1).cpu().numpy()[..., None]
     middle = np.array(_MIDDLE, dtype=float)
     end = np.where(unit < 0, np.array(_NEGATIVE, dtype=float), np.array(_POSITIVE if signed else _STRONG, dtype=float))
-    return _png(np.rint(middle + (end - middle) * np.abs(unit)).astype(np.uint8))
+    return _uri(np.rint(middle + (end - middle) * np.abs(unit)).astype(np.uint8))
 
 
 def collapse(values: Tensor, *, signed: bool) -> Tensor:
@@ -51,9 +55,14 @@ def _scale(values: Tensor) -> Tensor:
     return values.abs().amax().clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def _png(pixels: np.ndarray) -> str:
+def _uri(pixels: np.ndarray) -> str:
+    """PNG, exact; larger pictures are shrunk and take JPEG, so that a page stays small."""
     from PIL import Image
 
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    picture = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+    buffer, kind = io.BytesIO(), "png"
+    if max(picture.size) > _EXACT:
+        picture.thumbnail((_LARGEST, _LARGEST))
+        kind = "jpeg"
+    picture.convert("RGB" if kind == "jpeg" else picture.mode).save(buffer, kind, quality=88)
+    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -176,16 +176,21 @@ class _Page:
         side = "attacked" if view is sample.attacked else "original"
         return Panel(
             title=label,
-            note=_gap(map_),
+            note=self._note(map_),
             picture=map_picture(collapse(self.attributions[map_.key], signed=signed), signed=signed),
             alt=f"{label} for class {target} on the {side} sample {sample.id}",
         )
+
+    def _note(self, map_: Map) -> str:
+        if not self.attributions[map_.key].any():
+            return "all zero: the logit of this class does not depend on the input"
+        return "" if map_.completeness_gap is None else f"gap {percent(map_.completeness_gap)}"
 
     def _words(self, sample: ExplainedSample, map_: Map) -> Panel:
         values = self.attributions[map_.key].float()
         shares = (values / values.abs().amax().clamp_min(1e-30)).tolist()
         words = [Word(text=text, share=share) for text, share in zip(sample.tokens or (), shares, strict=True) if text]
-        return Panel(title=method_label(map_.explainer), note=_gap(map_), words=tuple(words))
+        return Panel(title=method_label(map_.explainer), note=self._note(map_), words=tuple(words))
 
     def _bars(self, sample: ExplainedSample, inputs: list[Tensor]) -> dict[str, tuple[Bar, ...]]:
         names = self.report.data.feature_names or tuple(f"feature {i}" for i in range(inputs[0].numel()))
@@ -204,7 +209,3 @@ class _Page:
                 for i in top.tolist()
             )
         return found
-
-
-def _gap(map_: Map) -> str:
-    return "" if map_.completeness_gap is None else f"gap {percent(map_.completeness_gap)}"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from xaibench.evaluate import Evaluation, Plan
 from xaibench.evaluate.results import DataInfo, ModelInfo, Results
-from xaibench.files import write_json
 
 __all__ = ["SCHEMA_ID", "Report", "Timings", "report_schema"]
 
@@ -67,7 +64,3 @@ def report_schema() -> dict[str, Any]:
         "$id": SCHEMA_ID,
         **Report.model_json_schema(mode="serialization"),
     }
-
-
-if __name__ == "__main__":
-    write_json(Path(sys.argv[1]), report_schema())
