@@ -24,8 +24,7 @@ help: ## show this help
 
 demo: $(READY) ## write a report on a shipped classifier to reports/digits-cnn
 	@$(BIN)/xaibench report digits-cnn --out reports/digits-cnn
-	@echo
-	@echo "The report is at $(abspath reports/digits-cnn/index.html); open it in a browser."
+	@echo "That is the report; open it in a browser."
 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest
