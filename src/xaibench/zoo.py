@@ -55,7 +55,7 @@ def load_model(
     source: str | Path | Classifier,
     *,
     weights: str | Path | None = None,
-    architecture: str | None = None,
+    architecture: Spec | str | None = None,
     **options: Unpack[Options],
 ) -> Classifier:
     """A classifier from almost anything that holds one.
@@ -119,7 +119,7 @@ def _options(card: Card, folder: Path) -> dict[str, Any]:
     }
 
 
-def _from_file(path: Path, architecture: str | None, options: Options) -> Classifier:
+def _from_file(path: Path, architecture: Spec | str | None, options: Options) -> Classifier:
     if path.suffix in (".keras", ".h5", ".hdf5"):
         return KerasClassifier(load_keras(path), **options)
     if path.suffix == ".pt2":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if path.suffix not in (".pt", ".pth"):
         raise InputError(f"expected weights as .safetensors, .pt or .pth, got {path.name}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, just before what is refused below
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"expected nothing but tensors in {path}, got a pickle of other things: {first_line(error)}"
