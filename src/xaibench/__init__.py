@@ -31,20 +31,44 @@ _HOME = {
     "explain": "explainers",
     "load_data": "data",
     "load_model": "zoo",
-    "run": "evaluate",
+    "run": "report",
     "train": "training",
 }
 
-__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "L0",
+    "L1",
+    "L2",
+    "Attribution",
+    "Bounds",
+    "Capability",
+    "Card",
+    "Classifier",
+    "Data",
+    "Evaluation",
+    "InputError",
+    "KerasClassifier",
+    "Linf",
+    "Plan",
+    "Spec",
+    "TorchClassifier",
+    "UnsupportedError",
+    "explain",
+    "load_data",
+    "load_model",
+    "run",
+    "train",
+]
 
 if TYPE_CHECKING:
     from xaibench.card import Card
     from xaibench.classifiers import KerasClassifier, TorchClassifier
     from xaibench.data import Data, load_data
     from xaibench.errors import InputError, UnsupportedError
-    from xaibench.evaluate import Evaluation, Plan, run
+    from xaibench.evaluate import Evaluation, Plan
     from xaibench.explainers import Attribution, explain
     from xaibench.registry import Spec
+    from xaibench.report import run
     from xaibench.threats import L0, L1, L2, Linf
     from xaibench.training import train
     from xaibench.types import Bounds, Capability, Classifier

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 from safetensors.torch import load_file
 
+import xaibench
 from xaibench.errors import InputError
 from xaibench.evaluate import Evaluation, Plan, run
 from xaibench.files import file_digest
@@ -75,3 +76,10 @@ def test_a_file_in_place_of_the_folder_is_refused(evaluation: Evaluation, tmp_pa
     (tmp_path / "out").write_text("mine")
     with pytest.raises(InputError, match="expected a folder"):
         write_report(evaluation, tmp_path / "out")
+
+
+def test_running_a_plan_with_a_folder_writes_its_report(tmp_path: Path, folder: Path, evaluation: Evaluation) -> None:
+    again = xaibench.run(evaluation.plan, out=tmp_path / "new")
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {path.name for path in folder.iterdir()}
+    stored = Report.model_validate_json((tmp_path / "new" / "report.json").read_text())
+    assert stored.results_digest == again.digest == evaluation.digest

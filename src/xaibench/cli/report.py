@@ -44,8 +44,8 @@ def report(
     [dim]xaibench report cifar10-resnet --norm l2 --eps 0.5 --n 500 --attack pgd:steps=50[/]
     [dim]xaibench report my_module:make_model --weights best.safetensors --data scans/[/]
     """
-    from xaibench.evaluate import Plan, run
-    from xaibench.report import write_report
+    from xaibench.evaluate import Plan
+    from xaibench.report import run
 
     chosen = {"attacks": tuple(attack or ()), "explainers": tuple(explainer or ())}
     plan = Plan(
@@ -63,7 +63,6 @@ def report(
     folder = out or Path("reports") / Path(model.replace(":", "-")).stem
     with live_progress() as progress:
         evaluation = run(plan, out=folder, progress=progress)
-        write_report(evaluation, folder)
     if as_json:
         print((folder / "report.json").read_text(encoding="utf-8"), end="")
         return

@@ -11,7 +11,7 @@ from xaibench.evaluate.results import DataInfo, ModelInfo, Results
 
 __all__ = ["SCHEMA_ID", "Report", "Timings", "report_schema"]
 
-SCHEMA_ID = "https://xaibench.org/schemas/report-1.json"
+SCHEMA_ID = "urn:xaibench:report:1"
 
 
 class Timings(BaseModel):
