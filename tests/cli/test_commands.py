@@ -126,7 +126,7 @@ def test_every_option_of_report_reaches_the_plan(monkeypatch: pytest.MonkeyPatch
         seen.append(plan)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xaibench.evaluate.run", stop)
+    monkeypatch.setattr("xaibench.report.run", stop)
     wanted = Plan(
         model="toy-image",
         weights="w.safetensors",
@@ -163,7 +163,7 @@ def test_the_command_in_a_report_makes_the_same_plan(monkeypatch: pytest.MonkeyP
         seen.append(plan)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("xaibench.evaluate.run", stop)
+    monkeypatch.setattr("xaibench.report.run", stop)
     plan = Plan(model="toy-image", data="digits", n=9, eps=0.2, seed=4)
     run(shlex.split(command(plan) or "")[1:])
     assert seen == [plan]
