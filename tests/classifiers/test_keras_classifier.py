@@ -84,7 +84,7 @@ def test_one_unit_becomes_two_logits(end: Callable[[Any], Any]) -> None:
     network(NATIVE)
     network.head.bias.assign([3.0])
     z = torch.from_numpy(network.head(network.flat(network.conv(NATIVE))).numpy())
-    torch.testing.assert_close(KerasClassifier(network).logits(IMAGES), torch.cat([torch.zeros_like(z), z], dim=1))
+    torch.testing.assert_close(KerasClassifier(network).logits(IMAGES), torch.cat([-z / 2, z / 2], dim=1))
 
 
 def test_hidden_softmax_leaves_log_probabilities_and_says_so() -> None:

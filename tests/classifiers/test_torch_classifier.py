@@ -61,7 +61,11 @@ def test_logits_are_recovered_exactly(end: Any) -> None:
 def test_one_unit_becomes_two_logits(end: Any) -> None:
     model = table(Functional(end, classes=1))
     z = model.module.get_submodule("body")(X)
-    assert torch.equal(model.logits(X), torch.cat([torch.zeros_like(z), z], dim=1))
+    assert torch.equal(model.logits(X), torch.cat([-z / 2, z / 2], dim=1))
+    torch.testing.assert_close(model.logits(X).softmax(1)[:, 1:], torch.sigmoid(z))
+    slopes = [model.loss_gradient(X, torch.full((len(X),), k), "logit").gradient for k in (0, 1)]
+    assert torch.equal(slopes[0], -slopes[1])
+    assert bool((slopes[0] != 0).any())
     assert model.class_names == ("0", "1")
 
 

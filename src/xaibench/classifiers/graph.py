@@ -185,7 +185,7 @@ def _maker(output: Any) -> Any:
 
 
 def _to_logits(output: Any, probabilities: bool) -> Any:
-    """Logits (n, classes) in float32; a single unit becomes (0, z); of probabilities, the logarithm."""
+    """Logits (n, classes) in float32; a single unit becomes (-z / 2, z / 2); of probabilities, the logarithm."""
     tf = tensorflow()
     output = tf.cast(output, "float32")
     if output.shape.rank == 1:
@@ -196,4 +196,4 @@ def _to_logits(output: Any, probabilities: bool) -> Any:
     if probabilities:
         output = tf.concat([1 - output, output], axis=1) if one_unit else output
         return tf.math.log(tf.maximum(output, _TINY))
-    return tf.concat([tf.zeros_like(output), output], axis=1) if one_unit else output
+    return tf.concat([-output / 2, output / 2], axis=1) if one_unit else output

@@ -91,19 +91,23 @@ def _tensor(output: object) -> Tensor:
 
 
 def two_columns(z: Tensor, n: int) -> Tensor:
-    """Logits (n, classes); those of a single unit become (0, z)."""
+    """Logits (n, classes); those of a single unit become (-z / 2, z / 2).
+
+    Any pair with this difference has the same softmax. This one lets both classes depend on the input: of (0, z), the
+    first would have no gradient, and every explanation of it would be empty.
+    """
     if z.ndim == 1:
         z = z.unsqueeze(1)
     if z.ndim != 2 or z.shape[0] != n:
         raise InputError(f"expected the model to return ({n}, classes), got {tuple(z.shape)}")
-    return torch.cat([torch.zeros_like(z), z], dim=1) if z.shape[1] == 1 else z
+    return torch.cat([-z / 2, z / 2], dim=1) if z.shape[1] == 1 else z
 
 
 def log_probabilities(p: Tensor, n: int) -> Tensor:
     """Log-probabilities (n, classes) from rows of probabilities, or from one unit's."""
     if p.ndim == 1 or p.shape[-1] == 1:
-        p = two_columns(p.reshape(n, -1), n)
-        p = torch.cat([1 - p[:, 1:], p[:, 1:]], dim=1)
+        p = p.reshape(n, 1)
+        p = torch.cat([1 - p, p], dim=1)
     return two_columns(p.clamp_min(_TINY).log(), n)
 
 

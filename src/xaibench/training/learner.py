@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
+from xaibench.classifiers.outputs import two_columns
 from xaibench.training.objectives import Objective, TrainingLoss
 
 __all__ = ["Learner", "Normalisation", "StepResult", "as_outputs", "is_decayed"]
@@ -89,7 +89,5 @@ def is_decayed(shape: tuple[int, ...]) -> bool:
 
 
 def as_outputs(logits: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-    """Network outputs with one logit for two classes widened to the pair (0, logit)."""
-    if logits.shape[1] == 1:
-        logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
-    return (logits, *others)
+    """Network outputs, the logits of a single unit widened to a pair as every classifier does."""
+    return (two_columns(logits, len(logits)), *others)
