@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,20 @@ def test_evaluate_measures_what_the_card_states(answer: Any, toy_models: Path) -
     table = answer("evaluate", "toy-image")
     accuracy = f"{card.metrics['test']['accuracy']:.4f}"
     assert next(line for line in table.splitlines() if "accuracy " in line).split()[1:] == [accuracy, accuracy]
+
+
+def test_card_writes_and_measures_again(answer: Any, toy_models: Path, workplace: Path) -> None:
+    folder = workplace / "toy-image"
+    shutil.copytree(toy_models / "toy-image", folder)
+    stated, text = Card.read(folder / "config.json"), (folder / "README.md").read_text()
+    (folder / "README.md").write_text("damaged")
+    (folder / "config.json").write_text(stated.model_copy(update={"metrics": {}}).model_dump_json())
+    answer("card", str(folder), "--measure")
+    assert Card.read(folder / "config.json") == stated
+    assert (folder / "README.md").read_text() == text
+    (folder / "README.md").write_text("damaged")
+    assert answer("card", str(folder)).strip() == str(folder / "README.md")
+    assert (folder / "README.md").read_text() == text
 
 
 def test_evaluate_on_other_data_states_no_card(answer: Any) -> None:
