@@ -25,11 +25,13 @@ def analysis(module: nn.Module) -> Iterator[nn.Module]:
     with _locks_guard:
         lock = _locks.setdefault(module, threading.RLock())
     with lock, ExitStack() as restore:
-        training = [part for part in module.modules() if part.training]
-        trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        parts = list(module.modules())
+        training = [part for part in parts if part.training]
+        trainable = [value for part in parts for value in part._parameters.values() if value is not None]
+        trainable = [value for value in trainable if value.requires_grad]
         restore.callback(_set, training, trainable, True)
         _set(training, trainable, False)
-        for setting in _kernels(module):
+        for setting in _kernels(parts):
             restore.enter_context(setting)
         yield module
 
@@ -64,9 +66,8 @@ def _set(modules: list[nn.Module], parameters: list[nn.Parameter], value: bool) 
         parameter.requires_grad_(value)
 
 
-def _kernels(module: nn.Module) -> Iterator[Any]:
+def _kernels(parts: list[nn.Module]) -> Iterator[Any]:
     """Contexts that keep every layer observable and differentiable."""
-    parts = list(module.modules())
     if any(isinstance(part, nn.MultiheadAttention | nn.TransformerEncoder) for part in parts):
         yield _no_fused_attention()
     # cuDNN refuses the backward pass of recurrent nets in evaluation mode.
