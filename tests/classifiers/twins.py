@@ -213,6 +213,9 @@ def state_of(model: Any) -> list[Any]:
     layers = model._flatten_layers()
     return [
         model.get_config() if hasattr(model, "inputs") and model.inputs else None,
-        [(id(layer), sorted(vars(layer)), layer.trainable, [float(loss) for loss in layer._losses]) for layer in layers],
+        [
+            (id(layer), sorted(vars(layer)), layer.trainable, [float(loss) for loss in layer._losses])
+            for layer in layers
+        ],
         [variable.numpy().tobytes() for variable in model.variables],
     ]
