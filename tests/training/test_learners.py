@@ -189,6 +189,12 @@ def test_a_keras_autoencoder_moves_as_tensorflow_alone_would_move_it() -> None:
         torch.testing.assert_close(torch.tensor(variable.numpy()), torch.tensor(value), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in fp16")
+def test_half_precision_is_refused_without_a_gpu() -> None:
+    with pytest.raises(InputError, match="without a GPU"):
+        make("torch", recipe(precision="fp16"))
+
+
 def test_half_precision_is_refused_for_keras() -> None:
     with pytest.raises(InputError, match="precision"):
         make("keras", recipe(precision="bf16"))

@@ -141,6 +141,13 @@ def _validation_generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, "validation"))
 
 
+def test_a_training_that_diverges_says_so(tmp_path: Path) -> None:
+    plan = small("torch", optimizer={"name": "sgd", "learning_rate": 1e30}, schedule={}, patience=None)
+    with pytest.raises(InputError, match=r"expected a finite loss, got (nan|inf) in epoch"):
+        train(plan, out=tmp_path / "m")
+    assert not (tmp_path / "m" / "config.json").exists()
+
+
 def test_patience_stops_early(tmp_path: Path) -> None:
     plan = small("torch", ema=None, epochs=50, patience=2, optimizer={"name": "sgd", "learning_rate": 1e-9})
     epochs: list[int] = []

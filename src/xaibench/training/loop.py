@@ -7,6 +7,7 @@ the best weights so far, and where the run stands.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -117,7 +118,13 @@ def fit(
             done = position.epoch * steps + step
             factor = rate(recipe.schedule, done, total)
             seed = derive_seed(recipe.seed, "random layers", done)
-            losses.append(learner.step(batches, objective, rate=factor * recipe.optimizer.learning_rate, seed=seed))
+            result = learner.step(batches, objective, rate=factor * recipe.optimizer.learning_rate, seed=seed)
+            if not math.isfinite(result.loss):
+                raise InputError(
+                    f"expected a finite loss, got {result.loss} in epoch {position.epoch + 1}: a smaller learning rate,"
+                    " a warm-up or clip_norm may help"
+                )
+            losses.append(result)
             if progress:
                 progress("train", done + 1, total, {"epoch": position.epoch + 1, **_figures(losses[-50:])})
             if checkpoint.age() > recipe.checkpoint_seconds:

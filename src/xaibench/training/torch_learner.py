@@ -28,6 +28,8 @@ class TorchLearner:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
 
+        if recipe.precision == "fp16" and not torch.cuda.is_available():
+            raise InputError("expected `precision` as 'no' or 'bf16' without a GPU, got 'fp16'")
         AcceleratorState._reset_state()  # a process may train several models, each at its own precision
         self._accelerator = Accelerator(mixed_precision=recipe.precision)
         self._device = self._accelerator.device
