@@ -9,21 +9,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xaibench.errors import InputError
 
-__all__ = ["ArchitectureConfig", "Card", "DataConfig", "first_problem"]
+__all__ = ["ArchitectureConfig", "Card", "DataConfig", "Strict", "first_problem"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Strict(BaseModel):
+    """A record that is never changed and knows its keys: an unknown one is an error, and so is NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class ArchitectureConfig(_Strict):
+class ArchitectureConfig(Strict):
     """An architecture of `xaibench.architectures` by name, and its parameters."""
 
     name: str
     params: dict[str, Any] = {}
 
 
-class DataConfig(_Strict):
+class DataConfig(Strict):
     """What a model was trained on."""
 
     name: str
@@ -32,7 +34,7 @@ class DataConfig(_Strict):
     test_split: str = "test"
 
 
-class Card(_Strict):
+class Card(Strict):
     """A trained classifier's description, stored beside its weights.
 
     ``mean`` and ``std`` are per channel or per feature, in input units; ``input_shape`` is without the batch,
@@ -72,8 +74,10 @@ class Card(_Strict):
 def first_problem(error: ValidationError) -> str:
     """The first thing that a pydantic model found wrong, in one line: where, what was expected, what came."""
     first = error.errors(include_url=False)[0]
-    where = ".".join(map(str, first["loc"])) or "the whole"
+    where = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         return f"unknown key `{where}`"
+    if not first["loc"]:
+        return first["msg"].removeprefix("Value error, ")
     got = "" if first["type"] == "missing" else f", got {first['input']!r:.80}"
     return f"`{where}`: {first['msg']}{got}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -139,11 +140,30 @@ def test_frozen_weights_stay_and_others_move(framework: str) -> None:
         make(framework, recipe(freeze=["*"]))
 
 
-def test_frozen_batch_norm_keeps_its_statistics() -> None:
-    module = nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 4))
-    learner = TorchLearner(module, recipe(freeze=["0.*"]), Normalisation())
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_batch_norm_keeps_its_statistics_where_it_is_frozen(framework: str, frozen: bool, tmp_path: Path) -> None:
+    learner: TorchLearner | KerasLearner
+    if framework == "torch":
+        module = nn.Sequential(nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 4))
+        learner = TorchLearner(module, recipe(freeze=["0.*"] if frozen else []), Normalisation())
+    else:
+        from keras import Input, Sequential, layers
+
+        model = Sequential(
+            [Input((6, 6, 2)), layers.BatchNormalization(name="norm"), layers.Flatten(), layers.Dense(4)]
+        )
+        learner = KerasLearner(model, recipe(freeze=["*norm/*"] if frozen else []), Normalisation())
+    before = learner.weights()
     learner.step(batches(1), Standard(), rate=0.5, seed=0)
-    assert torch.equal(module[0].running_mean, torch.zeros(2))
+    # In both: scale, shift, running mean, running variance come first, though not in the same order as the rest.
+    mean = {"torch": "0.running_mean", "keras": "2"}[framework]
+    assert torch.equal(before[mean], learner.weights()[mean]) == frozen
+    if framework == "keras":
+        from keras.saving import load_model
+
+        learner.save(tmp_path / "model.keras")
+        assert all(layer.trainable for layer in load_model(tmp_path / "model.keras").layers)
 
 
 def test_dropout_is_a_function_of_the_seed_and_leaves_the_process_alone() -> None:

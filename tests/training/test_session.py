@@ -182,6 +182,34 @@ def test_unfinished_work_is_neither_lost_nor_mixed(tmp_path: Path) -> None:
     (out / ".training" / "checkpoint.safetensors").write_bytes(b"torn")
     with pytest.raises(InputError, match="expected a checkpoint"):
         train(small("torch"), out=out, resume=True)
+    (out / ".training" / "record.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        train(small("torch"), out=out, resume=True)
+
+
+def test_a_training_goes_on_with_its_own_data_and_initial_weights_only(tmp_path: Path) -> None:
+    rows = load_data("digits", "train")
+    out = tmp_path / "m"
+    with pytest.raises(_KilledError):
+        train(small("torch"), rows, out=out, progress=killer(3))
+    with pytest.raises(InputError, match="expected the data"):
+        train(small("torch"), rows.take(range(1000)), out=out, resume=True)
+    base, tuned = train(small("torch"), out=tmp_path / "base"), tmp_path / "tuned"
+    with pytest.raises(_KilledError):
+        train(str(base), rows, out=tuned, progress=killer(3))
+    train(small("torch", seed=9), out=base)
+    with pytest.raises(InputError, match="expected the initial weights"):
+        train(str(base), rows, out=tuned, resume=True)
+
+
+def test_what_no_weight_depends_on_may_change_on_the_way(tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    with pytest.raises(_KilledError):
+        train(small("torch"), out=out, progress=killer(3))
+    train(small("torch", summary="Another sentence.", checkpoint_seconds=60), out=out, resume=True)
+    card = Card.read(out / "config.json")
+    assert card.summary == "Another sentence."
+    assert card.weights_digest == Card.read(train(small("torch"), out=tmp_path / "w") / "config.json").weights_digest
 
 
 def test_an_old_model_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -239,6 +267,18 @@ def test_recipes_say_what_is_wrong_with_them(tmp_path: Path) -> None:
         + 'architecture = { name = "mlp", params = { width = 3 } }': "unknown parameter of architecture mlp 'width'",
         base + 'architecture = { name = "small_cnn" }\nobjective = { name = "standart" }': "did you mean 'standard'",
         base + 'architecture = { name = "small_cnn", params = { width = "wide" } }': "expected `width`.*got 'wide'",
+        base + 'architecture = { name = "small_cnn", params = { classes = 3 } }': "no `classes`",
+        base + 'architecture = { name = "small_cnn" }\ninit = "digits-cnn"': "^[^{]*neither.*both|got both",
+        base + 'architecture = { name = "small_cnn" }\ntest_split = "zz"': "split.*'zz'",
+        base + 'architecture = { name = "small_cnn" }\noptimizer = { learning_rate = inf }': "learning_rate",
+        base + 'architecture = { name = "small_cnn" }\noptimizer = { nesterov = true }': "nesterov",
+        base + 'architecture = { name = "small_cnn" }\noptimizer = { momentum = 0.9 }': "no `momentum` with adam",
+        base + 'architecture = { name = "small_cnn" }\nschedule = { milestones = [-1, 5] }': "between 0 and 1",
+        base + 'architecture = { name = "small_cnn" }\naugmentation = { shift = 8 }': "below the image's 8 pixels",
+        base + 'architecture = { name = "keras_lstm" }': "expected an architecture for image inputs.*got keras_lstm",
+        base + 'architecture = { name = "gru" }': "expected an architecture for image inputs.*got gru",
+        'name = "x"\ndata = "breast-cancer"\narchitecture = { name = "small_cnn" }': "for tabular inputs",
+        'name = "x"\ndata = "breast-cancer"\narchitecture = { name = "mlp" }\naugmentation = { flip = true }': "images",
     }
     for text, message in cases.items():
         path.write_text(text)
@@ -248,3 +288,21 @@ def test_recipes_say_what_is_wrong_with_them(tmp_path: Path) -> None:
         assert not list((tmp_path / "out").glob("*"))
     with pytest.raises(InputError, match="recipe file"):
         Recipe.read(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_broken_initial_weights_are_refused(framework: str, tmp_path: Path) -> None:
+    base = train(small(framework), out=tmp_path / "base")
+    weights = base / {"torch": "model.safetensors", "keras": "model.keras"}[framework]
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(InputError, match="expected a whole"):
+        train(str(base), "digits", out=tmp_path / "tuned")
+    assert not (tmp_path / "tuned").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])
+def test_a_place_that_cannot_be_written_is_refused(place: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="expected a folder"):
+        train(small("torch"), out=tmp_path / place)
+    assert (tmp_path / "file").read_text() == "mine"

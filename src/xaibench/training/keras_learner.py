@@ -37,6 +37,9 @@ class KerasLearner:
             raise InputError(f"expected `precision` = 'no' for a Keras model, got {recipe.precision!r}")
         self._model, self._recipe, self._normalise = model, recipe, normalise
         self._moving = _moving(model, recipe.freeze)
+        self._still = _still_layers(model, self._moving)
+        for layer in self._still:
+            layer.trainable = False  # a batch norm that is frozen keeps its running statistics too
         self._optimizer = _optimizer(recipe)
         self._optimizer.build(self._moving)
         self._average = [tf.Variable(v, trainable=False) for v in model.variables] if recipe.ema else None
@@ -140,8 +143,14 @@ class KerasLearner:
 
     def save(self, path: Path) -> None:
         """Write a `.keras` file without optimiser state."""
-        with self._averaged():
-            self._model.save(path, include_optimizer=False)
+        for layer in self._still:
+            layer.trainable = True
+        try:
+            with self._averaged():
+                self._model.save(path, include_optimizer=False)
+        finally:
+            for layer in self._still:
+                layer.trainable = False
 
 
 class _Gradients:
@@ -225,6 +234,16 @@ def _moving(model: Any, patterns: tuple[str, ...]) -> list[Any]:
     if not moving:
         raise InputError(f"expected `freeze` to leave something to train, got {', '.join(patterns)}")
     return moving
+
+
+def _still_layers(model: Any, moving: list[Any]) -> list[Any]:
+    """Layers without sublayers that could move, and do not."""
+    moved = {variable.path for variable in moving}
+    return [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if layer.trainable_variables and not any(variable.path in moved for variable in layer.trainable_variables)
+    ]
 
 
 def _seed_random_layers(model: Any, seed: int) -> None:

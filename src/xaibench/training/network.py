@@ -15,13 +15,14 @@ from torch import Tensor
 from xaibench.architectures import architectures
 from xaibench.card import ArchitectureConfig, Card, DataConfig
 from xaibench.cards import package_versions
+from xaibench.classifiers.weights import first_line, load_keras, read_state
 from xaibench.data import Data
 from xaibench.errors import InputError
-from xaibench.files import write_json
+from xaibench.files import file_digest, write_json
 from xaibench.registry import Spec
 from xaibench.rng import derive_seed
 from xaibench.training.learner import Learner, Normalisation
-from xaibench.training.recipe import Recipe
+from xaibench.training.recipe import Augmentation, Recipe
 from xaibench.training.tokenizer import train_tokenizer
 from xaibench.zoo import find_model
 
@@ -37,6 +38,8 @@ class Network:
     architecture: ArchitectureConfig
     normalise: Normalisation
     tokenizer: Any
+    initial_weights: str | None = None
+    """SHA-256 of the weights file that a fine-tuning starts from."""
 
     def encode(self, rows: Data) -> Tensor:
         """Inputs as the learner takes them: in input units, or as token ids."""
@@ -74,11 +77,14 @@ class Network:
 
 def make_network(recipe: Recipe, rows: Data) -> Network:
     """The network of ``recipe`` for these training rows; its initial weights depend on the recipe's seed alone."""
+    _check_augmentation(recipe.augmentation, rows)
     source = None if recipe.init is None else _folder(recipe.init)
     before = None if source is None else Card.read(source / "config.json")
     if before is None:
         assert recipe.architecture is not None
         name, params = recipe.architecture.name, dict(recipe.architecture.params)
+        if taken := {"classes", "input_shape", "vocabulary"} & params.keys():
+            raise InputError(f"expected no `{min(taken)}` among the architecture's parameters: the data decides it")
         normalise = _statistics(rows) if recipe.normalize else Normalisation()
     else:
         name, params = before.architecture.name, dict(before.architecture.params)
@@ -94,10 +100,12 @@ def make_network(recipe: Recipe, rows: Data) -> Network:
         )
     params |= {"input_shape": shape, "classes": len(rows.class_names)}
     architecture = architectures.create(Spec(name, params))
-    with _seeded(derive_seed(recipe.seed, "weights")):
-        module = architecture.build()
-    if source is not None:
-        _copy_weights(module, source)
+    try:
+        with _seeded(derive_seed(recipe.seed, "weights")):
+            module = architecture.build()
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise _misfit(name, rows, error) from None
+    initial = None if source is None else _copy_weights(module, source)
     config = ArchitectureConfig(name=name, params=params)
     if architecture.framework == "torch":
         from xaibench.training.torch_learner import TorchLearner
@@ -107,28 +115,48 @@ def make_network(recipe: Recipe, rows: Data) -> Network:
         from xaibench.training.keras_learner import KerasLearner
 
         learner = KerasLearner(module, recipe, normalise)
-    return Network(learner, architecture.framework, config, normalise, tokenizer)
+    network = Network(learner, architecture.framework, config, normalise, tokenizer, initial)
+    try:
+        learner.logits(network.encode(rows.take([0])))
+    except Exception as error:  # whatever a framework raises where layers and inputs do not fit
+        raise _misfit(name, rows, error) from None
+    return network
+
+
+def _check_augmentation(config: Augmentation, rows: Data) -> None:
+    if not (config.flip or config.shift):
+        return
+    if rows.task != "image":
+        raise InputError(f"expected augmentation of images, got {rows.task} data")
+    smallest = min(_tensor(rows).shape[2:])
+    if config.shift >= smallest:
+        raise InputError(f"expected `shift` below the image's {smallest} pixels, got {config.shift}")
+
+
+def _misfit(architecture: str, rows: Data, error: Exception) -> InputError:
+    shape = f" of shape {tuple(rows.inputs.shape[1:])}" if isinstance(rows.inputs, Tensor) else ""
+    return InputError(f"expected an architecture for {rows.task} inputs{shape}, got {architecture}: {first_line(error)}")
 
 
 def _folder(model: str) -> Path:
     return Path(model) if (Path(model) / "config.json").is_file() else find_model(model)
 
 
-def _copy_weights(module: Any, source: Path) -> None:
-    """Copy the weights of a model folder wherever name and shape agree: a head for other classes stays new."""
+def _copy_weights(module: Any, source: Path) -> str:
+    """Copy the weights of a model folder wherever name and shape agree: a head for other classes stays new.
+
+    Returns the digest of their file.
+    """
     if isinstance(module, torch.nn.Module):
-        from safetensors.torch import load_file
-
-        own = module.state_dict()
-        given = load_file(source / "model.safetensors")
+        path = source / "model.safetensors"
+        own, given = module.state_dict(), read_state(path)
         module.load_state_dict(own | {k: v for k, v in given.items() if k in own and v.shape == own[k].shape})
-        return
-    from keras.saving import load_model
-
-    given = load_model(source / "model.keras", compile=False, safe_mode=True)
-    for variable, value in zip(module.variables, given.variables, strict=True):
+        return file_digest(path)
+    path = source / "model.keras"
+    for variable, value in zip(module.variables, load_keras(path).variables, strict=True):
         if variable.shape == value.shape:
             variable.assign(value)
+    return file_digest(path)
 
 
 @contextmanager

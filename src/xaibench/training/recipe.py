@@ -6,26 +6,22 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from xaibench.card import ArchitectureConfig, first_problem
+from xaibench.card import ArchitectureConfig, Strict, first_problem
 from xaibench.errors import InputError
 
 __all__ = ["Augmentation", "MethodConfig", "Optimizer", "Recipe", "Schedule", "TextEncoding"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class MethodConfig(_Strict):
+class MethodConfig(Strict):
     """A registered method by name, and its parameters."""
 
     name: str
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default={})
 
 
-class Optimizer(_Strict):
+class Optimizer(Strict):
     """How weights move. Weight decay acts on matrices and kernels only, added to the gradient; decoupled in AdamW."""
 
     name: Literal["sgd", "adam", "adamw", "rmsprop"] = "adam"
@@ -34,8 +30,16 @@ class Optimizer(_Strict):
     nesterov: bool = False
     weight_decay: float = Field(default=0.0, ge=0)
 
+    @model_validator(mode="after")
+    def _momentum_is_used(self) -> Optimizer:
+        if self.momentum and self.name not in ("sgd", "rmsprop"):
+            raise ValueError(f"expected no `momentum` with {self.name}, got {self.momentum}")
+        if self.nesterov and not (self.name == "sgd" and self.momentum):
+            raise ValueError(f"expected `nesterov` with sgd and a momentum, got {self.name} and {self.momentum}")
+        return self
 
-class Schedule(_Strict):
+
+class Schedule(Strict):
     """The learning rate over training, as a factor on the optimiser's own.
 
     ``warmup`` is the fraction of all steps with a linear rise from zero; then ``constant``; ``cosine`` and ``linear``
@@ -47,15 +51,22 @@ class Schedule(_Strict):
     milestones: tuple[float, ...] = (0.5, 0.75)
     factor: float = Field(default=0.1, gt=0, le=1)
 
+    @field_validator("milestones")
+    @classmethod
+    def _milestones_are_fractions(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)) or not all(0 < milestone < 1 for milestone in value):
+            raise ValueError("expected rising fractions between 0 and 1")
+        return value
 
-class Augmentation(_Strict):
+
+class Augmentation(Strict):
     """Random changes of training images: a mirror image half the time; a shift of up to ``shift`` pixels."""
 
     flip: bool = False
     shift: int = Field(default=0, ge=0)
 
 
-class TextEncoding(_Strict):
+class TextEncoding(Strict):
     """How texts become token ids: the most frequent words, a fixed length, which end of a longer text is kept."""
 
     vocabulary: int = Field(default=10_000, ge=3)
@@ -63,7 +74,7 @@ class TextEncoding(_Strict):
     keep: Literal["start", "end"] = "end"
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """Everything that decides the weights of a trained model, apart from the machine's arithmetic."""
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="name of the model and of its folder")
@@ -82,7 +93,7 @@ class Recipe(_Strict):
     epochs: int = Field(default=10, ge=1, description="passes over the data, at most")
     batch_size: int = Field(default=128, ge=1, description="samples per batch")
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
-    validation: float = Field(default=0.1, ge=0, lt=1, description="fraction of the training split held out")
+    validation: float = Field(default=0.1, ge=0, le=0.9, description="fraction of the training split held out")
     monitor: Literal["accuracy", "loss"] = Field(
         default="accuracy", description="validation score that the best epoch is chosen by: accuracy or loss"
     )

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from xaibench.data import Data, load_data
-from xaibench.errors import InputError
-from xaibench.files import write_json
 from xaibench.registry import Spec
 from xaibench.rng import permutation
 from xaibench.training.loop import TrainingSet, fit
@@ -17,6 +15,7 @@ from xaibench.training.measure import measure
 from xaibench.training.network import make_network
 from xaibench.training.objectives import objectives
 from xaibench.training.recipe import MethodConfig, Recipe
+from xaibench.training.record import Record
 from xaibench.types import Progress
 
 __all__ = ["train"]
@@ -46,20 +45,25 @@ def train(
         recipe: fields of `Recipe` that replace the recipe's own.
 
     Raises:
-        InputError: for a recipe that is not valid, and where ``out`` holds an unfinished training that ``resume``
-            does not ask for, or one of another recipe.
+        InputError: for a recipe that is not valid, a network that does not fit the data, a loss that is not finite,
+            and where ``out`` holds an unfinished training that ``resume`` does not ask for, or one of another recipe,
+            other data or other initial weights.
     """
     plan = _recipe(model_or_recipe, data, objective, recipe)
     folder = Path(out) if out is not None else Path("models") / plan.name
     work = folder / ".training"
     goal = objectives.create(Spec(plan.objective.name, plan.objective.params))
-    _check_run(work, plan, resume=resume)
-    rows = data if isinstance(data, Data) else load_data(plan.data, plan.train_split, plan.n, seed=plan.seed)
+    record = Record.find(work, plan, resume=resume)
+    if isinstance(data, Data):
+        rows = data
+    else:
+        rows = load_data(plan.data, plan.train_split, plan.n, seed=plan.seed)
+        load_data(plan.data, plan.test_split, 1)  # a split that does not exist is said now, not after the last epoch
     network = make_network(plan, rows)
     learner = network.learner
     learner.wait()
     if learner.is_main:
-        write_json(work / "recipe.json", plan.model_dump(mode="json"))
+        record.keep(work, data=rows.digest, initial_weights=network.initial_weights)
     else:
         progress = None
     training, validation = _split(TrainingSet(network.encode(rows), rows.labels, rows.ids), plan)
@@ -92,20 +96,6 @@ def _recipe(
         return Recipe.of({"name": name, "init": str(given)} | changes, source=f"the arguments for {given}")
     base = given if isinstance(given, Recipe) else Recipe.read(given)
     return Recipe.of(base.model_dump(exclude_unset=True) | changes, source=str(given) if changes else "recipe")
-
-
-def _check_run(work: Path, plan: Recipe, *, resume: bool) -> None:
-    """Refuse to begin over an unfinished training, and to go on with one of another recipe."""
-    saved = work / "recipe.json"
-    if not saved.exists():
-        return
-    if not resume:
-        raise InputError(f"expected --resume (or {work} removed), got an unfinished training in {work}")
-    now = plan.model_dump(mode="json")
-    before = Recipe.model_validate_json(saved.read_text(encoding="utf-8")).model_dump(mode="json")
-    changed = [key for key in now if now[key] != before[key]]
-    if changed:
-        raise InputError(f"expected the recipe that {work} was begun with, got another `{changed[0]}`")
 
 
 def _split(rows: TrainingSet, plan: Recipe) -> tuple[TrainingSet, TrainingSet | None]:
