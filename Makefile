@@ -10,8 +10,8 @@ export OMP_WAIT_POLICY ?= passive
 export OMP_NUM_THREADS ?= 2
 export TF_NUM_INTRAOP_THREADS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-# Local copies of Hub data sets are used before the network: a data folder beside the checkout, if there is one.
-DATA := $(firstword $(wildcard ../data ../shared/data))
+# Local copies of Hub data sets are used before the network: those in a data folder beside the checkout, if any.
+DATA := $(patsubst %/ylecun/mnist,%,$(firstword $(wildcard ../data/ylecun/mnist ../*/data/ylecun/mnist)))
 ifneq ($(DATA),)
 export XAIBENCH_DATA_HOME ?= $(abspath $(DATA))
 endif
