@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "UnsupportedError", "unknown_name"]
+__all__ = ["InputError", "UnsupportedError", "first_line", "unknown_name"]
 
 
 class InputError(ValueError):
@@ -14,6 +14,15 @@ class InputError(ValueError):
 
 class UnsupportedError(InputError):
     """A method was refused on a model because its answer would be silently wrong or undefined."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, shortened; the name of its type where it says nothing.
+
+    >>> first_line(ValueError("\\n  no such key\\nsee the manual"))
+    'no such key'
+    """
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -20,8 +20,7 @@ from typing import Any
 
 import torch
 
-from xaibench.classifiers.weights import first_line
-from xaibench.errors import InputError
+from xaibench.errors import InputError, first_line
 
 __all__ = ["load_exported"]
 

@@ -17,8 +17,8 @@ from xaibench.classifiers.graph import Head, Layout, before_squash
 from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.outputs import LOG_PROBABILITIES
 from xaibench.classifiers.runtime import tensorflow
-from xaibench.classifiers.weights import first_line
-from xaibench.errors import InputError, UnsupportedError
+from xaibench.errors import InputError, UnsupportedError, first_line
+from xaibench.files import file_digest
 from xaibench.types import Capability, LossGradient
 
 __all__ = ["SavedModelClassifier"]
@@ -58,6 +58,9 @@ class _SavedEngine:
 
     def __init__(self, path: Path, interface: Interface) -> None:
         self._function = _load(path)
+        # Not the graph as it is loaded: the order of its nodes differs from process to process.
+        files = [path / "saved_model.pb", *sorted((path / "variables").glob("*"))]
+        self._files = [(file.name, file_digest(file)) for file in files]
         shape = self._function.inputs[0].shape
         self._layout = Layout(interface, None if shape.rank is None else tuple(shape[1:].as_list()))
         self._head = Head(interface)
@@ -80,8 +83,11 @@ class _SavedEngine:
         return iter(())
 
     def state(self) -> Iterator[tuple[str, np.ndarray]]:
-        graph = self._function.graph.as_graph_def().SerializeToString(deterministic=True)
-        yield "graph", np.frombuffer(graph, dtype=np.uint8)
+        for name, digest in self._files:
+            yield name, np.frombuffer(bytes.fromhex(digest), dtype=np.uint8)
+
+    def description(self) -> str:
+        return "the graph is part of the state"
 
     def to(self, device: torch.device) -> None:
         if device.type != "cpu":

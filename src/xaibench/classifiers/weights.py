@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from xaibench.classifiers.runtime import tensorflow
-from xaibench.errors import InputError
+from xaibench.errors import InputError, first_line
 
-__all__ = ["first_line", "load_keras", "load_state", "read_state"]
+__all__ = ["load_keras", "load_state", "read_state"]
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -34,9 +35,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickle protocols, just before what is refused below
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError:
         raise InputError(
-            f"expected nothing but tensors in {path}, got a pickle of other things: {first_line(error)}"
+            f"expected nothing but tensors in {path}, got a pickle of other things: save the `state_dict()` alone"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(f"expected a whole file of tensors at {path}, got: {first_line(error)}") from None
@@ -65,6 +66,8 @@ def load_keras(path: Path) -> Any:
     _exists(path)
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise InputError(f"expected a Keras model as .keras or .h5, got {path.name}")
+    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+        raise InputError(f"expected a whole Keras model at {path}, got no zip archive or a part of one")
     tensorflow()
     import keras
 
@@ -76,11 +79,6 @@ def load_keras(path: Path) -> Any:
                 f"expected a model without code in {path}, got a Lambda layer: replace it by a layer of Keras"
             ) from None
         raise InputError(f"expected a whole Keras model at {path}, got: {first_line(error)}") from None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, shortened."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
 
 
 def _exists(path: Path) -> None:
