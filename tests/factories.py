@@ -68,9 +68,7 @@ def digits_keras() -> Classifier:
 def cancer() -> Classifier:
     data = load_data("breast-cancer", "train")
     module = linear(data)
-    return TorchClassifier(
-        module, task="tabular", bounds=data.bounds, input_shape=(30,), class_names=("<b>bad</b>", SCRIPT)
-    )
+    return TorchClassifier(module, task="tabular", bounds=data.bounds, input_shape=(30,))
 
 
 class Words(nn.Module):
@@ -94,13 +92,18 @@ def words() -> Classifier:
     tokenizer.enable_truncation(8)
     tokenizer.enable_padding(length=8, pad_id=0, pad_token="")
     module = Words([0.0, 0.0, 1.0, 2.0, 3.0, -1.0, -2.0, -3.0, 0.0, 0.5])
-    return TorchClassifier(module, task="text", tokenizer=tokenizer, input_shape=(8,))
+    return TorchClassifier(
+        module, task="text", tokenizer=tokenizer, input_shape=(8,), class_names=(SCRIPT, "<b>bad</b>")
+    )
 
 
 def words_table(path: str) -> str:
-    """Write the texts that `words` classifies as a CSV file."""
+    """Write the texts that `words` classifies as a CSV file; its classes, sorted, are in another order."""
     rows = [
-        f'"{word} film {SCRIPT}",{name}' for name, some in (("bad", BAD), (SCRIPT, GOOD)) for word in some for _ in "12"
+        f'"{word} film {SCRIPT}",{name}'
+        for name, some in (("<b>bad</b>", BAD), (SCRIPT, GOOD))
+        for word in some
+        for _ in "12"
     ]
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(["text,label", *rows]))

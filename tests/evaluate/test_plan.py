@@ -12,7 +12,7 @@ import pytest
 from xaibench.data import load_data
 from xaibench.errors import InputError
 from xaibench.evaluate import Plan
-from xaibench.evaluate.settle import check_match, customary_curve, settle
+from xaibench.evaluate.settle import customary_curve, settle
 
 
 @pytest.mark.parametrize(
@@ -82,21 +82,3 @@ def test_a_given_curve_gains_zero_and_eps() -> None:
 def test_a_radius_beyond_the_box_is_refused(values: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="size of the box"):
         settle(Plan(model="m", data="digits", **values), factories.digits(), load_data("digits", n=5))
-
-
-def test_data_that_does_not_fit_the_model_is_refused() -> None:
-    digits, cancer = load_data("digits", n=5), load_data("breast-cancer", n=5)
-    with pytest.raises(InputError, match="expected tabular data"):
-        check_match(factories.cancer(), digits)
-    with pytest.raises(InputError, match="expected image data"):
-        check_match(factories.digits(), cancer)
-
-
-def test_a_table_outside_a_models_box_is_refused() -> None:
-    import torch
-
-    from xaibench.classifiers import TorchClassifier
-
-    unbounded = TorchClassifier(torch.nn.Linear(30, 2), task="tabular", input_shape=(30,))
-    with pytest.raises(InputError, match="bounds are given per feature"):
-        check_match(unbounded, load_data("breast-cancer", n=20))

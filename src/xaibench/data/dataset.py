@@ -68,6 +68,36 @@ class Data:
             spurious_masks=None if self.spurious_masks is None else self.spurious_masks[index],
         )
 
+    def with_classes(self, class_names: Sequence[str]) -> Data:
+        """The same rows with these class names, all of its own among them: labels follow their names."""
+        if tuple(class_names) == self.class_names:
+            return self
+        index = torch.tensor([tuple(class_names).index(name) for name in self.class_names])
+        labels = index[self.labels]
+        return dataclasses.replace(
+            self,
+            labels=labels,
+            class_names=tuple(class_names),
+            digest=data_digest(self.inputs, labels, class_names),
+        )
+
+    def with_features(self, feature_names: Sequence[str]) -> Data:
+        """The same rows of a table with these columns, all of them among its own, in this order."""
+        if tuple(feature_names) == self.feature_names:
+            return self
+        assert isinstance(self.inputs, Tensor)
+        assert self.feature_names is not None
+        index = [self.feature_names.index(name) for name in feature_names]
+        inputs = self.inputs[:, index].contiguous()
+        low, high = (limit.expand(self.inputs.shape[1])[index] for limit in self.bounds.tensors(torch.zeros(())))
+        return dataclasses.replace(
+            self,
+            inputs=inputs,
+            feature_names=tuple(feature_names),
+            bounds=Bounds(tuple(low.tolist()), tuple(high.tolist())),
+            digest=data_digest(inputs, self.labels, self.class_names),
+        )
+
 
 def data_digest(inputs: Tensor | Sequence[str], labels: Tensor, class_names: Sequence[str]) -> str:
     """SHA-256 (hex) over shapes, little-endian values, labels and class names; strings count as UTF-8 with lengths."""

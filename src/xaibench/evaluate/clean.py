@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from xaibench.data import Data
-from xaibench.evaluate.job import Job, batch_logits
+from xaibench.evaluate.batches import batch_logits
+from xaibench.evaluate.job import Job
 from xaibench.evaluate.results import Calibration, CleanMetrics
 from xaibench.evaluate.shards import Piece
 from xaibench.metrics import classification_metrics

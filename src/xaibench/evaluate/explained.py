@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from xaibench.errors import UnsupportedError
-from xaibench.evaluate.job import Job, batch_logits, batches
+from xaibench.evaluate.batches import batch_logits, batches
+from xaibench.evaluate.job import Job
 from xaibench.evaluate.results import ExplainedSample, Map, NotMeasured, View
 from xaibench.evaluate.settle import threat_at
 from xaibench.evaluate.shards import Piece, Shard

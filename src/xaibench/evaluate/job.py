@@ -6,17 +6,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from xaibench.data import Data
+from xaibench.evaluate.batches import batch_inputs, batches
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.shards import Piece, Shard, Shards
-from xaibench.types import Classifier, Inputs, Progress
+from xaibench.types import Classifier, Progress
 
-__all__ = ["BATCH", "Job", "batch_logits", "batches"]
-
-BATCH = 64
+__all__ = ["Job"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +45,4 @@ class Job:
 
     def inputs(self, rows: slice) -> Tensor:
         """Inputs of these rows on the model's device; token ids for text."""
-        if isinstance(self.data.inputs, Tensor):
-            return self.data.inputs[rows].to(self.model.device)
-        return self.model.encode(self.data.inputs[rows]).to(self.model.device)
-
-
-def batches(n: int, size: int | None = None) -> Iterator[slice]:
-    """Slices of at most ``size`` (default 64) that cover 0..n-1."""
-    size = size or BATCH
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def batch_logits(model: Classifier, x: Inputs) -> Tensor:
-    """Logits (n, classes) on the CPU, without a graph."""
-    with torch.no_grad():
-        return model.logits(x).float().cpu()
+        return batch_inputs(self.model, self.data, rows)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xaibench.card import first_problem
 from xaibench.errors import InputError
-from xaibench.registry import Spec
+from xaibench.evaluate.options import ModelOptions
 
 __all__ = ["Plan"]
 
@@ -31,6 +31,12 @@ class Plan(BaseModel):
 
     model: str = Field(min_length=1, description="name, folder, weights file or module:factory of the classifier")
     weights: str | None = Field(default=None, description="weights file for a model given as module:factory")
+    options: ModelOptions = Field(
+        default=ModelOptions(), description="how to read a model that is neither a model folder nor a classifier"
+    )
+    given: tuple[Literal["data", "model"], ...] = Field(
+        default=(), description="what was passed to `run` as an object, and is only named here"
+    )
     data: str | None = Field(default=None, description="name or path of the data; None: what the model was trained on")
     split: str = Field(default="test", min_length=1, description="split of the data")
     n: int = Field(default=200, ge=1, description="number of samples, a seeded selection of the split")
@@ -55,9 +61,6 @@ class Plan(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise InputError(f"bad plan: {first_problem(error)}") from None
-        for name, specs in (("attacks", self.attacks), ("explainers", self.explainers)):
-            if len(set(specs)) < len(specs):
-                raise InputError(f"bad plan: expected each of `{name}` once, got {', '.join(specs)}")
         if any(radius < 0 or not math.isfinite(radius) for radius in self.curve or ()):
             raise InputError(f"bad plan: expected radii >= 0 in `curve`, got {self.curve}")
         self._check_methods()
@@ -66,10 +69,13 @@ class Plan(BaseModel):
         from xaibench.attacks import attacks
         from xaibench.explainers import explainers
 
-        for spec in self.attacks:
-            attacks.create(Spec.parse(spec))
-        for spec in self.explainers:
-            explainers.create(Spec.parse(spec))
+        found = {
+            "attacks": [attacks.create(spec) for spec in self.attacks],
+            "explainers": [explainers.create(spec) for spec in self.explainers],
+        }
+        for name, methods in found.items():
+            if len(set(methods)) < len(methods):
+                raise InputError(f"bad plan: expected each of `{name}` once, got {', '.join(getattr(self, name))}")
 
     @classmethod
     def read(cls, path: Path | str) -> Plan:

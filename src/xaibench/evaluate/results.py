@@ -17,6 +17,7 @@ from xaibench.evaluate.plan import Plan
 
 __all__ = [
     "Calibration",
+    "Caveat",
     "ClassScores",
     "CleanMetrics",
     "Curve",
@@ -170,6 +171,13 @@ class NotMeasured(_Frozen):
     reason: str
 
 
+class Caveat(_Frozen):
+    """Something about the model that makes its numbers doubtful, and what follows for them: sentences without stops."""
+
+    what: str
+    meaning: str
+
+
 class Results(_Frozen):
     """Everything that is a function of plan, model and data alone; timings are kept elsewhere."""
 
@@ -177,6 +185,7 @@ class Results(_Frozen):
     robustness: Robustness | None
     explanations: tuple[ExplainedSample, ...]
     not_measured: tuple[NotMeasured, ...]
+    caveats: tuple[Caveat, ...] = Field(default=(), description="reasons not to take the numbers at their word")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +206,8 @@ class Evaluation:
     versions: Mapping[str, str]
     seconds: Mapping[str, float] = field(compare=False)
     path: Path | None = None
+    shards: Path | None = None
+    """Folder of the run's finished shards below ``path``, of no use once the report is written."""
 
     @property
     def clean(self) -> CleanMetrics:
@@ -227,7 +238,7 @@ class Evaluation:
 
     @property
     def summary(self) -> str:
-        """Three sentences drawn from the numbers."""
+        """Three sentences drawn from the numbers, and one for each caveat."""
         from xaibench.evaluate.summary import summarise
 
         return summarise(self)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from xaibench.attacks import Attack, attacks
 from xaibench.errors import UnsupportedError
-from xaibench.evaluate.job import Job, batch_logits
+from xaibench.evaluate.batches import batch_logits
+from xaibench.evaluate.job import Job
 from xaibench.evaluate.results import Curve, NotMeasured, Robustness
 from xaibench.evaluate.settle import threat_at
 from xaibench.evaluate.shards import Piece, Shard

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from xaibench.data import Data
 from xaibench.errors import InputError
+from xaibench.evaluate.align import align
+from xaibench.evaluate.batches import batch_inputs, batch_logits, batches
+from xaibench.evaluate.caveats import find_caveats
 from xaibench.evaluate.clean import clean_logits, clean_metrics
 from xaibench.evaluate.explained import explain_samples
-from xaibench.evaluate.job import Job, batch_logits, batches
+from xaibench.evaluate.job import Job
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.results import DataInfo, Evaluation, ModelInfo, Results
 from xaibench.evaluate.robustness import measure_robustness
-from xaibench.evaluate.settle import check_match, load_samples, settle
+from xaibench.evaluate.settle import load_samples, settle
 from xaibench.evaluate.shards import Shards
 from xaibench.metrics import classification_metrics
 from xaibench.types import Classifier, Progress
@@ -42,15 +44,15 @@ def run(plan: Plan, *, out: Path | str | None = None, progress: Progress | None 
     Raises `InputError` for an unknown model or data set, and for data or a threat that does not fit the model.
     """
     model = load_model(plan.model, weights=plan.weights)
-    data = load_samples(plan, model)
-    check_match(model, data)
+    data = align(model, load_samples(plan, model))
     plan = settle(plan, model, data)
     with _workspace(out) as folder:
-        shards = Shards.open(folder, plan, model.digest, data.digest)
+        shards = Shards.open(folder, plan, model, data)
         job = Job(plan=plan, model=model, data=data, shards=shards, progress=progress)
         logits = clean_logits(job)
         robustness, adversarials, left_out = measure_robustness(job, logits)
         explanations, attributions, more_left_out = explain_samples(job, logits, adversarials)
+        caveats = find_caveats(job)
     return Evaluation(
         plan=plan,
         model=_model_info(plan, model),
@@ -60,12 +62,14 @@ def run(plan: Plan, *, out: Path | str | None = None, progress: Progress | None 
             robustness=robustness,
             explanations=explanations,
             not_measured=(*left_out, *more_left_out),
+            caveats=caveats,
         ),
         adversarials=adversarials,
         attributions=attributions,
         versions=_versions(model.framework),
         seconds=dict(job.seconds),
         path=Path(out) if out is not None else None,
+        shards=shards.folder if out is not None else None,
     )
 
 
@@ -73,11 +77,10 @@ def evaluate_clean(
     model: Classifier, data: Data, *, batch_size: int | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Metrics of a classifier on unchanged data: see `xaibench.metrics.classification_metrics`."""
-    check_match(model, data)
+    data = align(model, data)
     logits = []
     for rows in batches(len(data), batch_size):
-        inputs = data.inputs[rows]
-        logits.append(batch_logits(model, inputs.to(model.device) if isinstance(inputs, Tensor) else inputs))
+        logits.append(batch_logits(model, batch_inputs(model, data, rows)))
         if progress is not None:
             progress("clean", rows.stop, len(data), {})
     return classification_metrics(torch.cat(logits), data.labels, data.class_names)

@@ -1,21 +1,16 @@
-"""Filling in what a plan leaves open, and refusing what does not fit together, before any work is done."""
+"""Filling in what a plan leaves open, and refusing a threat that does not fit, before any work is done."""
 
 from __future__ import annotations
 
 import math
 
-from torch import Tensor
-
 from xaibench.data import Data, load_data
 from xaibench.errors import InputError
 from xaibench.evaluate.plan import Plan
 from xaibench.threats import Threat, check_threat, feature_scale, threat
-from xaibench.types import Bounds, Classifier
+from xaibench.types import Classifier
 
-__all__ = ["check_match", "customary_curve", "load_samples", "settle", "threat_at"]
-
-_OUTSIDE = 0.05
-"""Share of values that may lie outside the model's bounds: a test split reaches a little beyond its training split."""
+__all__ = ["customary_curve", "load_samples", "settle", "threat_at"]
 
 _FRACTIONS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0)
 
@@ -30,41 +25,6 @@ def load_samples(plan: Plan, model: Classifier) -> Data:
         if len(everything) >= plan.n:
             raise
         return everything
-
-
-def check_match(model: Classifier, data: Data) -> None:
-    """Refuse data that the model cannot classify."""
-    if data.task != model.task:
-        raise InputError(f"expected {model.task} data for this model, got {data.task} data ({data.name})")
-    if len(data.class_names) != model.num_classes:
-        raise InputError(
-            f"expected data with the model's {model.num_classes} classes, got {len(data.class_names)} ({data.name})"
-        )
-    if isinstance(data.inputs, Tensor):
-        _check_inputs(model, data, data.inputs)
-
-
-def _check_inputs(model: Classifier, data: Data, inputs: Tensor) -> None:
-    """Refuse a wrong shape, and values for which the model's box would make every radius meaningless."""
-    expected, came = model.input_shape, tuple(inputs.shape[1:])
-    if expected is not None and (
-        len(expected) != len(came) or any(size not in (None, got) for size, got in zip(expected, came, strict=True))
-    ):
-        raise InputError(f"expected inputs of shape {expected} for this model, got {came} ({data.name})")
-    if model.task == "image" and model.bounds != data.bounds:
-        raise InputError(
-            f"expected a model of inputs in {_box(data.bounds)}, as {data.name} has, got {_box(model.bounds)}"
-        )
-    outside = float((model.bounds.clip(inputs) != inputs).double().mean())
-    if outside > _OUTSIDE:
-        raise InputError(
-            f"expected inputs within the model's bounds, got {outside:.0%} of the values of {data.name} outside;"
-            " a table's bounds are given per feature"
-        )
-
-
-def _box(bounds: Bounds) -> str:
-    return f"[{bounds.lower}, {bounds.upper}]"
 
 
 def _data_name(plan: Plan, model: Classifier) -> str:

@@ -13,14 +13,19 @@ from typing import Any
 from torch import Tensor
 
 import xaibench
+from xaibench.data import Data
 from xaibench.errors import InputError
+from xaibench.evaluate.batches import batch_inputs, batch_logits
 from xaibench.evaluate.plan import Plan
 from xaibench.files import atomic_path, write_json
+from xaibench.types import Capability, Classifier
 
 __all__ = ["WORK", "Piece", "Shard", "Shards"]
 
 WORK = ".run"
-"""Folder of unfinished work inside a run's folder; it is removed when the report is in place."""
+"""Folder of unfinished work inside a run's folder; what belongs to a report is removed when that is in place."""
+
+_PROBES = 8
 
 
 @dataclass(frozen=True)
@@ -46,9 +51,10 @@ class Shards:
     folder: Path
 
     @classmethod
-    def open(cls, out: Path, plan: Plan, *digests: str) -> Shards:
+    def open(cls, out: Path, plan: Plan, model: Classifier, data: Data) -> Shards:
         """Write the settled plan down, before any work, and give the place for its shards."""
-        key = hashlib.sha256("\n".join([plan.model_dump_json(), *digests, xaibench.__version__]).encode()).hexdigest()
+        parts = [plan.model_dump_json(), model.digest, data.digest, *_behaviour(model, data), xaibench.__version__]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         shards = cls(out / WORK / key[:16])
         try:
             write_json(shards.folder / "plan.json", plan.model_dump(mode="json"))
@@ -71,6 +77,14 @@ class Shards:
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, {"info": json.dumps(dict(piece.info)), "seconds": str(seconds)})
         return Shard(tensors, piece.info, seconds)
+
+
+def _behaviour(model: Classifier, data: Data) -> list[str]:
+    """Logits of a few samples to three digits: the weights of a model do not say what its code does with them."""
+    logits = batch_logits(model, batch_inputs(model, data, slice(0, _PROBES)))
+    if Capability.DETERMINISTIC not in model.capabilities:
+        return []
+    return [f"{value:.2e}" for value in logits.flatten().tolist()]
 
 
 def _read(path: Path) -> Shard | None:

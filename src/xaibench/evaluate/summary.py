@@ -1,4 +1,4 @@
-"""An evaluation in three sentences, drawn from its numbers."""
+"""An evaluation in a few sentences, drawn from its numbers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
 
 
 def summarise(evaluation: Evaluation) -> str:
-    """What it gets right, how it holds up under attack, what happens to its explanations."""
+    """What it gets right, how it holds up under attack, what happens to its explanations, and why to doubt it."""
     results = evaluation.results
     return " ".join(
         [
             _clean(evaluation.model.name, evaluation.data.name, results.clean),
             _robust(results.robustness, {item.what: item.reason for item in results.not_measured}),
             _explained(evaluation),
+            *(f"{caveat.what}; these numbers are not to be taken at their word." for caveat in results.caveats),
         ]
     )
 

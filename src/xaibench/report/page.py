@@ -9,6 +9,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
+from xaibench.evaluate.align import are_numbers
 from xaibench.evaluate.results import Results
 from xaibench.evaluate.summary import format_radius, halving_radius, norm_label, percent, signed
 from xaibench.report.charts import curve_chart, plotly_library, reliability_chart
@@ -136,7 +137,8 @@ def _split(share: float) -> tuple[str, str]:
 def _notes(report: Report) -> list[str]:
     if report.model.class_names == report.data.class_names:
         return []
-    return ["The class names of model and data differ; classes are matched by their position."]
+    unnamed = "model" if are_numbers(report.model.class_names) else "data"
+    return [f"The classes of the {unnamed} have no names: classes are matched by their position."]
 
 
 def _keys(report: Report, samples: list[Sample], both_ways: set[str]) -> list[tuple[str, str]]:

@@ -29,7 +29,7 @@ class Report(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
-    summary: str = Field(description="the results in three sentences")
+    summary: str = Field(description="the results in three sentences, and one for each caveat")
     plan: Plan = Field(description="what was asked for, with every open field filled in")
     model: ModelInfo
     data: DataInfo

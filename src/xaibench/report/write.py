@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def write_report(evaluation: Evaluation, out: Path | str) -> Path:
     """Write ``report.json``, ``index.html``, the adversarial examples and the attributions to a folder; give the page.
 
     Everything is written aside first and then put in place file by file, ``report.json`` last, so an older report in
-    the folder stays whole until the new one is complete. The shards of the run are removed at the end.
+    the folder stays whole until the new one is complete. The shards of this run are removed at the end, those of
+    other plans that were not finished stay.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -56,8 +58,16 @@ def write_report(evaluation: Evaluation, out: Path | str) -> Path:
     write_json(staging / "report.json", report.model_dump(mode="json"))
     for name in _FINAL:
         os.replace(staging / name, out / name)
-    shutil.rmtree(out / WORK)
+    for folder in filter(None, (staging, evaluation.shards)):
+        _remove(folder)
     return out / "index.html"
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of unfinished work, and the one around it if nothing is left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -1,0 +1,76 @@
+"""The two things that an evaluation is about, a classifier and samples, each given as an object or loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from xaibench.classifiers import Options
+from xaibench.data import Data, load_data
+from xaibench.errors import InputError
+from xaibench.evaluate.options import ModelOptions
+from xaibench.types import Classifier
+from xaibench.zoo import load_model
+
+__all__ = ["load_pair"]
+
+
+def load_pair(
+    model: str | Classifier,
+    data: str | Data | None = None,
+    *,
+    weights: str | Path | None = None,
+    options: ModelOptions | None = None,
+    split: str = "test",
+    n: int | None = None,
+    seed: int = 0,
+) -> tuple[Classifier, Data]:
+    """A classifier and samples for it, loaded unless they are given.
+
+    Without ``data`` the samples are of the set that the model's card names. ``n`` of the split are drawn by ``seed``,
+    or all of them where it has fewer; given `Data` is taken as it is. A model that says neither takes its task and the
+    box of its inputs from the data.
+    """
+    samples = _select(data, split, n, seed) if isinstance(data, str) else data
+    classifier = _load(model, weights, options or ModelOptions(), samples)
+    if samples is not None:
+        return classifier, samples
+    if classifier.card is None:
+        raise InputError(f"expected `data` for {model!s:.80}, which does not say what it was trained on, got none")
+    return classifier, _select(classifier.card.data.name, split, n, seed)
+
+
+def _select(name: str, split: str, n: int | None, seed: int) -> Data:
+    try:
+        return load_data(name, split, n, seed)
+    except InputError:
+        size = len(load_data(name, split))
+        if n is None or size >= n:
+            raise
+        return load_data(name, split, size, seed)
+
+
+def _load(
+    model: str | Classifier, weights: str | Path | None, options: ModelOptions, samples: Data | None
+) -> Classifier:
+    chosen = options.chosen
+    architecture = chosen.pop("architecture", None)
+    defaults = Options() if samples is None else Options(task=samples.task, bounds=samples.bounds)
+    if chosen.get("task", defaults.get("task")) == "image" and "bounds" in chosen:
+        chosen = _in_unit_box(chosen)
+    classifier = load_model(model, weights=weights, architecture=architecture, defaults=defaults, **chosen)
+    if classifier.card is not None and chosen:
+        raise InputError(
+            f"expected no `{next(iter(chosen))}` for {classifier.card.name}, whose card says what it is, got one"
+        )
+    return classifier
+
+
+def _in_unit_box(chosen: dict[str, Any]) -> dict[str, Any]:
+    """The same model as seen from images in [0, 1]: the map to its own range joins its normalisation."""
+    low, high = chosen["bounds"]
+    if not low < high:
+        raise InputError(f"expected bounds with lower < upper, got {low} and {high}")
+    mean = [(value - low) / (high - low) for value in chosen.get("mean", (0.0,))]
+    std = [value / (high - low) for value in chosen.get("std", (1.0,))]
+    return {**chosen, "bounds": (0.0, 1.0), "mean": mean, "std": std}
