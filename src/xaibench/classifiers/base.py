@@ -53,7 +53,14 @@ class Engine(Protocol):
         """Input shapes worth trying where none is known."""
         ...
 
-    def state(self) -> Iterable[tuple[str, np.ndarray]]: ...
+    def state(self) -> Iterable[tuple[str, np.ndarray]]:
+        """All numbers that the model has learned, by name."""
+        ...
+
+    def description(self) -> str:
+        """What is computed with them, in words that no other process would choose otherwise."""
+        ...
+
     def to(self, device: torch.device) -> None: ...
     def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor: ...
     def loss_gradient(
@@ -136,12 +143,17 @@ class ModelClassifier:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) over names, dtypes, shapes and bytes of the model's state, and the normalisation."""
+        """SHA-256 (hex) of the model's state, by name, dtype, shape and bytes, and of what is told of its computation.
+
+        Told are layers and their settings, graphs, normalisation, bounds and tokenizer; not the code of a ``forward``.
+        The first use may run the model, which builds what is not built yet.
+        """
+        self._probe()
         digest = hashlib.sha256()
         for name, value in sorted(self._engine.state(), key=lambda item: item[0]):
             digest.update(f"{name} {value.dtype.str} {value.shape}\n".encode())
             digest.update(np.ascontiguousarray(value).tobytes())
-        digest.update(f"mean {self._interface.mean} std {self._interface.std}\n".encode())
+        digest.update(f"{self._engine.description()}\n{self._interface.description()}\n".encode())
         return digest.hexdigest()
 
     @property

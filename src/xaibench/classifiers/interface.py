@@ -79,6 +79,12 @@ class Interface:
             read[name] = None if read.get(name) is None else tuple(read[name])
         return cls(**read)
 
+    def description(self) -> str:
+        """All that has a part in the logits, or in what may be fed in, as text."""
+        tokenizer = None if self.tokenizer is None else self.tokenizer.to_str()
+        told = (self.task, self.bounds, self.mean, self.std, self.input_shape, self.outputs, tokenizer)
+        return " ".join(map(str, told))
+
     def moments(self, rank: int) -> tuple[Tensor, Tensor] | None:
         """Mean and standard deviation shaped against a batch of that rank, channels first; None where unused."""
         if self.mean is None and self.std is None:

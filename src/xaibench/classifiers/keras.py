@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from xaibench.classifiers.base import ModelClassifier
 from xaibench.classifiers.bridge import Bridge, LossBridge, compiled, one_line, to_tensorflow, to_torch
+from xaibench.classifiers.description import describe_keras
 from xaibench.classifiers.graph import Head, LayerTap, Layout
 from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.keras_layers import attention_kinds, named_layers, tapped_calls, tracing
@@ -111,9 +112,13 @@ class KerasEngine:
         return iter(())
 
     def state(self) -> Iterator[tuple[str, np.ndarray]]:
-        """All weights by their place and path."""
+        """All weights by their place, for names count up in a process."""
         for index, variable in enumerate(self.model.weights):
-            yield f"{index:05d} {variable.path}", np.asarray(variable.numpy())
+            yield f"{index:05d} {variable.name}", np.asarray(variable.numpy())
+
+    def description(self) -> str:
+        """Layers and their configuration."""
+        return describe_keras(self.model)
 
     def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor:
         """One pass, with the embeddings replaced if given."""

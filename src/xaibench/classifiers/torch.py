@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from xaibench.classifiers.base import ModelClassifier
+from xaibench.classifiers.description import describe_torch
 from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.outputs import LOG_PROBABILITIES, OutputReader
 from xaibench.classifiers.patching import analysis, tapped
@@ -128,6 +129,10 @@ class TorchEngine:
         """Parameters and buffers."""
         for name, value in (*self.module.named_parameters(), *self.module.named_buffers()):
             yield name, to_numpy(value)
+
+    def description(self) -> str:
+        """Parts and their settings."""
+        return describe_torch(self.module)
 
     def to(self, device: torch.device) -> None:
         """Move the module."""
