@@ -16,7 +16,7 @@ from torch import nn
 from xaibench import InputError, TorchClassifier, load_model
 from xaibench.architectures import architectures
 from xaibench.registry import Spec
-from xaibench.zoo import find_model, model_names, models_home
+from xaibench.zoo import find_model, model_homes, model_names
 
 SPEC = Spec("mlp", {"input_shape": [4], "classes": 3})
 
@@ -60,7 +60,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_only_whole_models_are_listed(home: Path) -> None:
-    assert models_home() == home
+    assert model_homes() == (home,)
     assert model_names() == ("toy",)
     with pytest.raises(InputError, match="unknown model 'toyy'; did you mean 'toy'"):
         find_model("toyy")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -15,40 +16,41 @@ from xaibench.architectures import architectures
 from xaibench.card import Card
 from xaibench.classifiers import ExportedClassifier, KerasClassifier, SavedModelClassifier, TorchClassifier
 from xaibench.classifiers.interface import Options
-from xaibench.classifiers.weights import first_line, load_keras, load_state
-from xaibench.errors import InputError, unknown_name
+from xaibench.classifiers.weights import load_keras, load_state
+from xaibench.errors import InputError, first_line, unknown_name
 from xaibench.registry import Spec
 from xaibench.types import Classifier
 
-__all__ = ["find_model", "load_model", "model_names", "models_home"]
+__all__ = ["find_model", "load_model", "model_folder", "model_homes", "model_names"]
 
 _FORMATS = "a folder with config.json, .keras, .h5, .pt2, a SavedModel, .safetensors, .pt or .pth"
 _WEIGHTS = {"torch": "model.safetensors", "keras": "model.keras"}
 
 
-def models_home() -> Path:
-    """Where the shipped models lie: ``$XAIBENCH_MODELS_HOME``, else ``./models``, else beside the source."""
+def model_homes() -> tuple[Path, ...]:
+    """Where models are looked for, in order: ``$XAIBENCH_MODELS_HOME`` alone if set, else ``./models``, the shipped."""
     named = os.environ.get("XAIBENCH_MODELS_HOME")
     if named:
-        return Path(named)
-    here = Path("models")
-    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "models"
+        return (Path(named),)
+    return (Path("models"), Path(__file__).resolve().parents[2] / "models")
 
 
 def model_names() -> tuple[str, ...]:
     """Names of the complete model folders, sorted."""
-    home = models_home()
-    if not home.is_dir():
-        return ()
-    return tuple(sorted(path.name for path in home.iterdir() if _is_complete(path)))
+    return tuple(sorted(_folders()))
 
 
 def find_model(name: str) -> Path:
-    """The folder of a shipped model; an unknown name raises `InputError` with the nearest ones."""
-    names = model_names()
-    if name not in names:
-        raise unknown_name("model", name, names)
-    return models_home() / name
+    """The folder of a model at hand; an unknown name raises `InputError` with the nearest ones."""
+    folders = _folders()
+    if name not in folders:
+        raise unknown_name("model", name, folders)
+    return folders[name]
+
+
+def model_folder(source: str | Path) -> Path:
+    """The folder of a model given by the folder itself, or by name."""
+    return Path(source) if (Path(source) / "config.json").is_file() else find_model(str(source))
 
 
 def load_model(
@@ -56,6 +58,7 @@ def load_model(
     *,
     weights: str | Path | None = None,
     architecture: Spec | str | None = None,
+    defaults: Options | None = None,
     **options: Unpack[Options],
 ) -> Classifier:
     """A classifier from almost anything that holds one.
@@ -63,25 +66,53 @@ def load_model(
     ``source`` is a name of `model_names`; a model folder; a ``.keras``, ``.h5``, ``.pt2`` or SavedModel; a
     ``.safetensors``, ``.pt`` or ``.pth`` file of weights, with ``architecture`` (a spec such as ``resnet:classes=10``);
     ``"module:factory"``, a function that returns a model, with ``weights`` for it if need be; or a classifier, which is
-    returned as it is. ``options`` say what a file cannot: bounds, normalisation, class names, task, tokenizer.
+    returned as it is. ``options`` say what a file cannot: bounds, normalisation, class names, task, tokenizer (which
+    may be the path of a ``tokenizer.json``). ``defaults`` hold where neither they nor the model itself say anything.
 
-    What cannot be loaded, or only by running code out of the file, raises `InputError`.
+    What cannot be loaded, or only by running code out of the file, raises `InputError`, and so does an argument that
+    cannot apply to ``source``.
     """
+    tokenizer = options.get("tokenizer")
+    if isinstance(tokenizer, str | Path):
+        options["tokenizer"] = _read_tokenizer(Path(tokenizer))
+    given = {"weights": weights, "architecture": architecture, **options}
     if not isinstance(source, str | Path):
-        if _is_classifier(source):
-            return source
-        raise InputError(f"expected a model's name, folder, file, module:factory or classifier, got {source!r:.80}")
-    path = Path(source)
+        if not _is_classifier(source):
+            raise InputError(f"expected a model's name, folder, file, module:factory or classifier, got {source!r:.80}")
+        _refuse(given, tuple(given), "a classifier")
+        return source
+    path, text = Path(source), str(source)
     if (path / "config.json").is_file():
-        return _from_folder(path, options)
+        _refuse(given, ("weights", "architecture"), text)
+        return _from_folder(path, defaults, options)
     if path.exists():
-        return _from_file(path, architecture, options)
-    text = str(source)
+        _refuse(given, ("weights",), text)
+        return _from_file(path, architecture, {**(defaults or {}), **options})
     if ":" in text and path.suffix == "":
-        return _from_factory(text, None if weights is None else Path(weights), options)
+        _refuse(given, ("architecture",), text)
+        return _from_factory(text, None if weights is None else Path(weights), defaults, options)
     if path.suffix or len(path.parts) > 1:
         raise InputError(f"expected a model at {text}, got no such file or folder")
-    return _from_folder(find_model(text), options)
+    folder = find_model(text)
+    _refuse(given, ("weights", "architecture"), text)
+    return _from_folder(folder, defaults, options)
+
+
+def _refuse(given: Mapping[str, object], names: Sequence[str], source: str) -> None:
+    """Refuse arguments that would be ignored."""
+    for name in names:
+        if given[name] is not None:
+            raise InputError(f"expected no `{name}` with {source}, which brings its own, got {given[name]!s:.80}")
+
+
+def _folders() -> dict[str, Path]:
+    """The complete model folders by name; a name that occurs twice is the nearer one's."""
+    folders: dict[str, Path] = {}
+    for home in model_homes():
+        for path in home.iterdir() if home.is_dir() else ():
+            if _is_complete(path):
+                folders.setdefault(path.name, path)
+    return folders
 
 
 def _is_classifier(value: object) -> TypeGuard[Classifier]:
@@ -95,15 +126,13 @@ def _is_complete(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _WEIGHTS.values())
 
 
-def _from_folder(folder: Path, options: Options) -> Classifier:
+def _from_folder(folder: Path, defaults: Options | None, options: Options) -> Classifier:
     card = Card.read(folder / "config.json")
     path = folder / _WEIGHTS[card.framework]
-    read = Options(**{**_options(card, folder), **options})  # type: ignore[typeddict-item]
+    read = Options(**{**(defaults or {}), **_options(card, folder), **options})  # type: ignore[typeddict-item]
     if card.framework == "keras":
         return KerasClassifier(load_keras(path), **read)
-    module = architectures.create(Spec(card.architecture.name, card.architecture.params)).build()
-    load_state(module, path)
-    return TorchClassifier(module, **read)
+    return _from_weights(path, Spec(card.architecture.name, card.architecture.params), read)
 
 
 def _options(card: Card, folder: Path) -> dict[str, Any]:
@@ -120,41 +149,69 @@ def _options(card: Card, folder: Path) -> dict[str, Any]:
 
 
 def _from_file(path: Path, architecture: Spec | str | None, options: Options) -> Classifier:
+    if path.suffix in (".safetensors", ".pt", ".pth"):
+        if architecture is None:
+            raise InputError(f"expected `architecture` for {path.name}, which holds weights only, got none")
+        return _from_weights(path, architecture, options)
+    _refuse({"architecture": architecture}, ("architecture",), path.name)
     if path.suffix in (".keras", ".h5", ".hdf5"):
         return KerasClassifier(load_keras(path), **options)
     if path.suffix == ".pt2":
         return ExportedClassifier(path, **options)
     if (path / "saved_model.pb").is_file():
         return SavedModelClassifier(path, **options)
-    if path.suffix not in (".safetensors", ".pt", ".pth"):
-        raise InputError(f"expected a model as {_FORMATS}, got {path.name}")
-    if architecture is None:
-        raise InputError(f"expected `architecture` for {path.name}, which holds weights only, got none")
-    module = architectures.create(architecture).build()
+    raise InputError(f"expected a model as {_FORMATS}, got {path.name}")
+
+
+def _from_weights(path: Path, architecture: Spec | str, options: Options) -> Classifier:
+    found = architectures.create(architecture)
+    if found.framework != "torch":
+        raise InputError(f"expected a torch architecture for {path}, got {architecture!s:.80}")
+    try:
+        module = found.build()
+    except InputError:
+        raise
+    except Exception as error:  # whatever sizes that do not fit together bring about
+        raise InputError(
+            f"expected parameters that {Spec.parse(architecture).name} can be built from for {path},"
+            f" got {type(error).__name__}: {first_line(error)}"
+        ) from error
     load_state(module, path)
     return TorchClassifier(module, **options)
 
 
-def _from_factory(place: str, weights: Path | None, options: Options) -> Classifier:
+def _from_factory(place: str, weights: Path | None, defaults: Options | None, options: Options) -> Classifier:
+    model = _call(place)
+    if _is_classifier(model):
+        given = {"weights": weights, **options}
+        _refuse(given, tuple(given), f"the classifier of {place}")
+        return model
+    read: Options = {**(defaults or {}), **options}
+    if isinstance(model, nn.Module):
+        if weights is not None:
+            load_state(model, weights)
+        return TorchClassifier(model, **read)
+    classifier = KerasClassifier(model, **read)
+    if weights is not None:
+        _load_keras_weights(model, weights)
+    return classifier
+
+
+def _call(place: str) -> Any:
+    """What a user's own function returns; it is found as Python run in the working directory would find it."""
     module_name, _, function = place.partition(":")
     before = list(sys.path)
     sys.path.insert(0, os.getcwd())
     try:
-        factory = getattr(importlib.import_module(module_name), function)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"expected a function at {place}, got: {error}") from None
+        return getattr(importlib.import_module(module_name), function)()
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # it is the user's code: anything may happen
+        raise InputError(
+            f"expected a function at {place} that returns a model, got {type(error).__name__}: {first_line(error)}"
+        ) from error
     finally:
         sys.path[:] = before
-    model = factory()
-    if isinstance(model, nn.Module):
-        if weights is not None:
-            load_state(model, weights)
-        return TorchClassifier(model, **options)
-    if _is_classifier(model):
-        return model
-    if weights is not None:
-        _load_keras_weights(model, weights)
-    return KerasClassifier(model, **options)
 
 
 def _load_keras_weights(model: Any, path: Path) -> None:

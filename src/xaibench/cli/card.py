@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from xaibench.cli.console import live_progress
-from xaibench.cli.models import model_folder
 
 __all__ = ["card"]
 
@@ -25,7 +24,7 @@ def card(
     [dim]xaibench card digits-cnn --measure[/]
     """
     from xaibench.cards import write_card
-    from xaibench.zoo import model_names
+    from xaibench.zoo import model_folder, model_names
 
     for name in names or model_names():
         folder = model_folder(name)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from xaibench.cli.console import live_progress, print_json, print_table
-from xaibench.cli.options import AsJson, DataName, Limit, ModelName, Seed, Split, Weights
-from xaibench.errors import InputError
+from xaibench.cli.options import (
+    AsJson,
+    DataName,
+    Limit,
+    ModelName,
+    Seed,
+    Split,
+    Weights,
+    say_if_fewer,
+    takes_model_options,
+)
 
 __all__ = ["evaluate"]
 
 
+@takes_model_options
 def evaluate(
     *,
     model: ModelName,
@@ -20,21 +31,21 @@ def evaluate(
     seed: Seed = 0,
     weights: Weights = None,
     as_json: AsJson = False,
+    options: Mapping[str, str],
 ) -> None:
     """Measure accuracy and its kin on a whole split.
 
     [dim]xaibench evaluate digits-cnn[/]
     [dim]xaibench evaluate my_module:make_model --weights best.safetensors --data scans/ --n 1000[/]
+    [dim]xaibench evaluate scans.keras --data scans/ --bounds 0,255[/]
     """
-    from xaibench.data import load_data
-    from xaibench.evaluate import evaluate_clean
-    from xaibench.zoo import load_model
+    from xaibench.evaluate import ModelOptions, evaluate_clean, load_pair
 
-    classifier = load_model(model, weights=weights)
+    classifier, rows = load_pair(
+        model, data, weights=weights, options=ModelOptions.of(options), split=split, n=n, seed=seed
+    )
     card = classifier.card
-    if data is None and card is None:
-        raise InputError(f"expected --data, since {model!r} does not say what it was trained on")
-    rows = load_data(data or card.data.name, split, n, seed)  # type: ignore[union-attr]
+    say_if_fewer(len(rows), n)
     with live_progress() as progress:
         metrics = evaluate_clean(classifier, rows, progress=progress)
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +9,7 @@ import typer
 from xaibench.cli.console import print_json, print_table
 from xaibench.cli.options import AsJson
 
-__all__ = ["model_folder", "models_app"]
+__all__ = ["models_app"]
 
 models_app = typer.Typer(help="List the trained classifiers at hand, or describe one.", rich_markup_mode="rich")
 
@@ -56,6 +55,7 @@ def show_model(
     [dim]xaibench models show digits-cnn[/]
     """
     from xaibench.card import Card
+    from xaibench.zoo import model_folder
 
     folder = model_folder(name)
     card = Card.read(folder / "config.json")
@@ -77,13 +77,6 @@ def show_model(
         *((f"{split}: {key}", value) for split, values in card.metrics.items() for key, value in _figures(values)),
     ]
     print_table(facts, header=("", ""))
-
-
-def model_folder(name: str) -> Path:
-    """The folder of a model given by name, or by the folder itself."""
-    from xaibench.zoo import find_model
-
-    return Path(name) if (Path(name) / "config.json").is_file() else find_model(name)
 
 
 def _figures(metrics: dict[str, object]) -> list[tuple[str, object]]:

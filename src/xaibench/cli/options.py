@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AsJson", "DataName", "Limit", "ModelName", "Seed", "Split", "Weights"]
+__all__ = [
+    "AsJson",
+    "DataName",
+    "Limit",
+    "ModelName",
+    "Seed",
+    "Split",
+    "Weights",
+    "say_if_fewer",
+    "takes_model_options",
+]
 
 ModelName = Annotated[
     str,
@@ -27,3 +40,47 @@ Split = Annotated[str, typer.Option(help="Which split of the data.")]
 Limit = Annotated[int | None, typer.Option(help="How many rows, drawn by the seed; all by default.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+
+_MODEL_OPTIONS = {
+    "architecture": "Architecture of a file of weights, as name:key=value,...",
+    "task": "image, tabular or text; the data's by default.",
+    "bounds": "Lowest and highest pixel that the model takes, as in 0,255; 0,1 by default, of the data for tables.",
+    "mean": "What the model wants subtracted: one number, or one per channel or feature with commas.",
+    "std": "What it wants the rest divided by.",
+    "class_names": "Classes in the order of the model's outputs, with commas.",
+    "outputs": "logits or probabilities, where that cannot be found out.",
+    "tokenizer": "The tokenizer.json of a model of text.",
+}
+
+
+def takes_model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say how to read one's own model; it gets the given ones as ``options``."""
+    signature = inspect.signature(command, eval_str=True)
+    added = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                str | None, typer.Option(help=text, rich_help_panel="How to read a model of your own", metavar="TEXT")
+            ],
+        )
+        for name, text in _MODEL_OPTIONS.items()
+    ]
+
+    @wraps(command)
+    def with_options(**values: Any) -> None:
+        given = {name: text for name in _MODEL_OPTIONS if (text := values.pop(name)) is not None}
+        command(options=given, **values)
+
+    kept = [parameter for name, parameter in signature.parameters.items() if name != "options"]
+    with_options.__signature__ = signature.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
+    return with_options
+
+
+def say_if_fewer(rows: int, wanted: int | None) -> None:
+    """Say that a split had fewer rows than were asked for."""
+    from xaibench.cli.console import say
+
+    if wanted is not None and rows < wanted:
+        say(f"xaibench: the split has {rows} rows, fewer than {wanted}: all of them are measured")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from xaibench.cli.console import live_progress
-from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights
+from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights, say_if_fewer, takes_model_options
 
 __all__ = ["report"]
 
 
+@takes_model_options
 def report(
     *,
     model: ModelName,
@@ -37,12 +39,14 @@ def report(
         Path | None, typer.Option(help="Folder to write to; reports/<model> by default.", show_default=False)
     ] = None,
     as_json: AsJson = False,
+    options: Mapping[str, str],
 ) -> None:
     """Measure a classifier, break it, explain it, and write a report that opens offline.
 
     [dim]xaibench report digits-cnn[/]
     [dim]xaibench report cifar10-resnet --norm l2 --eps 0.5 --n 500 --attack pgd:steps=50[/]
     [dim]xaibench report my_module:make_model --weights best.safetensors --data scans/[/]
+    [dim]xaibench report table.pt2 --data table.csv --mean 4.2,0.1 --std 1.3,0.2[/]
     """
     from xaibench.evaluate import Plan
     from xaibench.report import run
@@ -51,6 +55,7 @@ def report(
     plan = Plan(
         model=model,
         weights=str(weights) if weights else None,
+        options=options,
         data=data,
         split=split,
         n=n,
@@ -63,6 +68,7 @@ def report(
     folder = out or Path("reports") / Path(model.replace(":", "-")).stem
     with live_progress() as progress:
         evaluation = run(plan, out=folder, progress=progress)
+    say_if_fewer(evaluation.data.n, n)
     if as_json:
         print((folder / "report.json").read_text(encoding="utf-8"), end="")
         return

@@ -1,7 +1,9 @@
 """From a plan to an evaluation: clean metrics, robustness over a range of radii, explanations; resumable."""
 
+from xaibench.evaluate.inputs import load_pair
+from xaibench.evaluate.options import ModelOptions
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.results import Evaluation
 from xaibench.evaluate.run import evaluate_clean, run
 
-__all__ = ["Evaluation", "Plan", "evaluate_clean", "run"]
+__all__ = ["Evaluation", "ModelOptions", "Plan", "evaluate_clean", "load_pair", "run"]

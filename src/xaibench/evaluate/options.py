@@ -63,7 +63,7 @@ class ModelOptions(BaseModel):
         return self.model_dump(exclude_none=True)
 
     @classmethod
-    def of(cls, values: Mapping[str, object]) -> ModelOptions:
+    def of(cls, values: Mapping[str, Any]) -> ModelOptions:
         """Read options; bad ones raise `InputError`."""
         try:
             return cls(**values)

@@ -69,13 +69,10 @@ class Plan(BaseModel):
         from xaibench.attacks import attacks
         from xaibench.explainers import explainers
 
-        found = {
-            "attacks": [attacks.create(spec) for spec in self.attacks],
-            "explainers": [explainers.create(spec) for spec in self.explainers],
-        }
-        for name, methods in found.items():
-            if len(set(methods)) < len(methods):
-                raise InputError(f"bad plan: expected each of `{name}` once, got {', '.join(getattr(self, name))}")
+        for name, registry in (("attacks", attacks), ("explainers", explainers)):
+            specs = getattr(self, name)
+            if len({registry.create(spec) for spec in specs}) < len(specs):
+                raise InputError(f"bad plan: expected each of `{name}` once, got {', '.join(specs)}")
 
     @classmethod
     def read(cls, path: Path | str) -> Plan:

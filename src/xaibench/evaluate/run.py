@@ -19,23 +19,33 @@ from xaibench.evaluate.batches import batch_inputs, batch_logits, batches
 from xaibench.evaluate.caveats import find_caveats
 from xaibench.evaluate.clean import clean_logits, clean_metrics
 from xaibench.evaluate.explained import explain_samples
+from xaibench.evaluate.inputs import load_pair
 from xaibench.evaluate.job import Job
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.results import DataInfo, Evaluation, ModelInfo, Results
 from xaibench.evaluate.robustness import measure_robustness
-from xaibench.evaluate.settle import load_samples, settle
+from xaibench.evaluate.settle import settle
 from xaibench.evaluate.shards import Shards
 from xaibench.metrics import classification_metrics
 from xaibench.types import Classifier, Progress
-from xaibench.zoo import load_model
 
 __all__ = ["evaluate_clean", "run"]
 
 _FRAMEWORKS = {"keras": ("keras", "tensorflow"), "savedmodel": ("keras", "tensorflow")}
 
 
-def run(plan: Plan, *, out: Path | str | None = None, progress: Progress | None = None) -> Evaluation:
+def run(
+    plan: Plan,
+    model: Classifier | None = None,
+    data: Data | None = None,
+    *,
+    out: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
     """Evaluate a classifier as planned; `xaibench.report.write_report` makes files of the result.
+
+    ``model`` and ``data`` stand in for those that the plan names; its ``model`` is then a label, and all rows of
+    ``data`` are measured.
 
     The settled plan is written to the folder ``out`` first, then every finished shard of work, each atomically, under
     ``.run``. A run that was killed goes on from them; shards of another plan, model, data or version are never used.
@@ -43,8 +53,17 @@ def run(plan: Plan, *, out: Path | str | None = None, progress: Progress | None 
 
     Raises `InputError` for an unknown model or data set, and for data or a threat that does not fit the model.
     """
-    model = load_model(plan.model, weights=plan.weights)
-    data = align(model, load_samples(plan, model))
+    plan = _naming(plan, model, data)
+    model, data = load_pair(
+        plan.model if model is None else model,
+        plan.data if data is None else data,
+        weights=plan.weights,
+        options=plan.options,
+        split=plan.split,
+        n=plan.n,
+        seed=plan.seed,
+    )
+    data = align(model, data)
     plan = settle(plan, model, data)
     with _workspace(out) as folder:
         shards = Shards.open(folder, plan, model, data)
@@ -84,6 +103,17 @@ def evaluate_clean(
         if progress is not None:
             progress("clean", rows.stop, len(data), {})
     return classification_metrics(torch.cat(logits), data.labels, data.class_names)
+
+
+def _naming(plan: Plan, model: Classifier | None, data: Data | None) -> Plan:
+    """The plan with what is given as an object named as such."""
+    given = {name: value for name, value in (("data", data), ("model", model)) if value is not None}
+    if missing := set(plan.given) - given.keys():
+        raise InputError(f"expected `{min(missing)}` as an object, which this plan only names, got none")
+    values = {**plan.model_dump(), "given": tuple(given)}
+    if data is not None:
+        values.update(data=plan.data or data.name, split=data.split)
+    return Plan(**values)
 
 
 @contextmanager

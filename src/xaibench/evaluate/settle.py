@@ -4,27 +4,15 @@ from __future__ import annotations
 
 import math
 
-from xaibench.data import Data, load_data
+from xaibench.data import Data
 from xaibench.errors import InputError
 from xaibench.evaluate.plan import Plan
 from xaibench.threats import Threat, check_threat, feature_scale, threat
 from xaibench.types import Classifier
 
-__all__ = ["customary_curve", "load_samples", "settle", "threat_at"]
+__all__ = ["customary_curve", "settle", "threat_at"]
 
 _FRACTIONS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0)
-
-
-def load_samples(plan: Plan, model: Classifier) -> Data:
-    """The samples to evaluate on: of the plan's data, else of what the model's card names; all where n is more."""
-    name = _data_name(plan, model)
-    try:
-        return load_data(name, split=plan.split, n=plan.n, seed=plan.seed)
-    except InputError:
-        everything = load_data(name, split=plan.split)
-        if len(everything) >= plan.n:
-            raise
-        return everything
 
 
 def _data_name(plan: Plan, model: Classifier) -> str:

@@ -47,12 +47,12 @@ class Choices:
 
 def choose_model() -> str | None:
     """A model's name; None, after saying so, where there is no model."""
-    from xaibench.zoo import model_names, models_home
+    from xaibench.zoo import model_homes, model_names
 
     names = list(model_names())
     if not names:
         st.info(
-            f"There are no models in `{models_home()}`. Train one with `xaibench train RECIPE`,"
+            f"There are no models in `{model_homes()[0]}`. Train one with `xaibench train RECIPE`,"
             " or name another folder in `XAIBENCH_MODELS_HOME`."
         )
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from xaibench.evaluate import Plan
+from xaibench.evaluate import ModelOptions, Plan
 from xaibench.evaluate.settle import customary_curve
 
 __all__ = ["command", "python_call"]
@@ -28,9 +28,16 @@ def command(plan: Plan) -> str | None:
     'xaibench report digits-cnn --data digits --split test --norm linf --n 50 --seed 0 --samples 6 --attack fgsm \
 --attack pgd --explainer saliency --explainer integrated_gradients'
     """
-    if plan.batch_size is not None or not plan.attacks or not plan.explainers or not _usual_curve(plan):
+    if plan.given or plan.batch_size is not None or not plan.attacks or not plan.explainers or not _usual_curve(plan):
+        return None
+    options = {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else value
+        for name, value in plan.options.chosen.items()
+    }
+    if ModelOptions.of(options) != plan.options:  # a class name with a comma
         return None
     words = ["xaibench", "report", plan.model]
+    words += [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", value)]
     for name, flag in _FLAGS.items():
         value = getattr(plan, name)
         if value is not None:
@@ -42,12 +49,10 @@ def command(plan: Plan) -> str | None:
 
 def python_call(plan: Plan) -> str:
     """The same from Python."""
-    arguments = ", ".join(
-        f"{name}={value!r}"
-        for name, value in plan.model_dump().items()
-        if value != type(plan).model_fields[name].get_default()
-    )
-    return f"xaibench.run(xaibench.Plan({arguments}))"
+    values = plan.model_dump(exclude_defaults=True, exclude={"given"})
+    arguments = ", ".join(f"{name}={value!r}" for name, value in values.items())
+    objects = "".join(f", {name}={name}" for name in plan.given)
+    return f"xaibench.run(xaibench.Plan({arguments}){objects})"
 
 
 def _usual_curve(plan: Plan) -> bool:

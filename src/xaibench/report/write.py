@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from xaibench.data import Data
 from xaibench.errors import InputError
 from xaibench.evaluate import Evaluation, Plan
 from xaibench.evaluate import run as evaluate
@@ -18,21 +19,31 @@ from xaibench.evaluate.shards import WORK
 from xaibench.files import atomic_path, file_digest, write_json, write_text
 from xaibench.report.page import render
 from xaibench.report.schema import Report
-from xaibench.types import Progress
+from xaibench.types import Classifier, Progress
 
 __all__ = ["run", "write_report"]
 
 _FINAL = ("adversarials.safetensors", "attributions.safetensors", "index.html", "report.json")
 
 
-def run(plan: Plan, *, out: Path | str | None = None, progress: Progress | None = None) -> Evaluation:
+def run(
+    plan: Plan,
+    model: Classifier | None = None,
+    data: Data | None = None,
+    *,
+    out: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
     """Evaluate a classifier as planned, and write the report to the folder ``out`` where one is named.
+
+    ``model`` and ``data`` stand in for those that the plan names: objects of one's own need no file. The plan's
+    ``model`` is then a label, and all rows of ``data`` are measured.
 
     An interrupted run goes on from its finished shards; an older report in ``out`` stays whole until this one is
     complete. Raises `InputError` for an unknown model or data set, and for data or a threat that does not fit the
     model.
     """
-    evaluation = evaluate(plan, out=out, progress=progress)
+    evaluation = evaluate(plan, model, data, out=out, progress=progress)
     if out is not None:
         write_report(evaluation, out)
     return evaluation
