@@ -16,7 +16,8 @@ from torch import nn
 from xaibench import InputError, TorchClassifier, load_model
 from xaibench.architectures import architectures
 from xaibench.registry import Spec
-from xaibench.zoo import find_model, model_homes, model_names
+from xaibench.types import Bounds
+from xaibench.zoo import find_model, model_folder, model_homes, model_names
 
 SPEC = Spec("mlp", {"input_shape": [4], "classes": 3})
 
@@ -64,6 +65,21 @@ def test_only_whole_models_are_listed(home: Path) -> None:
     assert model_names() == ("toy",)
     with pytest.raises(InputError, match="unknown model 'toyy'; did you mean 'toy'"):
         find_model("toyy")
+
+
+def test_a_folder_of_ones_own_hides_no_shipped_model(
+    home: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XAIBENCH_MODELS_HOME")
+    (tmp_path / "work" / "models").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    assert find_model("digits-cnn") == root / "models" / "digits-cnn"
+    for name in ("toy", "digits-cnn"):
+        (home / "toy").rename(Path("models", name))
+        assert find_model(name) == model_folder(name) == Path("models", name)
+        assert {name, "digits-mlp"} <= set(model_names())
+        Path("models", name).rename(home / "toy")
+    assert model_folder(home / "toy") == home / "toy"
 
 
 def test_name_folder_and_classifier_give_the_same_model(home: Path) -> None:
@@ -125,6 +141,74 @@ def test_factories_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         )
 
 
+BROKEN = """
+import torch
+number = 3
+def of_what(size):
+    return torch.nn.Linear(size, 3)
+def fails():
+    raise KeyError("no such key")
+def leaves():
+    raise SystemExit(0)
+def gives_a_number():
+    return 5
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("broken_networks:number", "TypeError: 'int' object is not callable"),
+        ("broken_networks:of_what", "TypeError: .*missing 1 required positional argument: 'size'"),
+        ("broken_networks:fails", "KeyError: 'no such key'"),
+        ("broken_networks:leaves", "SystemExit: 0"),
+        ("broken_networks:gives_a_number", "expected a keras.Model, got int"),
+        ("unreadable_networks:build", "SyntaxError: "),
+        (":build", "ValueError: Empty module name"),
+    ],
+)
+def test_broken_factories_are_named(place: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken_networks.py").write_text(BROKEN)
+    Path("unreadable_networks.py").write_text("def build(:\n")
+    with pytest.raises(InputError, match=reason) as caught:
+        load_model(place)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "argument"),
+    [
+        ("toy", {"weights": "none.pt"}),
+        ("toy", {"architecture": "mlp"}),
+        ("toy/", {"weights": "none.pt"}),
+        ("toy/model.safetensors", {"weights": "none.pt"}),
+        ("own_networks:build", {"architecture": "mlp"}),
+        ("own_networks:wrapped", {"weights": "none.pt"}),
+        ("own_networks:wrapped", {"class_names": ["a", "b", "c"]}),
+        (TorchClassifier(nn.Linear(4, 3), task="tabular"), {"weights": "none.pt"}),
+        (TorchClassifier(nn.Linear(4, 3), task="tabular"), {"mean": 0.5}),
+    ],
+)
+def test_what_would_be_ignored_is_refused(
+    source: Any, argument: dict[str, Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    Path("own_networks.py").write_text(FACTORY)
+    with pytest.raises(InputError, match=f"expected no `{next(iter(argument))}` with .*, which brings its own"):
+        load_model(home / source if source == "toy/" else source, **argument)
+
+
+def test_defaults_stand_back_behind_options_and_cards(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    Path("own_networks.py").write_text(FACTORY)
+    defaults: Any = {"task": "tabular", "bounds": (0, 9), "mean": 7}
+    assert load_model("own_networks:build", defaults=defaults).bounds == Bounds(0.0, 9.0)
+    assert load_model("own_networks:build", defaults=defaults, bounds=(0, 2)).bounds == Bounds(0.0, 2.0)
+    assert load_model("toy", defaults=defaults).digest == load_model("toy").digest
+    assert load_model("own_networks:wrapped", defaults=defaults).bounds == Bounds(0.0, 1.0)
+
+
 def _saved(name: str, state: dict[str, torch.Tensor]) -> str:
     save_file(state, name)
     return name
@@ -143,7 +227,9 @@ def test_pickles_are_refused_unrun(suffix: str, zipped: bool, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     path = tmp_path / f"evil{suffix}"
     torch.save({"0.weight": Payload()}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(InputError, match="expected nothing but tensors") as caught:
+    with pytest.raises(
+        InputError, match=r"expected nothing but tensors .*: save the `state_dict\(\)` alone$"
+    ) as caught:
         load_model(path, architecture=SPEC)
     assert "\n" not in str(caught.value)
     path.write_bytes(pickle.dumps(Payload()))
@@ -174,6 +260,11 @@ def test_broken_descriptions_are_named(home: Path) -> None:
         (json.dumps(_card(colour="red")), "unknown key `colour`"),
         (json.dumps(_card(framework="jax")), "`framework`"),
         (json.dumps(_card(architecture={"name": "mlpp"})), "unknown architecture 'mlpp'; did you mean"),
+        (json.dumps(_card(architecture={"name": "keras_mlp", "params": SPEC.params})), "expected a torch architecture"),
+        (
+            json.dumps(_card(architecture={"name": "mlp", "params": {**SPEC.params, "hidden": [-1]}})),
+            "expected parameters that mlp can be built from",
+        ),
         (json.dumps(_card(class_names=["a"])), "expected 3 class names, as the model has outputs, got 1"),
     ):
         (home / "toy" / "config.json").write_text(content)
@@ -220,6 +311,7 @@ def test_keras_files(suffix: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a whole Keras model") as caught:
         load_model(path)
     assert "\n" not in str(caught.value)
+    assert "not found" not in str(caught.value)
 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
