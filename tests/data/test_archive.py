@@ -71,7 +71,21 @@ def test_tables_and_texts(tmp_path: Path) -> None:
         ),
         ({"x": BYTES, "y": np.array(["c"] * 10), "class_names": np.array(["a", "b"])}, "among a, b in .*, got 'c'"),
         ({"x": BYTES, "y": LABELS / 2}, "expected labels as integers or words"),
-        ({"x": BYTES[:0], "y": LABELS[:0]}, "empty set"),
+        ({"x": BYTES[:0], "y": LABELS[:0]}, "at least one row in .*a.npz, got an empty set"),
+        (
+            {"x": BYTES, "y": np.full(10, 2**64 - 1, np.uint64)},
+            "below 100000 as labels in .*, got 18446744073709551615",
+        ),
+        (
+            {"x": BYTES, "y": LABELS, "class_names": np.array(["a", "a"])},
+            "classes with different names in a.npz, got 'a' twice",
+        ),
+        (
+            {"x": BYTES, "y": LABELS, "class_names": np.array([["a"], ["b"]])},
+            r"`class_names` as a list in .*a.npz, got an array of shape \(2, 1\)",
+        ),
+        ({"x": np.eye(10), "y": LABELS, "feature_names": np.array(["f"] * 10)}, "features with different names"),
+        ({"x": np.eye(10), "y": LABELS, "feature_names": np.array(["f"])}, "a name for each feature of a.npz, got 1"),
         ({"x": np.array([None] * 10), "y": LABELS}, "without pickled objects"),
     ],
 )
@@ -79,6 +93,17 @@ def test_bad_archives_are_answered_in_one_line(tmp_path: Path, arrays: dict[str,
     with pytest.raises(InputError, match=message) as caught:
         load_data(save(tmp_path / "a.npz", **arrays), "all")
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_archive_is_called_empty_whatever_the_split(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="got an empty set"):
+        load_data(save(tmp_path / "a.npz", x=BYTES[:0], y=LABELS[:0]))
+
+
+def test_an_archive_has_no_label_column(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", x=BYTES, y=LABELS)
+    with pytest.raises(InputError, match=r"a label column after a table only, got a\.npz:other"):
+        load_data(f"{path}:other")
 
 
 def test_a_truncated_archive_is_refused(tmp_path: Path) -> None:

@@ -74,3 +74,8 @@ def test_bad_requests_are_answered_in_one_line(name: str, split: str, n: int | N
     with pytest.raises(InputError, match=message) as caught:
         load_data(name, split, n)
     assert "\n" not in str(caught.value)
+
+
+def test_a_label_column_after_a_built_in_set_is_an_unknown_name() -> None:
+    with pytest.raises(InputError, match="unknown data set 'digits:kind'; did you mean 'digits'"):
+        load_data("digits:kind")

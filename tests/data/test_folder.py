@@ -137,3 +137,9 @@ def test_a_folder_of_nothing_useful_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     with pytest.raises(InputError, match="expected images in the folders below"):
         load_data(tmp_path)
+
+
+def test_a_folder_of_images_has_no_label_column(tmp_path: Path) -> None:
+    fill(tmp_path / "pets")
+    with pytest.raises(InputError, match="a label column after a table only, got pets:kind"):
+        load_data(f"{tmp_path / 'pets'}:kind")

@@ -127,6 +127,13 @@ def test_malformed_csv_is_refused(tmp_path: Path, content: str) -> None:
         load_data(tmp_path / "t.csv")
 
 
+def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("text,label\ncafé,good\nthé,bad\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"expected text in UTF-8 in .*t\.csv, got other bytes in column 'text'"):
+        load_data(path)
+
+
 def test_missing_labels_are_counted(tmp_path: Path) -> None:
     path = write(tmp_path / "t.parquet", FRAME.assign(label=["ant", None] * (ROWS // 2)))
     with pytest.raises(InputError, match=r"expected a label in every row of t\.parquet, got 10 without one"):

@@ -105,6 +105,40 @@ def test_shards_of_another_model_are_never_used(tmp_path: Path, monkeypatch: pyt
     assert again.clean.accuracy != first.clean.accuracy
 
 
+def test_shards_of_the_same_weights_in_other_code_are_never_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a digest of the model covers, what the model does is a part of the key."""
+    import factories
+    from torch import nn
+
+    from xaibench.classifiers import TorchClassifier
+    from xaibench.data import load_data
+
+    def model(function: nn.Module) -> TorchClassifier:
+        linear = factories.linear(load_data("digits", "train"))
+        return TorchClassifier(nn.Sequential(nn.Flatten(), linear, function), input_shape=(1, 8, 8))
+
+    monkeypatch.setattr(TorchClassifier, "digest", "the same")
+    found = {}
+    for function in (nn.ReLU(), nn.Tanh()):
+        monkeypatch.setattr(factories, "digits", lambda function=function: model(function))
+        mixed = run(resumable.PLAN, out=tmp_path)
+        found[function] = mixed.clean.log_loss
+        assert mixed.digest == run(resumable.PLAN).digest
+    assert len(set(found.values())) == 2
+
+
+def test_a_report_leaves_the_unfinished_work_of_other_plans(tmp_path: Path) -> None:
+    other = run(Plan(**{**resumable.PLAN.model_dump(), "seed": 1}), out=tmp_path)
+    unfinished = shard_times(tmp_path)
+    write_report(run(resumable.PLAN, out=tmp_path), tmp_path)
+    assert shard_times(tmp_path) == unfinished
+    assert [path.parent for path in tmp_path.glob(".run/*/plan.json")] == [other.shards]
+    write_report(other, tmp_path)
+    assert not (tmp_path / ".run").exists()
+
+
 def test_an_old_report_stays_whole_until_the_new_one_is_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

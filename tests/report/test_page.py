@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from xaibench.evaluate import Evaluation, Plan, run
+from xaibench.evaluate.results import Caveat
 from xaibench.report import write_report
 from xaibench.report.charts import Frame, curve_chart
 from xaibench.report.command import command, python_call
@@ -127,6 +128,14 @@ def test_a_page_says_what_was_not_measured(pages: dict[str, tuple[str, Page]]) -
     page = pages["text"][1]
     assert "Not measured: robustness. Attacks on text are not measured yet." in page.text
     assert not any(attributes.get("id") == "plotly" for attributes in page.all("script"))
+
+
+def test_a_page_says_why_its_numbers_are_doubtful(image_run: Evaluation, tmp_path: Path) -> None:
+    caveat = Caveat(what="The model is not deterministic: <it tosses coins>", meaning="An upper bound at best")
+    results = image_run.results.model_copy(update={"caveats": (caveat,)})
+    page = Page(write_report(replace(image_run, results=results), tmp_path).read_text(encoding="utf-8"))
+    assert f"{caveat.what}. An upper bound at best." in page.text
+    assert f"{caveat.what}; these numbers are not to be taken at their word." in page.text
 
 
 def test_classes_without_names_are_pointed_out(pages: dict[str, tuple[str, Page]]) -> None:

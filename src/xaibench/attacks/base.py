@@ -20,7 +20,8 @@ __all__ = ["Attack", "Search", "attack_correct", "attacks"]
 class Attack(Protocol):
     """A search for misclassified inputs near given ones.
 
-    The result depends on the samples, their ``ids`` and the seed alone, not on batches or order.
+    The result depends on the samples, their ``ids`` and the seed alone; on batches and order only up to the rounding of
+    the model's arithmetic.
     """
 
     name: ClassVar[str]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaibench.attacks.base import attack_correct, attacks
-from xaibench.errors import InputError
+from xaibench.errors import InputError, UnsupportedError
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat
 from xaibench.types import Capability, Classifier, require
@@ -82,6 +82,8 @@ class PGD:
         left, x, velocity = torch.arange(len(start), device=start.device), start, torch.zeros_like(start)
         for _ in range(self.steps):
             _, gradient, logits = model.loss_gradient(x, labels[left], self.loss)
+            if not gradient.isfinite().all():
+                raise UnsupportedError("a gradient attack needs finite gradients of the model, got NaN or infinity")
             wrong = logits.argmax(dim=1) != labels[left]
             last[left], fooled[left] = x, wrong
             left, x, gradient, velocity = (value[~wrong] for value in (left, x, gradient, velocity))

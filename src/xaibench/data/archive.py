@@ -35,16 +35,14 @@ def from_archive(path: Path) -> ArraySource:
     """
     arrays = _load(path)
     pairs = _pairs(arrays, path)
-    given = arrays.get("class_names")
     raw_labels = np.concatenate([labels for _, labels in pairs.values()])
-    _, class_names = read_labels(raw_labels, None if given is None else [str(name) for name in given], str(path))
+    _, class_names = read_labels(raw_labels, _names(arrays, "class_names", path), str(path))
     parts = {split: _part(inputs, labels, class_names, path) for split, (inputs, labels) in pairs.items()}
     tasks = {task for task, _, _ in parts.values()}
     if len(tasks) > 1:
         raise InputError(f"expected splits of one kind in {path}, got {' and '.join(sorted(tasks))}")
     task = tasks.pop()
-    names = arrays.get("feature_names")
-    feature_names = tuple(map(str, names)) if task == "tabular" and names is not None else None
+    feature_names = _names(arrays, "feature_names", path) if task == "tabular" else None
     if tuple(parts) == ("all",):
         _, inputs, labels = parts["all"]
         return ArraySource.divided(task, inputs, labels, class_names, feature_names)
@@ -82,9 +80,20 @@ def _pairs(arrays: Mapping[str, np.ndarray], path: Path) -> dict[str, tuple[np.n
     if not complete:
         raise InputError(f"expected arrays x and y in {path}, got {', '.join(arrays) or 'none'}")
     for x, y in complete.values():
+        if not y.size:
+            raise InputError(f"expected at least one row in {path}, got an empty set")
         if x.ndim == 0 or y.shape != (len(x),):
             raise InputError(f"expected one label an input in {path}, got shapes {y.shape} for inputs {x.shape}")
     return complete
+
+
+def _names(arrays: Mapping[str, np.ndarray], key: str, path: Path) -> tuple[str, ...] | None:
+    names = arrays.get(key)
+    if names is None:
+        return None
+    if names.ndim != 1:
+        raise InputError(f"expected `{key}` as a list in {path}, got an array of shape {names.shape}")
+    return tuple(map(str, names.tolist()))
 
 
 def _flat(labels: np.ndarray) -> np.ndarray:

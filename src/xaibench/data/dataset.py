@@ -44,6 +44,11 @@ class Data:
         sizes = {"inputs": len(self.inputs), "labels": len(self.labels), "ids": len(self.ids)}
         if len(set(sizes.values())) > 1:
             raise InputError(f"expected as many labels and ids as inputs, got {sizes}")
+        _check_names("classes", self.class_names, self.name)
+        if self.feature_names is not None:
+            _check_names("features", self.feature_names, self.name)
+            if not isinstance(self.inputs, Tensor) or self.inputs.shape[1:] != (len(self.feature_names),):
+                raise InputError(f"expected a name for each feature of {self.name}, got {len(self.feature_names)}")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -97,6 +102,12 @@ class Data:
             bounds=Bounds(tuple(low.tolist()), tuple(high.tolist())),
             digest=data_digest(inputs, self.labels, self.class_names),
         )
+
+
+def _check_names(what: str, names: Sequence[str], where: str) -> None:
+    if len(set(names)) < len(names):
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"expected {what} with different names in {where}, got {doubled!r} twice")
 
 
 def data_digest(inputs: Tensor | Sequence[str], labels: Tensor, class_names: Sequence[str]) -> str:

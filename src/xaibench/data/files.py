@@ -73,9 +73,13 @@ def _read_one(file: Path) -> pa.Table:
         if suffix == _PARQUET:
             return parquet.read_table(file, memory_map=True, partitioning=None)
         options = csv.ParseOptions(delimiter=_SEPARATORS[suffix], newlines_in_values=True)
-        return csv.read_csv(file, parse_options=options)
+        table = csv.read_csv(file, parse_options=options)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"expected a table in {file}, got {first_line(error)}") from None
+    undecoded = next((field.name for field in table.schema if pa.types.is_binary(field.type)), None)
+    if undecoded is not None:
+        raise InputError(f"expected text in UTF-8 in {file}, got other bytes in column {undecoded!r}")
+    return table
 
 
 def first_line(error: Exception) -> str:

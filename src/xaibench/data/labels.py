@@ -34,12 +34,12 @@ def read_labels(raw: np.ndarray, class_names: Sequence[str] | None, where: str) 
         return torch.tensor([index[word] for word in words], dtype=torch.int64), names
     if raw.dtype.kind not in "iu":
         raise InputError(f"expected labels as integers or words in {where}, got {raw.dtype}")
+    largest = int(raw.max()) if len(raw) else -1
+    if largest >= _MAX_CLASSES:
+        raise InputError(f"expected class indices below {_MAX_CLASSES} as labels in {where}, got {largest}")
     labels = torch.from_numpy(raw.astype(np.int64))
     if class_names is None:
-        count = int(labels.max()) + 1 if len(labels) else 0
-        if count > _MAX_CLASSES:
-            raise InputError(f"expected class indices below {_MAX_CLASSES} as labels in {where}, got {count - 1}")
-        class_names = tuple(map(str, range(count)))
+        class_names = tuple(map(str, range(largest + 1)))
     check_labels(labels, len(class_names), where)
     return labels, tuple(class_names)
 

@@ -84,7 +84,7 @@ def _open(text: str) -> tuple[str, Source]:
     """A data set's short name and its source, found by name, then as a path, in the mirror, and on the Hub."""
     if text in _BUILTIN:
         return text, _BUILTIN[text]()
-    label = None
+    label, given = None, text
     if ":" in text and not Path(text).expanduser().exists():
         text, _, label = text.rpartition(":")
     path = Path(text).expanduser()
@@ -99,23 +99,32 @@ def _open(text: str) -> tuple[str, Source]:
         return name, from_hub(full, label)
     if path.suffix.lower() in _SUFFIXES or path.is_absolute():
         raise InputError(f"expected an existing file or folder, got {text}")
-    raise unknown_name("data set", text, data_names())
+    raise unknown_name("data set", given, data_names())
 
 
 def _from_path(path: Path, label: str | None) -> Source:
     if path.is_dir():
         return _from_folder(path, path.name, label)
-    if path.suffix.lower() == ".npz":
-        return from_archive(path)
     if path.suffix.lower() in TABLE_SUFFIXES:
         return from_table(path, label)
+    if path.suffix.lower() == ".npz":
+        _refuse_label(path, label)
+        return from_archive(path)
     raise InputError(f"expected a folder or a file {', '.join(_SUFFIXES)}, got {path.name}")
 
 
 def _from_folder(folder: Path, name: str, label: str | None) -> Source:
     tables = table_files(folder)
     by_class = has_images(folder) and not any(file.suffix == ".parquet" for file in tables)
-    return from_tables_folder(folder, name, label) if tables and not by_class else FolderSource.open(folder, name)
+    if tables and not by_class:
+        return from_tables_folder(folder, name, label)
+    _refuse_label(folder, label)
+    return FolderSource.open(folder, name)
+
+
+def _refuse_label(path: Path, label: str | None) -> None:
+    if label is not None:
+        raise InputError(f"expected a label column after a table only, got {path.name}:{label}")
 
 
 def _check(rows: Rows, source: Source, name: str) -> None:

@@ -56,12 +56,14 @@ def _explain_sides(job: Job, sides: tuple[_Side, ...]) -> tuple[dict[str, Tensor
         for part in batches(len(side.rows), _BATCH)
     ]
     shards = job.collect("explain", {name: partial(side.work, spec, part) for side, spec, part, name in work})
+    refused = {
+        spec: NotMeasured(what=spec, reason=shard.info["refused"])
+        for (_, spec, _, _), shard in zip(work, shards, strict=True)
+        if "refused" in shard.info
+    }
     values: dict[str, Tensor] = {}
-    refused: dict[str, NotMeasured] = {}
     for (side, spec, part, _), shard in zip(work, shards, strict=True):
-        if "refused" in shard.info:
-            refused[spec] = NotMeasured(what=spec, reason=shard.info["refused"])
-        else:
+        if spec not in refused:
             values.update(side.take(spec, part, shard))
     return values, tuple(refused.values())
 

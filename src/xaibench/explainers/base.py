@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from xaibench.errors import InputError
+from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers.attribution import Attribution, Cost
 from xaibench.registry import Registry, Spec
 from xaibench.types import Capability, Classifier, Inputs, require
@@ -102,7 +102,12 @@ class TargetLogit:
         completeness_gap: Tensor | None = None,
         trust: dict[str, float] | None = None,
     ) -> Attribution:
-        """Put the result together; values at embeddings are added up for each token."""
+        """Put the result together; values at embeddings are added up for each token.
+
+        Raises `UnsupportedError` where the model's logits or gradients left values that are not finite.
+        """
+        if not all(found.isfinite().all() for found in (values, completeness_gap) if found is not None):
+            raise UnsupportedError(f"{self._explainer.name} needs finite logits and gradients, got NaN or infinity")
         fields = {field.name: getattr(self._explainer, field.name) for field in dataclasses.fields(self._explainer)}  # type: ignore[arg-type]
         return Attribution(
             values=values.sum(dim=-1) if self._text else values,
