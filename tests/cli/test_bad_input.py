@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -68,6 +70,11 @@ REPORT = ("report", "toy-image", "--out", "out", "--n", "8")
         ((*REPORT, "--eps", "nan"), "finite", "nan"),
         ((*REPORT, "--data", "breast-cancer"), "image", "tabular"),
         (("data", "show", "digits", "--n", "100000"), "359", "100000"),
+        ((*REPORT, "--weights", "none.pt"), "no `weights`", "none.pt"),
+        ((*REPORT, "--mean", "0.5"), "no `mean`", "toy-image"),
+        ((*REPORT, "--task", "sound"), "`options.task`", "'sound'"),
+        ((*REPORT, "--bounds", "0"), "`options.bounds`", "'0'"),
+        ((*REPORT, "--attack", "pgd", "--attack", "pgd:steps=20"), "once", "pgd, pgd:steps=20"),
         (("train", "missing.toml"), "recipe", "missing.toml"),
     ],
 )
@@ -124,7 +131,7 @@ def test_truncated_weights(workplace: Path, toy_models: Path, refused: Callable[
 
 
 class Explosive:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
         return Path.touch, (Path("exploded"),)
 
 
@@ -162,3 +169,27 @@ def test_output_that_is_a_file(workplace: Path, refused: Callable[..., str]) -> 
 def test_factory_that_is_not_there(refused: Callable[..., str]) -> None:
     assert "no_such_module" in refused("evaluate", "no_such_module:make", "--data", "digits")
     assert "load_it" in refused("evaluate", "json:load_it", "--data", "digits")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_factories_that_break(command: str, workplace: Path, refused: Callable[..., str]) -> None:
+    (workplace / "torn.py").write_text("def make(:\n")
+    (workplace / "rude.py").write_text("def make():\n    raise SystemExit(0)\ndef sized(n):\n    return n\n")
+    for place, got in (
+        ("torn:make", "SyntaxError"),
+        ("rude:make", "SystemExit"),
+        ("rude:sized", "'n'"),
+        (":make", ":"),
+    ):
+        assert got in refused(command, place, "--data", "digits")
+
+
+def test_a_description_that_fits_no_network(workplace: Path, toy_models: Path, refused: Callable[..., str]) -> None:
+    folder = workplace / "odd"
+    shutil.copytree(toy_models / "toy-image", folder)
+    card = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**card, "input_shape": [1]}))
+    assert "(1, 8, 8)" in refused("report", "./odd", "--out", "out")
+    card["architecture"]["params"]["width"] = -4
+    (folder / "config.json").write_text(json.dumps(card))
+    assert "small_cnn" in refused("report", "./odd", "--out", "out")

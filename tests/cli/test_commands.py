@@ -15,7 +15,7 @@ import pytest
 from xaibench.card import Card
 from xaibench.cli import run
 from xaibench.data import data_names, load_data
-from xaibench.evaluate import Plan
+from xaibench.evaluate import ModelOptions, Plan
 from xaibench.registry import Spec
 
 
@@ -113,6 +113,34 @@ def test_evaluate_takes_a_users_own_module(answer: Any, workplace: Path) -> None
     assert found["metrics"]["n"] == len(load_data("digits"))
 
 
+def test_a_table_model_needs_no_more_than_its_file(answer: Any, workplace: Path) -> None:
+    import torch
+
+    (workplace / "mine.py").write_text("from torch import nn\ndef make():\n    return nn.Linear(30, 2)\n")
+    module = torch.nn.Linear(30, 2)
+    program = torch.export.export(module, (torch.zeros(4, 30),), dynamic_shapes=({0: torch.export.Dim("n", min=2)},))
+    torch.export.save(program, workplace / "mine.pt2")
+    data = load_data("breast-cancer")
+    mean, std = 500.0, 250.0
+    expected = module((torch.as_tensor(data.inputs) - mean) / std).argmax(1) == data.labels
+    options = ("--data", "breast-cancer", "--mean", str(mean), "--std", str(std), "--json")
+    found = answer("evaluate", "mine.pt2", *options)
+    assert found["metrics"]["accuracy"] == pytest.approx(float(expected.double().mean()))
+    report = answer("report", "mine.pt2", *options, "--samples", "0", "--attack", "fgsm")
+    assert report["results"]["clean"]["accuracy"] == found["metrics"]["accuracy"]
+    assert report["plan"]["options"]["mean"] == [mean]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_more_rows_than_there_are_is_said(command: str, workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    more = ("--samples", "0", "--attack", "fgsm") if command == "report" else ()
+    size = len(load_data("breast-cancer"))
+    for n, said in ((size + 1, True), (size, False)):
+        assert run([command, "toy-table", "--n", str(n), *more]) == 0
+        line = f"the split has {size} rows, fewer than {n}: all of them are measured"
+        assert (line in capfd.readouterr().err) == said
+
+
 @pytest.mark.parametrize("model", ["toy-image", "toy-table", "toy-text"])
 def test_report_writes_its_files_and_repeats_itself(model: str, answer: Any, workplace: Path) -> None:
     arguments = ("report", model, "--n", "12", "--samples", "2", "--attack", "fgsm", "--json")
@@ -134,6 +162,22 @@ def test_report_takes_a_small_test_split_as_it_is(answer: Any) -> None:
     assert found["plan"]["n"] == found["data"]["n"] == len(load_data("breast-cancer"))
 
 
+MODEL_OPTIONS: dict[str, Any] = {
+    "architecture": "mlp:classes=2",
+    "task": "tabular",
+    "bounds": (-1.0, 2.5),
+    "mean": (-0.5, 0.001),
+    "std": (2.0,),
+    "class_names": ("no way", "so"),
+    "outputs": "probabilities",
+    "tokenizer": "t.json",
+}
+
+
+def test_every_model_option_is_tried_here() -> None:
+    assert set(MODEL_OPTIONS) == set(ModelOptions.model_fields)
+
+
 def test_every_option_of_report_reaches_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Plan] = []
 
@@ -145,6 +189,7 @@ def test_every_option_of_report_reaches_the_plan(monkeypatch: pytest.MonkeyPatch
     wanted = Plan(
         model="toy-image",
         weights="w.safetensors",
+        options=ModelOptions(**MODEL_OPTIONS),
         data="digits",
         split="train",
         n=7,
@@ -161,6 +206,16 @@ def test_every_option_of_report_reaches_the_plan(monkeypatch: pytest.MonkeyPatch
         if name in ("weights", "data", "split", "n", "seed", "norm", "eps", "samples")
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
+    arguments += [
+        "--architecture=mlp:classes=2",
+        "--task=tabular",
+        "--bounds=-1,2.5",
+        "--mean=-0.5,1e-3",
+        "--std=2",
+        "--class-names=no way,so",
+        "--outputs=probabilities",
+        "--tokenizer=t.json",
+    ]
     arguments += [f"--attack={spec}" for spec in wanted.attacks] + [f"--explainer={spec}" for spec in wanted.explainers]
     assert run(["report", "toy-image", *arguments]) == 130
     assert seen == [wanted]
@@ -179,9 +234,10 @@ def test_the_command_in_a_report_makes_the_same_plan(monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     monkeypatch.setattr("xaibench.report.run", stop)
-    plan = Plan(model="toy-image", data="digits", n=9, eps=0.2, seed=4)
+    plan = Plan(model="own.pt2", data="digits", n=9, eps=0.2, seed=4, options=ModelOptions(**MODEL_OPTIONS))
     run(shlex.split(command(plan) or "")[1:])
     assert seen == [plan]
+    assert command(Plan(model="own.pt2", options=ModelOptions(class_names=("a, b", "c")))) is None
 
 
 def test_train_passes_everything_on_and_prints_the_folder(

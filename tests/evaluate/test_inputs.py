@@ -81,7 +81,7 @@ def test_a_model_with_a_card_takes_no_options(root: Path) -> None:
     ("options", "where"),
     [
         ({"task": "sound"}, "task"),
-        ({"bounds": "0"}, "bounds.1"),
+        ({"bounds": "0"}, "bounds"),
         ({"mean": "0.1,x"}, "mean.1"),
         ({"outputs": "odds"}, "outputs"),
     ],

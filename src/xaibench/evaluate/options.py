@@ -18,6 +18,7 @@ def _parts(value: object) -> object:
 
 
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_parts)]
+Pair = Annotated[tuple[float, ...], Field(min_length=2, max_length=2), BeforeValidator(_parts)]
 
 
 class ModelOptions(BaseModel):
@@ -37,7 +38,7 @@ class ModelOptions(BaseModel):
     task: Literal["image", "tabular", "text"] | None = Field(
         default=None, description="what the model classifies; None: what the data holds"
     )
-    bounds: Annotated[tuple[float, float], BeforeValidator(_parts)] | None = Field(
+    bounds: Pair | None = Field(
         default=None,
         description="lowest and highest input; images are brought from [0, 1] to it, epsilon still counting in [0, 1];"
         " None: [0, 1] for images, each feature's range in the data for tables",
