@@ -22,6 +22,8 @@ class Spec:
 
     >>> Spec.parse("pgd:steps=20,restarts=2")
     Spec(name='pgd', params={'steps': 20, 'restarts': 2})
+    >>> Spec.parse("mlp:input_shape=[1, 8, 8],classes=10").params
+    {'input_shape': [1, 8, 8], 'classes': 10}
     >>> str(Spec("pgd", {"steps": 20, "random_start": False}))
     'pgd:steps=20,random_start=false'
     """
@@ -33,12 +35,13 @@ class Spec:
     def parse(cls, text: str | Spec) -> Spec:
         """Read ``name`` or ``name:key=value,key=value``; values are JSON, else text."""
         import json
+        import re
 
         if isinstance(text, Spec):
             return text
         name, _, rest = text.partition(":")
         params: dict[str, Any] = {}
-        for item in filter(None, rest.split(",")):
+        for item in filter(None, re.split(r",(?![^\[]*\])", rest)):  # commas within a list are its own
             key, equals, value = item.partition("=")
             if not equals:
                 raise InputError(f"expected key=value after {name!r}, got {item!r}")

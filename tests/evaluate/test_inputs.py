@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from xaibench import Plan, TorchClassifier
+from xaibench.card import Card
 from xaibench.data import load_data
 from xaibench.errors import InputError
 from xaibench.evaluate import ModelOptions, load_pair, run
+from xaibench.registry import Spec
 from xaibench.report.command import command, python_call
 from xaibench.types import Bounds
 
@@ -55,6 +57,22 @@ def test_images_are_brought_to_the_range_of_the_model() -> None:
     assert model.bounds == Bounds(0.0, 1.0)
     expected = model.module((data.inputs * 275 - 20 - 3) / 7)
     torch.testing.assert_close(model.logits(data.inputs), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_take_the_sizes_of_the_data_unless_their_architecture_has_its_own(root: Path) -> None:
+    folder = root / "models" / "digits-cnn"
+    card = Card.read(folder / "config.json")
+    params = {key: value for key, value in card.architecture.params.items() if key not in ("input_shape", "classes")}
+    sizes = {"input_shape": list(card.input_shape), "classes": 10}
+    own = ModelOptions(mean=card.mean, std=card.std)
+    shipped, _ = load_pair(str(folder))
+    for given in (params, {**params, **sizes}):
+        options = own.model_copy(update={"architecture": str(Spec(card.architecture.name, given))})
+        model, data = load_pair(str(folder / "model.safetensors"), "digits", n=7, options=options)
+        torch.testing.assert_close(model.logits(data.inputs), shipped.logits(data.inputs))
+    options = own.model_copy(update={"architecture": str(Spec(card.architecture.name, {**params, "classes": 3}))})
+    with pytest.raises(InputError, match=r"as \(3, "):
+        load_pair(str(folder / "model.safetensors"), "digits", n=7, options=options)
 
 
 def test_a_tokenizer_can_be_named(tmp_path: Path) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from xaibench.classifiers import Options
 from xaibench.data import Data, load_data
 from xaibench.errors import InputError
 from xaibench.evaluate.options import ModelOptions
+from xaibench.registry import Spec
 from xaibench.types import Classifier
 from xaibench.zoo import load_model
 
@@ -54,7 +57,7 @@ def _load(
     model: str | Classifier, weights: str | Path | None, options: ModelOptions, samples: Data | None
 ) -> Classifier:
     chosen = options.chosen
-    architecture = chosen.pop("architecture", None)
+    architecture = _sized(chosen.pop("architecture", None), samples)
     defaults = Options() if samples is None else Options(task=samples.task, bounds=samples.bounds)
     if chosen.get("task", defaults.get("task")) == "image" and "bounds" in chosen:
         chosen = _in_unit_box(chosen)
@@ -64,6 +67,17 @@ def _load(
             f"expected no `{next(iter(chosen))}` for {classifier.card.name}, whose card says what it is, got one"
         )
     return classifier
+
+
+def _sized(architecture: str | None, samples: Data | None) -> Spec | None:
+    """An architecture with the sizes of the data where it names none."""
+    if architecture is None:
+        return None
+    spec = Spec.parse(architecture)
+    if samples is None or not isinstance(samples.inputs, Tensor):
+        return spec
+    sizes = {"input_shape": list(samples.inputs.shape[1:]), "classes": len(samples.class_names)}
+    return Spec(spec.name, {**sizes, **spec.params})
 
 
 def _in_unit_box(chosen: dict[str, Any]) -> dict[str, Any]:
