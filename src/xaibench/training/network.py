@@ -15,16 +15,16 @@ from torch import Tensor
 from xaibench.architectures import architectures
 from xaibench.card import ArchitectureConfig, Card, DataConfig
 from xaibench.cards import package_versions
-from xaibench.classifiers.weights import first_line, load_keras, read_state
+from xaibench.classifiers.weights import load_keras, read_state
 from xaibench.data import Data
-from xaibench.errors import InputError
+from xaibench.errors import InputError, first_line
 from xaibench.files import file_digest, write_json
 from xaibench.registry import Spec
 from xaibench.rng import derive_seed
 from xaibench.training.learner import Learner, Normalisation
 from xaibench.training.recipe import Augmentation, Recipe
 from xaibench.training.tokenizer import train_tokenizer
-from xaibench.zoo import find_model
+from xaibench.zoo import model_folder
 
 __all__ = ["Network", "make_network"]
 
@@ -78,7 +78,7 @@ class Network:
 def make_network(recipe: Recipe, rows: Data) -> Network:
     """The network of ``recipe`` for these training rows; its initial weights depend on the recipe's seed alone."""
     _check_augmentation(recipe.augmentation, rows)
-    source = None if recipe.init is None else _folder(recipe.init)
+    source = None if recipe.init is None else model_folder(recipe.init)
     before = None if source is None else Card.read(source / "config.json")
     if before is None:
         assert recipe.architecture is not None
@@ -135,11 +135,8 @@ def _check_augmentation(config: Augmentation, rows: Data) -> None:
 
 def _misfit(architecture: str, rows: Data, error: Exception) -> InputError:
     shape = f" of shape {tuple(rows.inputs.shape[1:])}" if isinstance(rows.inputs, Tensor) else ""
-    return InputError(f"expected an architecture for {rows.task} inputs{shape}, got {architecture}: {first_line(error)}")
-
-
-def _folder(model: str) -> Path:
-    return Path(model) if (Path(model) / "config.json").is_file() else find_model(model)
+    inputs = f"{rows.task} inputs{shape}"
+    return InputError(f"expected an architecture for {inputs}, got {architecture}: {first_line(error)}")
 
 
 def _copy_weights(module: Any, source: Path) -> str:
