@@ -74,6 +74,15 @@ def test_a_random_model_is_called_random(monkeypatch: pytest.MonkeyPatch) -> Non
     assert f"{caveat.what}; these numbers are not to be taken at their word." in evaluation.summary
 
 
+def test_a_model_that_errs_by_chance_is_not_said_to_be_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, Noisy())
+    torch.manual_seed(0)
+    samples = run(PLAN.model_copy(update={"eps": 0.001, "n": 100, "samples": 100})).explanations
+    distances = [sample.distance for sample in samples if sample.distance is not None]
+    assert len(distances) < 100
+    assert all(distances)
+
+
 def test_gradients_that_vanish_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, Saturated())
     evaluation = run(PLAN)

@@ -24,8 +24,8 @@ def _randomness(job: Job) -> tuple[Caveat, ...]:
     return (
         Caveat(
             what=f"The model is not deterministic: {reason}",
-            meaning="Every number here may come out otherwise next time, and robust accuracy is no more than an upper"
-            " bound: only attacks that average over the randomness (expectation over transformation, EOT) would"
+            meaning="Every number here may come out otherwise next time, and robust accuracy is an upper bound at best:"
+            " only attacks that average over the randomness (expectation over transformation, EOT) would"
             " measure it",
         ),
     )

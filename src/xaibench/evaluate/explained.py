@@ -140,7 +140,8 @@ def _breaking_attack(job: Job, adversarials: dict[str, Tensor]) -> list[str | No
     found: list[str | None] = [None] * len(job.data)
     for spec in job.plan.attacks:
         if f"predictions/{spec}" in adversarials:
-            broken = adversarials[f"predictions/{spec}"] != job.data.labels
+            changed = (adversarials[f"adversarials/{spec}"] != adversarials["inputs"]).flatten(1).any(dim=1)
+            broken = changed & (adversarials[f"predictions/{spec}"] != job.data.labels)
             correct = adversarials["predictions"] == job.data.labels
             for row in (broken & correct).nonzero().flatten().tolist():
                 found[row] = spec
