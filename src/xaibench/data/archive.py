@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from xaibench.data.arrays import ArraySource
-from xaibench.data.files import first_line
 from xaibench.data.images import images_tensor
 from xaibench.data.labels import read_labels
 from xaibench.data.splits import split_of
-from xaibench.errors import InputError
+from xaibench.errors import InputError, first_line
 from xaibench.types import Task
 
 __all__ = ["from_archive"]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from xaibench.data.splits import split_of
 from xaibench.data.table import TableSource
-from xaibench.errors import InputError
+from xaibench.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["TABLE_SUFFIXES", "first_line", "from_table", "from_tables_folder", "table_files"]
+__all__ = ["TABLE_SUFFIXES", "from_table", "from_tables_folder", "table_files"]
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = ".parquet"
@@ -80,8 +80,3 @@ def _read_one(file: Path) -> pa.Table:
     if undecoded is not None:
         raise InputError(f"expected text in UTF-8 in {file}, got other bytes in column {undecoded!r}")
     return table
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's text, shortened."""
-    return next(iter(str(error).splitlines()), "no further word")[:160]

@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xaibench.data.files import first_line
 from xaibench.data.table import TableSource
-from xaibench.errors import InputError
+from xaibench.errors import InputError, first_line
 
 if TYPE_CHECKING:
     import datasets

@@ -48,8 +48,8 @@ def _align_classes(model: Classifier, data: Data) -> Data:
     unknown = next((name for name in got if name not in wanted), None)
     if unknown is not None:
         raise InputError(
-            f"expected classes that the model knows ({_listed(wanted)}), got {unknown!r} ({data.name}); numbers from 0"
-            " are matched by position"
+            f"expected classes that the model knows ({_listed(wanted)}), got {unknown!r} ({data.name}); plain labels"
+            " 0, 1, ... match by position"
         )
     return data.with_classes(wanted)
 
