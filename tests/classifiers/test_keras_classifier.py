@@ -137,6 +137,19 @@ def test_layout_is_found_from_the_model(shape: tuple[int, ...], first: Any, nati
         assert KerasClassifier(network).input_shape == tuple(x.shape[1:])
 
 
+@pytest.mark.parametrize(
+    "turn", [layers.Permute((2, 3, 1)), lambda x: keras.ops.transpose(x, (0, 2, 3, 1)), layers.Flatten()]
+)
+def test_layers_behind_a_turn_of_the_axes_do_not_state_the_layout(turn: Any) -> None:
+    image = keras.Input((3, 8, 7))
+    turned = turn(image)
+    features = layers.Flatten()(layers.Conv2D(2, 2)(turned)) if len(turned.shape) == 4 else turned
+    network = keras.Model(image, layers.Dense(3)(features))
+    model, x = KerasClassifier(network), torch.rand(4, 3, 8, 7)
+    assert model.input_shape == (3, 8, 7)
+    np.testing.assert_allclose(model.logits(x).numpy(), network(x.numpy()).numpy(), atol=1e-6)
+
+
 @pytest.mark.parametrize("make", [unbuilt, nested, lambda: Subclassed(tf.nn.softmax)])
 def test_layers_are_reached_in_every_kind_of_model(make: Callable[[], Any]) -> None:
     network = make()

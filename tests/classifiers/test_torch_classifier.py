@@ -171,7 +171,7 @@ def test_module_is_left_as_it_was_after_an_error() -> None:
         lambda: model.activations(X, "body.1"),
         lambda: model.activation_gradient(X, "body.1", y),
     ):
-        with pytest.raises(RuntimeError, match="broken"):
+        with pytest.raises(InputError, match="RuntimeError: broken"):
             call()
     assert _state(module) == before
     module.broken = False

@@ -3,79 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Protocol, Self, cast
+from typing import Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xaibench.card import Card
+from xaibench.classifiers.engine import Engine, InnerEngine
 from xaibench.classifiers.interface import Interface
+from xaibench.classifiers.probe import Probe, missing_gradient, probe, probe_batch
 from xaibench.errors import InputError, UnsupportedError, unknown_name
 from xaibench.losses import resolve
-from xaibench.rng import SampleRng
 from xaibench.types import Bounds, Capability, Inputs, Loss, LossGradient, Task
 
-__all__ = ["Engine", "InnerEngine", "ModelClassifier"]
-
-_PROBES = 8
-
-
-class Engine(Protocol):
-    """What differs between frameworks: running a model on checked inputs in input units.
-
-    Tensors are as in `Classifier`; ``loss`` is a function of logits and labels.
-    """
-
-    @property
-    def framework(self) -> str: ...
-    @property
-    def dtype(self) -> torch.dtype: ...
-    @property
-    def vocabulary(self) -> int | None:
-        """Number of token ids that the embedding knows, where that is known."""
-        ...
-
-    @property
-    def input_shape(self) -> tuple[int | None, ...] | None: ...
-    @property
-    def device(self) -> torch.device: ...
-    @property
-    def layers(self) -> tuple[str, ...]: ...
-    @property
-    def limits(self) -> Mapping[Capability, str]:
-        """What is missing, and why; complete once the model has been run."""
-        ...
-
-    def candidates(self) -> Iterable[tuple[int | None, ...]]:
-        """Input shapes worth trying where none is known."""
-        ...
-
-    def state(self) -> Iterable[tuple[str, np.ndarray]]:
-        """All numbers that the model has learned, by name."""
-        ...
-
-    def description(self) -> str:
-        """What is computed with them, in words that no other process would choose otherwise."""
-        ...
-
-    def to(self, device: torch.device) -> None: ...
-    def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor: ...
-    def loss_gradient(
-        self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor], embeddings: Tensor | None
-    ) -> LossGradient: ...
-
-
-class InnerEngine(Engine, Protocol):
-    """An engine whose layers can be reached."""
-
-    def embed(self, x: Tensor) -> Tensor: ...
-    def activations(self, x: Tensor, layer: str) -> Tensor: ...
-    def activation_gradient(self, x: Tensor, layer: str, y: Tensor) -> LossGradient: ...
-    def logits_from(self, x: Tensor, layer: str, activations: Tensor) -> Tensor: ...
-    def attention(self, x: Tensor) -> dict[str, Tensor]: ...
+__all__ = ["ModelClassifier"]
 
 
 class ModelClassifier:
@@ -84,8 +28,9 @@ class ModelClassifier:
     def __init__(self, engine: Engine, interface: Interface) -> None:
         self._engine = engine
         self._interface = interface
-        self._width: int | None = None
-        self._steady: bool | None = None
+        self._probed: Probe | None = None
+        self._missing_gradient: str | None = None
+        self._gradient_tried = False
 
     def __repr__(self) -> str:
         name = "" if self.card is None else f"{self.card.name}, "
@@ -127,9 +72,9 @@ class ModelClassifier:
         if self._interface.class_names is not None:
             return len(self._interface.class_names)
         self._probe()
-        if self._width is None:
+        if self._probed is None:
             raise InputError("expected `input_shape` or `class_names` to know the number of classes, got neither")
-        return self._width
+        return self._probed.width
 
     @property
     def device(self) -> torch.device:
@@ -163,13 +108,15 @@ class ModelClassifier:
 
     @property
     def limits(self) -> Mapping[Capability, str]:
-        """For each missing capability the reason; the first use may run the model twice on a few probes."""
+        """For each missing capability the reason; the first use may run the model a few times on a few probes."""
         self._probe()
         limits = dict(self._engine.limits)
-        if self._steady is False:
-            limits[Capability.DETERMINISTIC] = "two passes over one batch gave different logits"
+        if self._probed is not None and self._probed.unsteady is not None:
+            limits[Capability.DETERMINISTIC] = self._probed.unsteady
         if self.task == "text" and Capability.EMBEDDINGS in limits:
             limits[Capability.GRADIENTS] = f"token ids have none, and {limits[Capability.EMBEDDINGS]}"
+        elif reason := self._no_gradient():
+            limits[Capability.GRADIENTS] = reason
         return MappingProxyType(limits)
 
     @property
@@ -212,6 +159,8 @@ class ModelClassifier:
         y = self._check_labels(y, len(x))
         if self.task == "text":
             self._inner(Capability.EMBEDDINGS)
+        if reason := self._no_gradient():
+            raise UnsupportedError(f"the model has no gradients: {reason}")
         return self._engine.loss_gradient(x, y, resolve(loss), self._check_embeddings(x, embeddings))
 
     def activations(self, x: Tensor, layer: str) -> Tensor:
@@ -277,29 +226,24 @@ class ModelClassifier:
 
     def _probe(self, batch: Tensor | None = None) -> None:
         """Run the model once on inputs of its own kind, to learn what its outputs are and whether they are steady."""
-        if self._width is not None:
+        if self._probed is not None:
             return
         shapes = [self.input_shape] if self.input_shape else list(self._engine.candidates())
         if batch is not None:
             shapes = [tuple(batch.shape[1:])]
         for shape in shapes:
-            x = self._probe_batch(shape)
             try:
-                with torch.no_grad():
-                    first, second = self._engine.logits(x, None), self._engine.logits(x, None)
-            except (RuntimeError, ValueError):
+                self._probed = probe(self._engine, probe_batch(self._engine, self._interface, shape))
+            except InputError:
                 # A guessed shape may be wrong; a known one is not.
                 if batch is None and self.input_shape is None:
                     continue
                 raise
-            self._width = first.shape[1]
-            self._steady = torch.allclose(first, second, rtol=1e-5, atol=1e-6, equal_nan=True)
             return
 
-    def _probe_batch(self, shape: Sequence[int | None]) -> Tensor:
-        sizes = tuple(32 if size is None else size for size in shape)
-        rng = SampleRng(torch.arange(_PROBES), stream="probe")
-        if self.task == "text":
-            return (rng.bits(sizes) % (self._engine.vocabulary or 2)).to(self.device)
-        low, high = self.bounds.tensors(torch.zeros(()))
-        return (low + (high - low) * rng.uniform(sizes)).to(self.device, self._engine.dtype)
+    def _no_gradient(self) -> str | None:
+        """Why gradients of the logits are not to be had, found out once; None where they are, or it is not known."""
+        if not self._gradient_tried and self._probed is not None:
+            self._missing_gradient = missing_gradient(self._engine, self._probed)
+            self._gradient_tried = True
+        return self._missing_gradient

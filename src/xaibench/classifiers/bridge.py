@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from xaibench.types import LossGradient
 __all__ = ["Bridge", "LossBridge", "one_line", "to_tensorflow", "to_torch"]
 
 _ALIGNMENT = 64
+_COLOUR = re.compile(r"\x1b\[\d*m")
 
 
 def to_tensorflow(x: Tensor) -> Any:
@@ -44,18 +46,25 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return tensorflow().function(function, reduce_retracing=True, autograph=False)
 
 
+def connected(gradient: Any) -> Any:
+    """A gradient as TensorFlow found it, which is None where nothing differentiable leads to the input."""
+    if gradient is None:
+        raise UnsupportedError("the logits do not depend on the input through differentiable operations")
+    return gradient
+
+
 @contextmanager
-def one_line() -> Iterator[None]:
-    """Errors of TensorFlow, which run over pages, as one line."""
+def one_line(x: Tensor) -> Iterator[None]:
+    """Errors of TensorFlow, which run over pages, as one line that states the shape of the batch."""
     errors = tensorflow().errors
     try:
         yield
     except InputError:
         raise
     except (errors.OpError, TypeError, ValueError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
         what = " ".join(lines[:2])[:240] or type(error).__name__
-        raise InputError(f"expected a batch that the model can run on, got from TensorFlow: {what}") from error
+        raise InputError(f"expected a batch that the model can run on, got {tuple(x.shape)}: {what}") from error
 
 
 class Bridge:
@@ -67,13 +76,14 @@ class Bridge:
 
     def __init__(self, call: Callable[..., Any]) -> None:
         tf = tensorflow()
+        # A second derivative that does not exist is that of a linear map.
         zero = tf.UnconnectedGradients.ZERO
 
         def vjp(x: Any, g: Any, *constants: Any) -> Any:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
                 y = call(x, *constants)
-            return tape.gradient(y, x, output_gradients=g, unconnected_gradients=zero)
+            return connected(tape.gradient(y, x, output_gradients=g))
 
         def vjp_of_vjp(x: Any, g: Any, v: Any, *constants: Any) -> Any:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -85,7 +95,7 @@ class Bridge:
 
     def __call__(self, x: Tensor, *constants: Tensor) -> Tensor:
         """The value at ``x``; ``constants`` take no gradients."""
-        with one_line():
+        with one_line(x):
             if not x.is_floating_point():
                 return to_torch(self.forward(to_tensorflow(x), *map(to_tensorflow, constants)))
             return _Forward.apply(x, self, *constants)  # type: ignore[no-untyped-call]
@@ -104,14 +114,13 @@ class LossBridge:
         self._outward = outward
         self._calls: dict[int, _HostLoss] = {}
         self._keys = itertools.count()
-        options = {"unconnected_gradients": tf.UnconnectedGradients.ZERO}
 
         def cross_entropy(y: Any, x: Any, *constants: Any) -> Any:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
                 logits = call(x, *constants)
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
-            return losses, tape.gradient(losses, x, **options), logits
+            return losses, connected(tape.gradient(losses, x)), logits
 
         def on_host(y: Any, key: Any, x: Any, *constants: Any) -> Any:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -119,7 +128,7 @@ class LossBridge:
                 logits = call(x, *constants)
             losses, slope = tf.numpy_function(self._host, [key, logits, y], [logits.dtype, logits.dtype])
             slope.set_shape(logits.shape)
-            return losses, tape.gradient(logits, x, output_gradients=slope, **options), logits
+            return losses, connected(tape.gradient(logits, x, output_gradients=slope)), logits
 
         self._cross_entropy, self._on_host = compiled(cross_entropy), compiled(on_host)
 
@@ -129,12 +138,12 @@ class LossBridge:
         """Loss per sample, gradient of its sum at ``x``, and logits."""
         labels, *inputs = map(to_tensorflow, (y, x, *constants))
         if loss is ce:
-            with one_line():
+            with one_line(x):
                 return self._result(*self._cross_entropy(labels, *inputs))
         key = next(self._keys)
         self._calls[key] = host = _HostLoss(loss)
         try:
-            with one_line():
+            with one_line(x):
                 results = self._on_host(labels, tensorflow().constant(key, "int64"), *inputs)
         except Exception:
             if host.error is not None:

@@ -21,6 +21,7 @@ __all__ = ["ExportedClassifier"]
 
 _REASON = "an exported program is one graph without layers"
 _SOFTMAX = {"aten._softmax.default", "aten.log_softmax.int", "aten.softmax.int"}
+_CASTS = {"aten._to_copy.default", "aten.to.dtype", "aten.to.dtype_layout"}
 _LACKS = dict.fromkeys(
     (Capability.ACTIVATIONS, Capability.ATTENTION, Capability.EMBEDDINGS, Capability.TORCH_MODULE), _REASON
 )
@@ -66,11 +67,14 @@ def _cut_squash(module: Any) -> None:
     """Let a graph that ends in softmax over classes, or in a sigmoid, return what goes into it."""
     (end,) = (node for node in module.graph.nodes if node.op == "output")
     results = end.args[0]
-    last = results[0] if isinstance(results, tuple | list) else results
+    several = isinstance(results, tuple | list)
+    last = results[0] if several else results
+    while str(getattr(last, "target", "")) in _CASTS:
+        last = last.args[0]
     name = str(getattr(last, "target", ""))
     over_classes = name in _SOFTMAX and last.args[1] in (1, -1)
     if over_classes or name == "aten.sigmoid.default":
-        end.args = ((last.args[0], *results[1:]) if results is not last else last.args[0],)
+        end.args = ((last.args[0], *results[1:]) if several else last.args[0],)
         module.recompile()
 
 

@@ -18,7 +18,7 @@ __all__ = ["Head", "LayerTap", "Layout", "before_squash"]
 
 _SQUASHES = {"LogSoftmax", "Sigmoid", "Softmax"}
 _LINEAR = {"AddV2", "BiasAdd", "MatMul"}
-_RESHAPES = {"ExpandDims", "Identity", "Reshape", "Squeeze"}
+_RESHAPES = {"Cast", "ExpandDims", "Identity", "Reshape", "Squeeze"}
 _COLOURS = (1, 3, 4)
 _TINY = 1e-30
 
@@ -177,7 +177,7 @@ def before_squash(output: Any) -> Any | None:
 
 
 def _maker(output: Any) -> Any:
-    """The operation that computed a tensor, whatever shape it was given afterwards."""
+    """The operation that computed a tensor, whatever shape and precision it was given afterwards."""
     operation = output.op
     while operation.type in _RESHAPES:
         operation = operation.inputs[0].op

@@ -30,8 +30,8 @@ __all__ = ["KerasClassifier"]
 class KerasClassifier(ModelClassifier):
     """Any Keras model of one input (or a ``.keras`` file) that ends in logits, softmax or a single unit.
 
-    Images are channels first here, whatever the model's own layout. Of several outputs the first one classifies, or
-    the one called ``logits``.
+    Images are channels first here, whatever the model's own layout, and float32, also where the model computes in
+    float64. Of several outputs the one called ``logits`` classifies, else the first.
     """
 
     def __init__(self, model: Any, **options: Unpack[Options]) -> None:
@@ -58,7 +58,8 @@ class KerasEngine:
             raise UnsupportedError("a stateful recurrent layer changes whenever it runs: expected stateful=False")
         self.model = model
         self._interface = interface
-        self._layout = Layout(interface, _native_shape(model), _stated_layout(model))
+        native = _native_shape(model)
+        self._layout = Layout(interface, native, _stated_layout(model, native))
         self._head = Head(interface)
         self._functions: dict[tuple[str, ...], Any] = {}
         self._shapes: dict[tuple[Any, ...], tuple[int, ...]] = {}
@@ -170,7 +171,7 @@ class KerasEngine:
             return chosen, tap.outward(gradient), logits
 
         function = self._function("activation gradient", lambda: compiled(call), layer)
-        with one_line():
+        with one_line(x):
             return LossGradient(*map(to_torch, function(to_tensorflow(x), to_tensorflow(y))))
 
     def logits_from(self, x: Tensor, layer: str, activations: Tensor) -> Tensor:
@@ -205,10 +206,14 @@ class KerasEngine:
     def _graph(self, x: Any, tap: LayerTap | None = None) -> Any:
         """From a batch in input units to logits, as it is traced."""
         with tracing(self.model), nullcontext() if tap is None else tapped_calls([(tap.layer, tap)]):
-            output = classifying(self.model(self._layout.prepare(x), training=False))
+            output = self._call(x)
         if tap is not None:
             tap.check()
         return self._head(output)
+
+    def _call(self, x: Any) -> Any:
+        names = getattr(self.model, "output_names", ())
+        return classifying(self.model(self._layout.prepare(x), training=False), names)
 
     def _tap(self, name: str, **what: Any) -> LayerTap:
         return LayerTap(name, named_layers(self.model)[name], self._layout.channels_last, **what)
@@ -246,7 +251,8 @@ class KerasEngine:
         That run builds what is not built yet, and shows which embeddings and attention layers run, and on what.
         """
         if not self._started:
-            self._first_run(self._layout.inward(x))
+            with one_line(x):
+                self._first_run(self._layout.inward(x))
         return self._layout.inward(x)
 
     def _first_run(self, x: Tensor) -> None:
@@ -275,8 +281,8 @@ class KerasEngine:
         taps += [
             (layer, note_attention(name)) for name, layer in layers.items() if isinstance(layer, attention_kinds())
         ]
-        with one_line(), tracing(self.model), tapped_calls(taps):
-            output = classifying(self.model(self._layout.prepare(to_tensorflow(x)), training=False))
+        with tracing(self.model), tapped_calls(taps):
+            output = self._call(to_tensorflow(x))
         self._head.learn(to_torch(output))
         self._embedding = next(iter(entered), None)
         self._attention = [(name, uses[:index].count(name)) for index, name in enumerate(uses)]
@@ -292,9 +298,27 @@ def _native_shape(model: Any) -> tuple[int | None, ...] | None:
     return tuple(inputs[0].shape[1:])
 
 
-def _stated_layout(model: Any) -> str | None:
-    layouts = (getattr(layer, "data_format", None) for layer in named_layers(model).values())
-    return next((layout for layout in layouts if layout), None)
+def _stated_layout(model: Any, native: tuple[int | None, ...] | None) -> str | None:
+    """What the first spatial layer says, if it takes what the model takes: later ones may work on turned axes.
+
+    A `Flatten` of the usual layout says nothing.
+    """
+    import keras
+
+    for layer in named_layers(model).values():
+        layout: str | None = getattr(layer, "data_format", None)
+        usual = isinstance(layer, keras.layers.Flatten) and layout == keras.config.image_data_format()
+        if layout is not None and not usual:
+            return layout if native is None or _entered(layer) == native else None
+    return None
+
+
+def _entered(layer: Any) -> tuple[int | None, ...] | None:
+    """Shape of a layer's input without the batch, where the layer has just one."""
+    try:
+        return tuple(layer.input.shape[1:])
+    except (AttributeError, ValueError):
+        return None
 
 
 def _recorder(scores: list[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -21,7 +21,13 @@ LOG_PROBABILITIES = "the model gives probabilities and hides the logits; log-pro
 _SOFTMAX = {F.softmax, F.log_softmax, torch.softmax, torch.log_softmax, Tensor.softmax, Tensor.log_softmax}
 _SIGMOID = {torch.sigmoid, Tensor.sigmoid, F.sigmoid, torch.special.expit}
 _LINEAR = {F.linear, torch.addmm, torch.matmul, torch.mm}
+_CASTS = {
+    *(Tensor.to, Tensor.type, Tensor.float, Tensor.double, Tensor.half, Tensor.bfloat16),
+    *(Tensor.clone, Tensor.contiguous, torch.clone),
+}
 _TINY = 1e-30
+_ROUNDING = 1e-4
+_DOUBT = 2e-2
 
 
 class _LastSteps(TorchFunctionMode):
@@ -37,13 +43,18 @@ class _LastSteps(TorchFunctionMode):
             self.squashed = (args[0] if args else kwargs["input"], out)
         elif func in _LINEAR:
             self.mapped = out
+        elif func in _CASTS and isinstance(out, Tensor):
+            if self.squashed is not None and _is_same(args[0], self.squashed[1]):
+                self.squashed = (self.squashed[0], out)
+            if self.mapped is not None and _is_same(args[0], self.mapped):
+                self.mapped = out
         return out
 
     def preimage(self, output: Tensor) -> Tensor | None:
-        """What was squashed into ``output``, which may be a view of the squashed tensor."""
+        """What was squashed into ``output``, which may be a view or a cast of the squashed tensor."""
         if self.squashed is None or not _is_same(output, self.squashed[1]):
             return None
-        return self.squashed[0].reshape(output.shape)
+        return self.squashed[0].reshape(output.shape).to(output.dtype)
 
     def is_linear(self, output: Tensor) -> bool:
         """Whether a linear map made ``output``."""
@@ -74,12 +85,16 @@ class OutputReader:
         return two_columns(before, n)
 
 
-def classifying(output: Any) -> Any:
-    """The output that classifies: the only one, the first of several, or the one called ``logits``."""
+def classifying(output: Any, names: Sequence[str] = ()) -> Any:
+    """The output that classifies: the only one, the one called ``logits``, or else the first of several.
+
+    ``names`` are those of a list's items, where it has any; dictionaries and named tuples bring their own.
+    """
+    if isinstance(output, tuple | list) and output:
+        names = getattr(output, "_fields", names)
+        output = dict(zip(names if len(names) == len(output) else range(len(output)), output, strict=True))
     if isinstance(output, dict) and output:
         return classifying(output.get("logits", next(iter(output.values()))))
-    if isinstance(output, tuple | list) and output:
-        return classifying(output[0])
     return output
 
 
@@ -116,8 +131,8 @@ def kind_of(
 ) -> Literal["logits", "probabilities"]:
     """What outputs are that no softmax or sigmoid was seen to make: probabilities, if their rows sum to one.
 
-    Outputs of a linear map are logits. A single unit in [0, 1] that comes from elsewhere could be either, and raises
-    `InputError`.
+    Outputs of a linear map are logits. A single unit in [0, 1] that comes from elsewhere could be either, as could rows
+    that sum almost to one, which may have been rounded on the way; these raise `InputError`.
     """
     if declared != "auto":
         return declared
@@ -131,8 +146,13 @@ def kind_of(
         raise InputError(
             "expected `outputs` as 'logits' or 'probabilities' of a one-unit model with outputs in [0, 1], got 'auto'"
         )
-    whole = torch.allclose(output.sum(-1), torch.ones_like(output[..., 0]), atol=1e-4)
-    return "probabilities" if whole else "logits"
+    missing = float((output.double().sum(-1) - 1).abs().max())
+    if max(_ROUNDING, torch.finfo(output.dtype).eps) < missing < _DOUBT:
+        raise InputError(
+            "expected `outputs` as 'logits' or 'probabilities' of a model whose outputs add up to one"
+            f" within {missing:.1g}, got 'auto'"
+        )
+    return "probabilities" if missing < _DOUBT else "logits"
 
 
 def _is_same(output: Tensor, other: Tensor) -> bool:

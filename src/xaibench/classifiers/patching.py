@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,22 +15,35 @@ from xaibench.errors import UnsupportedError
 
 __all__ = ["analysis", "tapped"]
 
-_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()  # type: ignore[type-arg]
-_locks_guard = threading.Lock()
+
+class _Known:
+    """What is kept of a module between analyses: its lock, and whether it writes to its buffers when it runs."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.writes: bool | None = None
+
+
+_known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
+_known_guard = threading.Lock()
 
 
 @contextmanager
 def analysis(module: nn.Module) -> Iterator[nn.Module]:
-    """Evaluation mode, parameters without gradients, no fused attention; one thread at a time; may be nested."""
-    with _locks_guard:
-        lock = _locks.setdefault(module, threading.RLock())
-    with lock, ExitStack() as restore:
+    """Evaluation mode, parameters without gradients, no fused attention; one thread at a time; may be nested.
+
+    Whatever the module does meanwhile to its modes and buffers, it is left with those that it had.
+    """
+    with _known_guard:
+        known = _known.setdefault(module, _Known())
+    with known.lock, ExitStack() as restore:
         parts = list(module.modules())
-        training = [part for part in parts if part.training]
+        modes = [(part, part.training) for part in parts]
         trainable = [value for part in parts for value in part._parameters.values() if value is not None]
         trainable = [value for value in trainable if value.requires_grad]
-        restore.callback(_set, training, trainable, True)
-        _set(training, trainable, False)
+        restore.callback(_set, modes, trainable, True)
+        _set([(part, False) for part in parts], trainable, False)
+        restore.enter_context(_kept_buffers(parts, known))
         for setting in _kernels(parts):
             restore.enter_context(setting)
         yield module
@@ -59,9 +72,34 @@ def tapped(module: nn.Module, layer: str, tap: Callable[[Tensor], Tensor]) -> It
         raise UnsupportedError(f"layer {layer!r} runs {calls} times in one pass: expected once, choose another")
 
 
-def _set(modules: list[nn.Module], parameters: list[nn.Parameter], value: bool) -> None:
-    for module in modules:
-        module.training = value
+@contextmanager
+def _kept_buffers(parts: list[nn.Module], known: _Known) -> Iterator[None]:
+    """Let the module run on copies of its buffers, until it is known to leave them alone, and put its own back."""
+    own = [(part._buffers, dict(part._buffers)) for part in parts if isinstance(part._buffers, dict) and part._buffers]
+    if known.writes is not False:
+        copies = {id(value): value.clone() for _, kept in own for value in kept.values() if value is not None}
+        for buffers, kept in own:
+            buffers.update({name: copies.get(id(value)) for name, value in kept.items()})
+    lent = [_versions(buffers) for buffers, _ in own]
+    try:
+        yield
+    finally:
+        known.writes = known.writes is True or lent != [_versions(buffers) for buffers, _ in own]
+        for buffers, kept in own:
+            buffers.clear()
+            buffers.update(kept)
+
+
+def _versions(buffers: Mapping[str, Tensor | None]) -> list[tuple[int, int]]:
+    """Which tensors there are, and how often each was written to, as far as that is counted."""
+    tensors = [value for value in buffers.values() if value is not None]
+    return [(id(value), 0 if value.is_inference() else value._version) for value in tensors]
+
+
+def _set(modes: list[tuple[nn.Module, bool]], parameters: list[nn.Parameter], value: bool) -> None:
+    for module, mode in modes:
+        if module.training != mode:
+            module.training = mode
     for parameter in parameters:
         parameter.requires_grad_(value)
 

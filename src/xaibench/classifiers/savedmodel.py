@@ -106,12 +106,12 @@ class _SavedEngine:
         return self._loss(loss, y, self._start(x))
 
     def _start(self, x: Tensor) -> Tensor:
-        x = self._layout.inward(x)
+        inward = self._layout.inward(x)
         if not self._started:
-            with one_line():
-                self._head.learn(to_torch(self._run(self._native(to_tensorflow(x)))))
+            with one_line(x):
+                self._head.learn(to_torch(self._run(self._native(to_tensorflow(inward)))))
             self._started = True
-        return x
+        return inward
 
     def _native(self, x: Any) -> Any:
         return tensorflow().cast(self._layout.prepare(x), self._function.inputs[0].dtype)

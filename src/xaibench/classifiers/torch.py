@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import MappingProxyType
 
 import numpy as np
@@ -17,7 +17,7 @@ from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.outputs import LOG_PROBABILITIES, OutputReader
 from xaibench.classifiers.patching import analysis, tapped
 from xaibench.classifiers.torch_attention import attention_layers, recorded_attention
-from xaibench.errors import InputError, UnsupportedError
+from xaibench.errors import InputError, UnsupportedError, first_line
 from xaibench.types import Capability, LossGradient
 
 __all__ = ["TorchClassifier", "TorchEngine", "to_numpy"]
@@ -212,13 +212,14 @@ class TorchEngine:
 
     def _pass(self, x: Tensor) -> Tensor:
         point = self._interface.normalise(x)
-        if point is not x or self._mutates_input is False:
-            return self._outputs.read(lambda: self.module(point), len(x))
-        point = x.clone()
-        version = point._version
-        logits = self._outputs.read(lambda: self.module(point), len(x))
-        self._mutates_input = point._version != version
-        return logits
+        with _one_line(x):
+            if point is not x or self._mutates_input is False:
+                return self._outputs.read(lambda: self.module(point), len(x))
+            point = x.clone()
+            version = point._version
+            logits = self._outputs.read(lambda: self.module(point), len(x))
+            self._mutates_input = point._version != version
+            return logits
 
     def _replaced_embeddings(self, embeddings: Tensor) -> AbstractContextManager[None]:
         def replace(output: Tensor) -> Tensor:
@@ -264,7 +265,19 @@ def _gradient(total: Tensor, point: Tensor, what: str) -> Tensor:
         (gradient,) = torch.autograd.grad(total, point, allow_unused=True)
         if gradient is not None:
             return gradient
-    raise UnsupportedError(f"gradients cannot be taken: the logits do not depend on {what} through torch operations")
+    raise UnsupportedError(f"the logits do not depend on {what} through differentiable operations")
+
+
+@contextmanager
+def _one_line(x: Tensor) -> Iterator[None]:
+    """Whatever a module raises on a batch, as one line that states the batch's shape."""
+    try:
+        yield
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"expected a batch that the model can run on, got {tuple(x.shape)}: {what}") from error
 
 
 def _same(a: object, b: Tensor) -> bool:
