@@ -176,3 +176,17 @@ def test_variables_of_a_saved_model_count(recurrent: tuple[Path, Path], tmp_path
     model.weights[0].assign(2 * model.weights[0])
     model.export(tmp_path / "other", verbose=False)
     assert SavedModelClassifier(tmp_path / "other").digest != SavedModelClassifier(recurrent[1]).digest
+
+
+def test_weights_buffers_and_normalisation_count() -> None:
+    linear, norm = nn.Linear(4, 3), nn.BatchNorm1d(3)
+    model = TorchClassifier(nn.Sequential(linear, norm), task="tabular")
+    digests = {model.digest, TorchClassifier(model.module, task="tabular", mean=0.5).digest}
+    assert model.digest in digests
+    assert norm.running_mean is not None
+    norm.running_mean[0] += 1
+    digests.add(model.digest)
+    with torch.no_grad():
+        linear.weight[0, 0] += 1
+    digests.add(model.digest)
+    assert len(digests) == 4

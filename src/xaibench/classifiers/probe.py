@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xaibench.classifiers.engine import Engine
 from xaibench.classifiers.interface import Interface
-from xaibench.errors import InputError, first_line
+from xaibench.errors import UnsupportedError, first_line
 from xaibench.losses import ce
 from xaibench.rng import SampleRng
 
@@ -71,7 +71,7 @@ def missing_gradient(engine: Engine, probe: Probe) -> str | None:
         gradient = engine.loss_gradient(probe.x, probe.logits.argmin(1), ce, None).gradient
     except torch.OutOfMemoryError:
         raise
-    except (InputError, LookupError, RuntimeError) as error:
+    except (LookupError, RuntimeError, UnsupportedError) as error:
         return first_line(error)
     varied = bool((probe.logits != probe.logits[:1]).any())
     if varied and not bool(gradient.any()):
