@@ -13,6 +13,7 @@ from keras import layers
 from torch import Tensor, nn
 
 from xaibench import InputError, KerasClassifier, TorchClassifier
+from xaibench.classifiers import ExportedClassifier
 from xaibench.types import Capability
 
 X = torch.rand(5, 4, generator=torch.Generator().manual_seed(0))
@@ -37,6 +38,13 @@ def test_softmax_in_half_precision_is_seen_through_casts(dtype: torch.dtype, cas
     model = TorchClassifier(Ends(lambda z: cast(F.softmax(z.to(dtype), 1))), task="tabular")
     expected = model.module.get_submodule("head")(X)
     torch.testing.assert_close(model.logits(X).float(), expected, atol=1e-2, rtol=0)
+    assert Capability.LOGITS in model.capabilities
+
+
+def test_an_exported_program_is_cut_before_a_softmax_behind_a_cast() -> None:
+    module = Ends(lambda z: F.softmax(z.half(), 1).float())
+    model = ExportedClassifier(torch.export.export(module, (X,)), task="tabular")
+    torch.testing.assert_close(model.logits(X).float(), module.head(X), atol=1e-2, rtol=0)
     assert Capability.LOGITS in model.capabilities
 
 
