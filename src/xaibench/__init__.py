@@ -6,9 +6,13 @@ Importing this package is light: each name below is loaded when it is first used
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# OpenMP reads this when torch is first imported. Its idle threads would spin, and take TensorFlow's time.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 _HOME = {
     "Attribution": "explainers",

@@ -152,7 +152,7 @@ class Classifier(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of everything that decides the logits: weights, buffers, normalisation."""
+        """SHA-256 (hex) of layers and their settings, weights, buffers, normalisation, bounds and tokenizer."""
         ...
 
     @property

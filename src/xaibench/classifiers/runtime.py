@@ -19,10 +19,9 @@ __all__ = ["tensorflow"]
 def tensorflow() -> Any:
     """The `tensorflow` module, with Keras on its TensorFlow backend.
 
-    Waiting threads sleep rather than spin, which would slow torch down; thread counts follow ``OMP_NUM_THREADS`` and
-    ``TF_NUM_INTRAOP_THREADS``; memory of accelerators is taken as it is needed.
+    Thread counts follow ``OMP_NUM_THREADS`` and ``TF_NUM_INTRAOP_THREADS``; memory of accelerators is taken as it is
+    needed.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     if "OMP_NUM_THREADS" in os.environ:

@@ -35,7 +35,6 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning OpenMP threads slow the other framework down
     with quiet(not debug and arguments[:1] != ["app"]) as log, warnings.catch_warnings():
         if not debug:
             warnings.simplefilter("ignore")
