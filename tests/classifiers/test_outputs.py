@@ -90,3 +90,36 @@ def test_the_output_called_logits_classifies() -> None:
     network = keras.Model(inputs, heads)
     model = KerasClassifier(network, task="tabular")
     torch.testing.assert_close(model.logits(X), torch.from_numpy(network(X.numpy())[1].numpy()))
+
+
+class Mixture(nn.Module):
+    """Two experts' probabilities, weighed by a gate: probabilities again, by a matrix product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.gate, self.one, self.two = nn.Linear(5, 2), nn.Linear(5, 3), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        experts = torch.stack([self.one(x).softmax(1), self.two(x).softmax(1)], dim=1)
+        return torch.matmul(self.gate(x).softmax(1)[:, None], experts)[:, 0]
+
+
+def mixture_in_keras() -> keras.Model:
+    keras.utils.set_random_seed(0)
+    x = keras.Input((5,))
+    parts = [layers.Rescaling(0.5)(layers.Dense(3, activation="softmax")(x)) for _ in range(2)]
+    return keras.Model(x, layers.Add()(parts))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TorchClassifier(Mixture(), task="tabular", bounds=(-9, 9)),
+        lambda: KerasClassifier(mixture_in_keras(), task="tabular", bounds=(-9, 9)),
+    ],
+)
+def test_mixtures_of_probabilities_are_probabilities(make: Callable[[], Any]) -> None:
+    model, x = make(), torch.randn(6, 5)
+    torch.testing.assert_close(model.logits(x).exp().sum(1), torch.ones(6))
+    assert Capability.LOGITS not in model.capabilities

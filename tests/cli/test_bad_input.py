@@ -193,3 +193,16 @@ def test_a_description_that_fits_no_network(workplace: Path, toy_models: Path, r
     card["architecture"]["params"]["width"] = -4
     (folder / "config.json").write_text(json.dumps(card))
     assert "small_cnn" in refused("report", "./odd", "--out", "out")
+
+
+def test_weights_that_are_not_numbers(workplace: Path, refused: Callable[..., str]) -> None:
+    (workplace / "spoilt.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def make():\n"
+        "    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        "    nn.init.constant_(module[1].weight, float('nan'))\n"
+        "    return module\n"
+    )
+    for command in ("report", "evaluate"):
+        extra = ("--out", "out") if command == "report" else ()
+        assert "NaN" in refused(command, "spoilt:make", "--data", "digits", "--n", "8", *extra)

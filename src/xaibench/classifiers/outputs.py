@@ -131,28 +131,29 @@ def kind_of(
 ) -> Literal["logits", "probabilities"]:
     """What outputs are that no softmax or sigmoid was seen to make: probabilities, if their rows sum to one.
 
-    Outputs of a linear map are logits. A single unit in [0, 1] that comes from elsewhere could be either, as could rows
-    that sum almost to one, which may have been rounded on the way; these raise `InputError`.
+    So are sums and mixtures of probabilities, although a linear map made them; its other outputs are logits. A single
+    unit in [0, 1] that comes from elsewhere could be either, as could rows that sum almost to one, which may have been
+    rounded on the way; these raise `InputError`.
     """
     if declared != "auto":
         return declared
-    if is_linear:
-        return "logits"
     output = output.detach()
     one_unit = output.ndim == 1 or output.shape[-1] == 1
-    if bool((output < 0).any()) or bool((output > 1).any()):
+    if bool((output < 0).any()) or bool((output > 1).any()) or (one_unit and is_linear):
         return "logits"
     if one_unit:
         raise InputError(
             "expected `outputs` as 'logits' or 'probabilities' of a one-unit model with outputs in [0, 1], got 'auto'"
         )
     missing = float((output.double().sum(-1) - 1).abs().max())
-    if max(_ROUNDING, torch.finfo(output.dtype).eps) < missing < _DOUBT:
-        raise InputError(
-            "expected `outputs` as 'logits' or 'probabilities' of a model whose outputs add up to one"
-            f" within {missing:.1g}, got 'auto'"
-        )
-    return "probabilities" if missing < _DOUBT else "logits"
+    if missing <= max(_ROUNDING, torch.finfo(output.dtype).eps):
+        return "probabilities"
+    if is_linear or missing >= _DOUBT:
+        return "logits"
+    raise InputError(
+        "expected `outputs` as 'logits' or 'probabilities' of a model whose outputs add up to one"
+        f" within {missing:.1g}, got 'auto'"
+    )
 
 
 def _is_same(output: Tensor, other: Tensor) -> bool:

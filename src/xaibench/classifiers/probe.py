@@ -54,7 +54,8 @@ def probe(engine: Engine, x: Tensor) -> Probe:
         first, second, part = (engine.logits(batch, None) for batch in (x, x, x[:_SUB_BATCH]))
     unsteady = None
     # Other batch sizes may take other kernels, which round otherwise.
-    rounding = max(_ROUNDING, math.sqrt(torch.finfo(engine.dtype).eps)) * float(first.abs().max())
+    largest = first.nan_to_num(0.0, 0.0, 0.0).abs().max()
+    rounding = max(_ROUNDING, math.sqrt(torch.finfo(engine.dtype).eps)) * float(largest)
     if not torch.allclose(first, second, rtol=1e-5, atol=1e-6, equal_nan=True):
         unsteady = "two passes over one batch gave different logits"
     elif not torch.allclose(first[:_SUB_BATCH], part, rtol=0, atol=rounding, equal_nan=True):
@@ -65,15 +66,12 @@ def probe(engine: Engine, x: Tensor) -> Probe:
 def missing_gradient(engine: Engine, probe: Probe) -> str | None:
     """Why the logits have no gradient with respect to the input, or to the embeddings of a text; None if they have.
 
-    It is taken of the cross-entropy of the least likely class, which does not saturate.
+    A gradient that is there but zero is no reason: made-up inputs may saturate a model that real ones do not.
     """
     try:
-        gradient = engine.loss_gradient(probe.x, probe.logits.argmin(1), ce, None).gradient
+        engine.loss_gradient(probe.x, probe.logits.argmin(1), ce, None)
     except torch.OutOfMemoryError:
         raise
     except (LookupError, RuntimeError, UnsupportedError) as error:
         return first_line(error)
-    varied = bool((probe.logits != probe.logits[:1]).any())
-    if varied and not bool(gradient.any()):
-        return f"they are zero at all of {_PROBES} different inputs, though the logits are not the same"
     return None
