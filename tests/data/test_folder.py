@@ -143,3 +143,12 @@ def test_a_folder_of_images_has_no_label_column(tmp_path: Path) -> None:
     fill(tmp_path / "pets")
     with pytest.raises(InputError, match="a label column after a table only, got pets:kind"):
         load_data(f"{tmp_path / 'pets'}:kind")
+
+
+def test_a_folder_too_small_for_a_test_split_says_so(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / name / "1.png")
+    with pytest.raises(InputError, match="too few rows of each class for a test split"):
+        load_data(tmp_path)
+    assert len(load_data(tmp_path, "all")) == 2

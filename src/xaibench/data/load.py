@@ -60,7 +60,10 @@ def load_data(name_or_path: str | Path, split: str = "test", n: int | None = Non
     """
     name, source = _open(str(name_or_path))
     if split not in source.splits:
-        raise InputError(f"expected a split of {name} ({', '.join(source.splits)}), got {split!r}")
+        small = (
+            "; it has too few rows of each class for a test split" if tuple(source.splits) == ("train", "all") else ""
+        )
+        raise InputError(f"expected a split of {name} ({', '.join(source.splits)}), got {split!r}{small}")
     ids = select_rows(source.size(split), n, seed)
     rows = source.read(split, ids)
     _check(rows, source, name)
