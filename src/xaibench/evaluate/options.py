@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
-from xaibench.card import first_problem
+from xaibench.card import Strict, first_problem
 from xaibench.errors import InputError
 
 __all__ = ["ModelOptions"]
@@ -21,7 +21,7 @@ Numbers = Annotated[tuple[float, ...], BeforeValidator(_parts)]
 Pair = Annotated[tuple[float, ...], Field(min_length=2, max_length=2), BeforeValidator(_parts)]
 
 
-class ModelOptions(BaseModel):
+class ModelOptions(Strict):
     """How to read a model that does not describe itself; what is None is the data's, or the usual.
 
     Several values can be given as text with commas.
@@ -29,8 +29,6 @@ class ModelOptions(BaseModel):
     >>> ModelOptions.of({"task": "tabular", "mean": "0.5,1"})
     ModelOptions(task='tabular', mean=(0.5, 1.0))
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     architecture: str | None = Field(
         default=None, min_length=1, description="architecture of a file of weights, as a spec"

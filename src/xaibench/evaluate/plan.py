@@ -7,16 +7,16 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from xaibench.card import first_problem
+from xaibench.card import Strict, first_problem
 from xaibench.errors import InputError
 from xaibench.evaluate.options import ModelOptions
 
 __all__ = ["Plan"]
 
 
-class Plan(BaseModel):
+class Plan(Strict):
     """One evaluation of one classifier; two runs of the same plan give the same numbers.
 
     Fields left at None are settled when the model is known: see `xaibench.evaluate.settle`. Bad values raise
@@ -26,8 +26,6 @@ class Plan(BaseModel):
     >>> Plan(**plan.model_dump()) == plan
     True
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     model: str = Field(min_length=1, description="name, folder, weights file or module:factory of the classifier")
     weights: str | None = Field(default=None, description="weights file for a model given as module:factory")

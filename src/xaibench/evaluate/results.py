@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
-from xaibench.card import Card
+from xaibench.card import Card, Strict
 from xaibench.evaluate.plan import Plan
 
 __all__ = [
@@ -35,11 +35,7 @@ __all__ = [
 Interval = tuple[float, float]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ModelInfo(_Frozen):
+class ModelInfo(Strict):
     """Which classifier was evaluated."""
 
     name: str
@@ -52,7 +48,7 @@ class ModelInfo(_Frozen):
     card: Card | None
 
 
-class DataInfo(_Frozen):
+class DataInfo(Strict):
     """Which samples it was evaluated on."""
 
     name: str
@@ -63,7 +59,7 @@ class DataInfo(_Frozen):
     feature_names: tuple[str, ...] | None
 
 
-class ClassScores(_Frozen):
+class ClassScores(Strict):
     """Scores of one class; None where the class does not occur among the labels."""
 
     name: str
@@ -73,7 +69,7 @@ class ClassScores(_Frozen):
     f1: float | None
 
 
-class Calibration(_Frozen):
+class Calibration(Strict):
     """One bin of the reliability diagram: predictions whose confidence lies in (low, high]."""
 
     low: float
@@ -83,7 +79,7 @@ class Calibration(_Frozen):
     accuracy: float | None = Field(description="share of correct predictions; None for an empty bin")
 
 
-class CleanMetrics(_Frozen):
+class CleanMetrics(Strict):
     """Metrics on the unchanged samples; intervals are Wilson's at 95 %."""
 
     n: int
@@ -100,7 +96,7 @@ class CleanMetrics(_Frozen):
     calibration: tuple[Calibration, ...]
 
 
-class Curve(_Frozen):
+class Curve(Strict):
     """Robust accuracy at each radius of the robustness section, for one attack or for the worst of all."""
 
     attack: str = Field(description="the attack's spec, or `worst-case`: broken by any of the attacks")
@@ -111,7 +107,7 @@ class Curve(_Frozen):
     rejected: int = Field(default=0, description="claimed successes that did not hold when they were checked again")
 
 
-class Robustness(_Frozen):
+class Robustness(Strict):
     """Accuracy under attack over a range of radii."""
 
     norm: str
@@ -127,7 +123,7 @@ class Robustness(_Frozen):
         return self.radii.index(self.eps)
 
 
-class Map(_Frozen):
+class Map(Strict):
     """One attribution; its values stand in ``attributions.safetensors`` under ``key``."""
 
     explainer: str
@@ -139,7 +135,7 @@ class Map(_Frozen):
     )
 
 
-class View(_Frozen):
+class View(Strict):
     """One sample as the model sees it, clean or attacked."""
 
     prediction: int
@@ -147,7 +143,7 @@ class View(_Frozen):
     maps: tuple[Map, ...]
 
 
-class ExplainedSample(_Frozen):
+class ExplainedSample(Strict):
     """A sample with its prediction and attributions, and the same under attack where one broke it."""
 
     id: int = Field(description="row in the full split")
@@ -164,21 +160,21 @@ class ExplainedSample(_Frozen):
     tokens: tuple[str, ...] | None = Field(default=None, description="the words, for text")
 
 
-class NotMeasured(_Frozen):
+class NotMeasured(Strict):
     """Something that the plan asked for and that was left out, with the reason."""
 
     what: str
     reason: str
 
 
-class Caveat(_Frozen):
+class Caveat(Strict):
     """Something about the model that makes its numbers doubtful, and what follows for them: sentences without stops."""
 
     what: str
     meaning: str
 
 
-class Results(_Frozen):
+class Results(Strict):
     """Everything that is a function of plan, model and data alone; timings are kept elsewhere."""
 
     clean: CleanMetrics

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from xaibench.card import Strict
 from xaibench.evaluate import Evaluation, Plan
 from xaibench.evaluate.results import DataInfo, ModelInfo, Results
 
@@ -14,19 +15,15 @@ __all__ = ["SCHEMA_ID", "Report", "Timings", "report_schema"]
 SCHEMA_ID = "urn:xaibench:report:1"
 
 
-class Timings(BaseModel):
+class Timings(Strict):
     """When the report was made and how long its work took: all that differs between two equal runs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     finished: str = Field(description="UTC, ISO 8601")
     seconds: dict[str, float] = Field(description="seconds of work by stage")
 
 
-class Report(BaseModel):
+class Report(Strict):
     """One evaluation of one classifier."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
     summary: str = Field(description="the results in three sentences, and one for each caveat")

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -54,7 +54,6 @@ class _Position:
     step: int = 0
     best_score: float | None = None
     stale: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 class _Checkpoint:
@@ -100,8 +99,8 @@ def fit(
     folder: Path,
     resume: bool = False,
     progress: Progress | None = None,
-) -> list[dict[str, float]]:
-    """Train ``learner`` and leave it with its best weights on ``validation`` (else the last); return a line an epoch.
+) -> None:
+    """Train ``learner`` and leave it with its best weights on ``validation`` (else the last).
 
     Checkpoints go to ``folder`` after each epoch and every ``recipe.checkpoint_seconds`` seconds.
     """
@@ -138,13 +137,11 @@ def fit(
             position.stale += 1
             if position.best_score is None or score > position.best_score:
                 position.best_score, position.stale, best = score, 0, learner.weights()
-        position.history.append(line)
         position.epoch, position.step = position.epoch + 1, 0
         checkpoint.save(position, learner, best)
         if progress:
             progress("epoch", position.epoch, recipe.epochs, line)
     learner.load_weights(best or learner.weights())
-    return position.history
 
 
 def _steps(
