@@ -153,3 +153,16 @@ def test_objects_are_measured_under_the_names_of_the_plan() -> None:
 def test_weights_do_not_go_with_an_object() -> None:
     with pytest.raises(InputError, match="expected no `weights` with a classifier"):
         run(Plan(model="mine", weights="w.pt"), factories.digits(), load_data("digits", n=2))
+
+
+def test_what_fails_to_load_is_not_loaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counted(name: str, *arguments: Any) -> Any:
+        asked.append(name)
+        return load_data(name, *arguments)
+
+    monkeypatch.setattr("xaibench.evaluate.inputs.load_data", counted)
+    with pytest.raises(InputError, match="unknown data"):
+        load_pair(factories.digits(), "digist", n=5)
+    assert asked == ["digist"]

@@ -2,5 +2,6 @@
 
 from xaibench.data.dataset import Data
 from xaibench.data.load import data_names, load_data
+from xaibench.data.source import TooFewRowsError
 
-__all__ = ["Data", "data_names", "load_data"]
+__all__ = ["Data", "TooFewRowsError", "data_names", "load_data"]

@@ -12,7 +12,7 @@ from xaibench.errors import InputError
 from xaibench.rng import permutation
 from xaibench.types import Bounds, Task
 
-__all__ = ["IMAGE_BOUNDS", "Rows", "Source", "feature_bounds", "select_rows", "stratified_split"]
+__all__ = ["IMAGE_BOUNDS", "Rows", "Source", "TooFewRowsError", "feature_bounds", "select_rows", "stratified_split"]
 
 IMAGE_BOUNDS = Bounds(0.0, 1.0)
 
@@ -64,6 +64,14 @@ class Source(Protocol):
         ...
 
 
+class TooFewRowsError(InputError):
+    """More rows were asked for than a split has; ``size`` says how many that is."""
+
+    def __init__(self, problem: str, size: int) -> None:
+        super().__init__(problem)
+        self.size = size
+
+
 def select_rows(size: int, n: int | None, seed: int | None) -> Tensor:
     """Ids of the first ``n`` rows of a seeded permutation, so that a larger ``n`` holds all rows of a smaller one.
 
@@ -77,7 +85,8 @@ def select_rows(size: int, n: int | None, seed: int | None) -> Tensor:
     if n is None:
         return torch.arange(size)
     if not 1 <= n <= size:
-        raise InputError(f"expected `n` from 1 to {size}, the rows there are, got {n}")
+        problem = f"expected `n` from 1 to {size}, the rows there are, got {n}"
+        raise TooFewRowsError(problem, size) if n > size else InputError(problem)
     return torch.arange(n) if seed is None else permutation(size, "rows", seed)[:n]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from xaibench.classifiers import Options
-from xaibench.data import Data, load_data
+from xaibench.data import Data, TooFewRowsError, load_data
 from xaibench.errors import InputError
 from xaibench.evaluate.options import ModelOptions
 from xaibench.registry import Spec
@@ -46,11 +46,8 @@ def load_pair(
 def _select(name: str, split: str, n: int | None, seed: int) -> Data:
     try:
         return load_data(name, split, n, seed)
-    except InputError:
-        size = len(load_data(name, split))
-        if n is None or size >= n:
-            raise
-        return load_data(name, split, size, seed)
+    except TooFewRowsError as error:
+        return load_data(name, split, error.size, seed)
 
 
 def _load(

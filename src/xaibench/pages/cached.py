@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.errors import InputError
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -46,11 +44,11 @@ def classifier(name: str, digest: str) -> Classifier:
 @st.cache_data(show_spinner="Loading the data", max_entries=4)
 def rows(name: str, split: str) -> Data:
     """The rows to choose from: `SHOWN` of a split, drawn by seed 0 as a report draws its own; all of a smaller one."""
-    from xaibench.data import load_data
+    from xaibench.data import TooFewRowsError, load_data
 
     try:
         return load_data(name, split, n=SHOWN, seed=0)
-    except InputError:
+    except TooFewRowsError:
         return load_data(name, split)
 
 
