@@ -17,6 +17,7 @@ from torch import Tensor
 __all__ = ["SampleRng", "derive_seed", "permutation"]
 
 _GOLDEN = 0x9E3779B97F4A7C15
+_STEP = 0x9FB21C651E98DF25
 _MASK = (1 << 64) - 1
 
 
@@ -50,6 +51,8 @@ def derive_seed(*parts: object) -> int:
 class SampleRng:
     """Random numbers for the samples with these ``ids`` (n,), int64; they live on the device of ``ids``.
 
+    A ``step`` is one number for all samples, or (n,), int64, where each stands at another.
+
     >>> a = SampleRng(torch.tensor([3, 5]), seed=0, stream="pgd").uniform((2,))
     >>> b = SampleRng(torch.tensor([5]), seed=0, stream="pgd").uniform((2,))
     >>> bool((a[1] == b[0]).all())
@@ -60,21 +63,22 @@ class SampleRng:
     seed: int = 0
     stream: str = ""
 
-    def bits(self, shape: tuple[int, ...], step: int = 0) -> Tensor:
+    def bits(self, shape: tuple[int, ...], step: int | Tensor = 0) -> Tensor:
         """(n, *shape) of 64 random bits as int64."""
         count = math.prod(shape)
-        key = _signed(derive_seed(self.seed, self.stream, step) * 2 + 1)
+        key = _signed(derive_seed(self.seed, self.stream) * 2 + 1)
         row = _mix(self.ids.to(torch.int64) * _signed(_GOLDEN) + key)
+        row = _mix(row + (torch.as_tensor(step, device=row.device).to(torch.int64) + 1) * _signed(_STEP))
         element = torch.arange(1, count + 1, device=self.ids.device) * _signed(_GOLDEN)
         return _mix(_mix(row[:, None] + element) ^ key).reshape(len(self.ids), *shape)
 
-    def uniform(self, shape: tuple[int, ...], step: int = 0, *, low: float = 0.0, high: float = 1.0) -> Tensor:
+    def uniform(self, shape: tuple[int, ...], step: int | Tensor = 0, *, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(n, *shape) uniform on [low, high), float32."""
         unit = _shift(self.bits(shape, step), 40).to(torch.float32) * 2.0**-24
         below_high = torch.nextafter(torch.tensor(float(high)), torch.tensor(float(low)))
         return (low + (high - low) * unit).clamp(max=float(below_high))
 
-    def normal(self, shape: tuple[int, ...], step: int = 0) -> Tensor:
+    def normal(self, shape: tuple[int, ...], step: int | Tensor = 0) -> Tensor:
         """(n, *shape) standard normal, float32, by the Box-Muller transform."""
         bits = self.bits(shape, step)
         radius = (_shift(bits, 32).to(torch.float64) + 0.5) * 2.0**-32

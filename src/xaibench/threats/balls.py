@@ -13,7 +13,18 @@ from torch import Tensor
 from xaibench.errors import InputError, unknown_name
 from xaibench.rng import SampleRng
 from xaibench.threats.base import Threat
-from xaibench.threats.geometry import contracted, displacement, largest, limits, normalised, place, shrunk, units
+from xaibench.threats.geometry import (
+    box,
+    contracted,
+    displacement,
+    largest,
+    limits,
+    normalised,
+    place,
+    room,
+    shrunk,
+    units,
+)
 from xaibench.types import Bounds
 
 __all__ = ["L0", "L1", "L2", "Linf", "threat"]
@@ -35,7 +46,7 @@ class Linf:
         """Largest change of a feature."""
         return displacement(a, b, self.scale).abs().amax(dim=1)
 
-    def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int = 0) -> Tensor:
+    def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int | Tensor = 0) -> Tensor:
         """Every feature uniform in [-eps, eps]."""
         noise = rng.uniform((x[0].numel(),), step, low=-1.0, high=1.0).double() * self.eps
         return place(noise, x, bounds, self.scale)
@@ -46,8 +57,12 @@ class Linf:
 
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
         """Every feature clamped; this is the nearest point of ball and box."""
-        offset = displacement(x, clean, self.scale).clamp(-self.eps, self.eps)
-        return place(offset, clean, bounds, self.scale)
+        reach = self.eps * units(clean.double(), self.scale)
+        low, high = box(clean, bounds)
+        # Limits of the ball are rounded inwards: the next number towards the clean one.
+        least = torch.nextafter((clean.double() - reach).to(clean.dtype), clean)
+        most = torch.nextafter((clean.double() + reach).to(clean.dtype), clean)
+        return x.clamp(torch.maximum(least, low), torch.minimum(most, high))
 
 
 @dataclass(frozen=True)
@@ -66,7 +81,7 @@ class L2:
         """Length of the change."""
         return displacement(a, b, self.scale).norm(dim=1)
 
-    def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int = 0) -> Tensor:
+    def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int | Tensor = 0) -> Tensor:
         """A normal direction, with a radius that fills the ball."""
         features = x[0].numel()
         direction = normalised(rng.normal((features,), step).double())
@@ -83,7 +98,7 @@ class L2:
         """The nearest point of ball and box: what the box cuts off one feature is left for the others."""
         offset = displacement(x, clean, self.scale)
         low, high = limits(clean, bounds, self.scale)
-        size = contracted(offset.abs(), torch.where(offset > 0, high, -low), self.eps)
+        size = contracted(offset.abs(), room(offset, low, high), self.eps)
         return place(size * offset.sign(), clean, bounds, self.scale)
 
 
@@ -107,7 +122,7 @@ class L1:
         """Sum of the changes."""
         return displacement(a, b, self.scale).abs().sum(dim=1)
 
-    def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int = 0) -> Tensor:
+    def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int | Tensor = 0) -> Tensor:
         """Uniform on the cross-polytope."""
         features = x[0].numel()
         # d of d + 1 exponential spacings are uniform on the simplex; random signs spread it over the ball.
@@ -121,18 +136,17 @@ class L1:
         unit = units(x, self.scale)
         slope = (gradient.double() * unit).flatten(1)
         low, high = limits(x, bounds, self.scale)
-        room = torch.where(slope > 0, high, -low) * (slope != 0)
         order = slope.abs().argsort(dim=1, descending=True, stable=True)
-        room = room.gather(1, order)
-        spent = room.cumsum(dim=1) - room
-        move = torch.zeros_like(slope).scatter(1, order, torch.minimum(room, (size - spent).clamp_min(0)))
+        reach = room(slope, low, high).gather(1, order)
+        spent = reach.cumsum(dim=1) - reach
+        move = torch.zeros_like(slope).scatter(1, order, torch.minimum(reach, (size - spent).clamp_min(0)))
         return x + (unit * (move * slope.sign()).view(x.shape)).to(x.dtype)
 
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
         """The nearest point of ball and box."""
         offset = displacement(x, clean, self.scale)
         low, high = limits(clean, bounds, self.scale)
-        size = shrunk(offset.abs(), torch.where(offset > 0, high, -low), self.eps)
+        size = shrunk(offset.abs(), room(offset, low, high), self.eps)
         return place(size * offset.sign(), clean, bounds, self.scale)
 
 
@@ -166,7 +180,7 @@ class L0:
         """Number of features that differ."""
         return (a != b).flatten(1).sum(dim=1).double()
 
-    def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int = 0) -> Tensor:
+    def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int | Tensor = 0) -> Tensor:
         """``k`` features at random, each uniform in the box."""
         features = x[0].numel()
         low, high = limits(x, bounds, self.scale)

@@ -35,7 +35,7 @@ class Threat(Protocol):
         """Distances (n,), float64, between two batches (n, ...)."""
         ...
 
-    def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int = 0) -> Tensor:
+    def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int | Tensor = 0) -> Tensor:
         """Points drawn uniformly from the balls around ``x`` (n, ...), then moved into the box."""
         ...
 

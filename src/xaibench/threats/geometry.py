@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xaibench.types import Bounds
 
-__all__ = ["box", "contracted", "displacement", "largest", "limits", "normalised", "place", "shrunk", "units"]
+__all__ = ["box", "chosen", "contracted", "displacement", "largest", "limits", "normalised", "place", "room", "shrunk", "units"]
 
 
 def units(like: Tensor, scale: tuple[float, ...] | None) -> Tensor:
@@ -45,7 +45,18 @@ def place(offset: Tensor, clean: Tensor, bounds: Bounds, scale: tuple[float, ...
     exact = torch.minimum(torch.maximum(clean.double() + move, low), high)
     x = exact.to(clean.dtype)
     beyond = (x.double() - clean.double()).abs() > (exact - clean.double()).abs() * (1 + 1e-12)
-    return torch.where(beyond, torch.nextafter(x, clean), x)
+    return chosen(beyond, torch.nextafter(x, clean), x)
+
+
+def chosen(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """``yes`` where the mask holds, else ``no``, both finite: several times faster than `torch.where` on a CPU."""
+    return torch.lerp(no, yes, mask.to(no.dtype))
+
+
+def room(offset: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """How far each feature can go in the direction of its offset; 0 where that has none."""
+    sign = offset.sign()
+    return torch.maximum(sign * low, sign * high)
 
 
 def normalised(vector: Tensor) -> Tensor:
@@ -67,9 +78,9 @@ def contracted(size: Tensor, room: Tensor, eps: float) -> Tensor:
     outside = torch.minimum(size, room).norm(dim=1, keepdim=True) > eps
     t = torch.where(outside, eps / size.norm(dim=1, keepdim=True), 1)
     while True:
-        full = t * size > room
-        spent = torch.where(full, room, 0).square().sum(dim=1, keepdim=True)
-        free = torch.where(full, 0, size).square().sum(dim=1, keepdim=True)
+        full = (t * size > room).to(size.dtype)
+        spent = (full * room).square().sum(dim=1, keepdim=True)
+        free = (size - full * size).square().sum(dim=1, keepdim=True)
         larger = torch.where(outside, ((eps**2 - spent).clamp_min(0) / free).sqrt(), 1)
         if bool((larger <= t * (1 + 1e-14)).all()):
             return torch.minimum(t * size, room)
