@@ -17,7 +17,7 @@ from torch import Tensor
 __all__ = ["SampleRng", "derive_seed", "permutation"]
 
 _GOLDEN = 0x9E3779B97F4A7C15
-_STEP = 0x9FB21C651E98DF25
+_STEP = 0xA0761D6478BD642F
 _MASK = (1 << 64) - 1
 
 
