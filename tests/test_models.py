@@ -26,6 +26,7 @@ FLOORS: dict[str, dict[str, float]] = {
     "cifar10-lenet": {"accuracy": 0.60},
     "cifar10-resnet": {"accuracy": 0.86},
     "digits-cnn": {"accuracy": 0.97},
+    "digits-cnn-robust": {"accuracy": 0.975},
     "digits-mlp": {"accuracy": 0.95},
     "evidence-cnn": {"accuracy": 0.97},
     "imdb-cnn": {"accuracy": 0.86, "auc": 0.94},

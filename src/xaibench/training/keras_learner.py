@@ -6,7 +6,7 @@ objective's gradient with respect to the outputs crosses the bridge, and the tap
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,11 +17,15 @@ from torch import Tensor
 
 from xaibench.classifiers.bridge import to_tensorflow, to_torch
 from xaibench.errors import InputError
+from xaibench.rng import SampleRng, derive_seed
 from xaibench.training.learner import Normalisation, StepResult, as_outputs, is_decayed
 from xaibench.training.objectives import Objective
 from xaibench.training.recipe import Recipe
+from xaibench.types import Bounds
 
 __all__ = ["KerasLearner"]
+
+_UNIT_BOX = Bounds()
 
 
 class KerasLearner:
@@ -30,12 +34,12 @@ class KerasLearner:
     weights_file = "model.keras"
     is_main = True
 
-    def __init__(self, model: Any, recipe: Recipe, normalise: Normalisation) -> None:
+    def __init__(self, model: Any, recipe: Recipe, normalise: Normalisation, bounds: Bounds = _UNIT_BOX) -> None:
         import tensorflow as tf
 
         if recipe.precision != "no":
             raise InputError(f"expected `precision` = 'no' for a Keras model, got {recipe.precision!r}")
-        self._model, self._recipe, self._normalise = model, recipe, normalise
+        self._model, self._recipe, self._normalise, self.bounds = model, recipe, normalise, bounds
         self._moving = _moving(model, recipe.freeze)
         self._still = _still_layers(model, self._moving)
         for layer in self._still:
@@ -73,14 +77,37 @@ class KerasLearner:
             value = tf.convert_to_tensor(variable)
             average.assign(average + (1.0 - decay) * (value - average) if value.dtype.is_floating else value)
 
-    def step(self, batches: list[tuple[Tensor, Tensor]], objective: Objective, *, rate: float, seed: int) -> StepResult:
+    def _input_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        import tensorflow as tf
+
+        native = self._native(x)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(native)
+            outputs = self._forward(native)[0]
+        logits = to_torch(outputs).requires_grad_()
+        (slope,) = torch.autograd.grad(loss(as_outputs(logits)[0]), logits)
+        inner = to_torch(tape.gradient(outputs, native, output_gradients=to_tensorflow(slope)))
+        point = x.detach().requires_grad_()
+        moved = inner.permute(0, 3, 1, 2) if inner.ndim == 4 else inner
+        return torch.autograd.grad(self._normalise(point), point, moved)[0]
+
+    def step(
+        self,
+        batches: list[tuple[Tensor, Tensor]],
+        objective: Objective,
+        *,
+        rate: float,
+        seed: int,
+        progress: float = 1.0,
+    ) -> StepResult:
         """One optimiser step on the mean loss over ``batches``."""
         import tensorflow as tf
 
         _seed_random_layers(self._model, seed)
         gradients, total = _Gradients(self._moving), StepResult()
-        for x, y in batches:
-            forward = _TapedForward(self, gradients, 1.0 / len(batches))
+        for index, (x, y) in enumerate(batches):
+            rng = SampleRng(torch.arange(len(y)), derive_seed(seed, index), "objective")
+            forward = _TapedForward(self, gradients, 1.0 / len(batches), rng, progress)
             result = objective(forward, x, y)
             result.loss.backward()
             total.add(result, y)
@@ -177,13 +204,20 @@ class _TapedForward:
     Outputs that are images come channels first, as the inputs do.
     """
 
-    def __init__(self, learner: KerasLearner, gradients: _Gradients, weight: float) -> None:
-        self.learner, self.gradients, self.weight = learner, gradients, weight
+    def __init__(
+        self, learner: KerasLearner, gradients: _Gradients, weight: float, rng: SampleRng, progress: float
+    ) -> None:
+        self.learner, self.gradients, self.weight, self.rng, self.progress = learner, gradients, weight, rng, progress
+        self.bounds = learner.bounds
         self._anchor = torch.zeros((), requires_grad=True)
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs = _WeightGradients.apply(self._anchor, x, self)
         return as_outputs(*(y.permute(0, 3, 1, 2) if y.ndim == 4 else y for y in outputs))
+
+    def input_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        """See `Forward`."""
+        return self.learner._input_gradient(x, loss)
 
 
 class _WeightGradients(torch.autograd.Function):

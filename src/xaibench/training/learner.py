@@ -60,8 +60,19 @@ class Learner(Protocol):
         """Return when all processes have come here."""
         ...
 
-    def step(self, batches: list[tuple[Tensor, Tensor]], objective: Objective, *, rate: float, seed: int) -> StepResult:
-        """One step on the mean loss over ``batches`` (inputs in input units, labels); ``seed`` is for random layers."""
+    def step(
+        self,
+        batches: list[tuple[Tensor, Tensor]],
+        objective: Objective,
+        *,
+        rate: float,
+        seed: int,
+        progress: float = 1.0,
+    ) -> StepResult:
+        """One step on the mean loss over ``batches`` (inputs in input units, labels).
+
+        ``seed`` is for random layers and objectives; ``progress``, in (0, 1], is how far training has come.
+        """
         ...
 
     def logits(self, x: Tensor) -> Tensor:

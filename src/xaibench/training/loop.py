@@ -117,7 +117,13 @@ def fit(
             done = position.epoch * steps + step
             factor = rate(recipe.schedule, done, total)
             seed = derive_seed(recipe.seed, "random layers", done)
-            result = learner.step(batches, objective, rate=factor * recipe.optimizer.learning_rate, seed=seed)
+            result = learner.step(
+                batches,
+                objective,
+                rate=factor * recipe.optimizer.learning_rate,
+                seed=seed,
+                progress=(done + 1) / total,
+            )
             if not math.isfinite(result.loss):
                 raise InputError(
                     f"expected a finite loss, got {result.loss} in epoch {position.epoch + 1}: a smaller learning rate,"

@@ -110,11 +110,11 @@ def make_network(recipe: Recipe, rows: Data) -> Network:
     if architecture.framework == "torch":
         from xaibench.training.torch_learner import TorchLearner
 
-        learner: Learner = TorchLearner(module, recipe, normalise)
+        learner: Learner = TorchLearner(module, recipe, normalise, rows.bounds)
     else:
         from xaibench.training.keras_learner import KerasLearner
 
-        learner = KerasLearner(module, recipe, normalise)
+        learner = KerasLearner(module, recipe, normalise, rows.bounds)
     network = Network(learner, architecture.framework, config, normalise, tokenizer, initial)
     try:
         learner.logits(network.encode(rows.take([0])))

@@ -13,12 +13,41 @@ from torch.nn import functional as F
 from xaibench.data import Data
 from xaibench.errors import InputError
 from xaibench.registry import Registry
-from xaibench.types import Classifier
+from xaibench.rng import SampleRng
+from xaibench.types import Bounds, Classifier
 
 __all__ = ["Forward", "Objective", "Reconstruction", "Standard", "TrainingLoss", "objectives"]
 
-Forward = Callable[[Tensor], tuple[Tensor, ...]]
-"""Inputs in input units to all outputs of the network being trained, logits (n, classes) first."""
+
+class Forward(Protocol):
+    """The network being trained, as one batch of one step sees it; inputs are in input units."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """The box of valid inputs."""
+        ...
+
+    @property
+    def progress(self) -> float:
+        """Steps begun out of all, in (0, 1]."""
+        ...
+
+    @property
+    def rng(self) -> SampleRng:
+        """Random numbers for the rows of this batch, others in every batch."""
+        ...
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        """All outputs, logits (n, classes) first, in training mode and differentiable towards the weights."""
+        ...
+
+    def input_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        """The gradient towards ``x`` of a scalar ``loss`` of the logits (n, classes).
+
+        It is taken in evaluation mode, so that batch norm neither mixes samples nor learns from these inputs; nothing
+        is added to the gradients of the weights.
+        """
+        ...
 
 
 class TrainingLoss(NamedTuple):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from xaibench.errors import InputError
+from xaibench.rng import SampleRng, derive_seed
 from xaibench.training.learner import Normalisation, StepResult, as_outputs, is_decayed
 from xaibench.training.objectives import Objective
 from xaibench.training.recipe import Recipe
+from xaibench.types import Bounds
 
 __all__ = ["TorchLearner"]
+
+_UNIT_BOX = Bounds()
 
 
 class TorchLearner:
@@ -24,7 +29,7 @@ class TorchLearner:
 
     weights_file = "model.safetensors"
 
-    def __init__(self, module: nn.Module, recipe: Recipe, normalise: Normalisation) -> None:
+    def __init__(self, module: nn.Module, recipe: Recipe, normalise: Normalisation, bounds: Bounds = _UNIT_BOX) -> None:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
 
@@ -37,7 +42,7 @@ class TorchLearner:
         self._format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         _freeze(module, recipe.freeze)
         module = module.to(self._device).to(memory_format=self._format)  # type: ignore[call-overload]  # missing in the stubs
-        self._normalise = normalise
+        self._normalise, self.bounds = normalise, bounds
         self._average = {k: v.clone() for k, v in module.state_dict().items()} if recipe.ema else None
         self._updates = 0
         self._module = module
@@ -59,7 +64,24 @@ class TorchLearner:
         outputs = self._network(x.contiguous(memory_format=self._format) if x.ndim == 4 else x)
         return as_outputs(*outputs) if isinstance(outputs, tuple) else as_outputs(outputs)
 
-    def step(self, batches: list[tuple[Tensor, Tensor]], objective: Objective, *, rate: float, seed: int) -> StepResult:
+    def _input_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        self._module.eval()
+        try:
+            point = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(loss(self._forward(point)[0]), point)
+        finally:
+            self._train_mode()
+        return gradient
+
+    def step(
+        self,
+        batches: list[tuple[Tensor, Tensor]],
+        objective: Objective,
+        *,
+        rate: float,
+        seed: int,
+        progress: float = 1.0,
+    ) -> StepResult:
         """One optimiser step on the mean loss over ``batches``."""
         accelerator, share = (
             self._accelerator,
@@ -72,9 +94,12 @@ class TorchLearner:
         total = StepResult()
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             torch.manual_seed(seed + accelerator.process_index)
-            for x, y in batches:
+            for index, (x, y) in enumerate(batches):
                 labels = y[share].to(self._device)
-                result = objective(self._forward, x[share].to(self._device), labels)
+                rows = torch.arange(len(y), device=self._device)[share]
+                rng = SampleRng(rows, derive_seed(seed, index), "objective")
+                forward = _TorchForward(self, rng, progress)
+                result = objective(forward, x[share].to(self._device), labels)
                 accelerator.backward(result.loss / len(batches))
                 total.add(result, labels)
         if self._recipe.clip_norm is not None:
@@ -168,6 +193,25 @@ class TorchLearner:
         from safetensors.torch import save_file
 
         save_file(self.weights(), path)
+
+
+@dataclass(frozen=True)
+class _TorchForward:
+    """`Forward` over a learner's module."""
+
+    learner: TorchLearner
+    rng: SampleRng
+    progress: float
+
+    @property
+    def bounds(self) -> Bounds:
+        return self.learner.bounds
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.learner._forward(x)
+
+    def input_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        return self.learner._input_gradient(x, loss)
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
