@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from xaibench import InputError
+from xaibench import InputError, losses
 from xaibench.losses import LOSSES, resolve
 
 LOGITS = torch.tensor([[2.0, 5.0, 1.0, -3.0], [0.5, 0.25, 4.0, 3.0], [1.0, 1.0, 1.0, 1.0]])
@@ -46,3 +46,17 @@ def test_ascending_moves_away_from_the_label(name: str) -> None:
 def test_unknown_loss_names_the_nearest() -> None:
     with pytest.raises(InputError, match="unknown loss 'dlrr'; did you mean 'dlr'"):
         resolve("dlrr")
+
+
+def test_targeted_losses_by_hand() -> None:
+    logits, y, target = torch.tensor([[4.0, 1.0, 3.0, 0.5]]), torch.tensor([0]), torch.tensor([1])
+    assert float(losses.margin_targeted(logits, y, target)) == 1.0 - 4.0
+    assert float(losses.dlr_targeted(logits, y, target)) == pytest.approx((1.0 - 4.0) / (4.0 - (1.0 + 0.5) / 2))
+    shares = logits.exp() / logits.exp().sum()
+    assert float(losses.ce_targeted(logits, y, target)) == pytest.approx(float(shares[0, 1].log()), abs=1e-6)
+    few = logits[:, :3]
+    assert float(losses.dlr_targeted(few, y, target)) == 1.0 - 4.0, "no fourth logit: the plain margin"
+
+
+def test_every_targeted_loss_has_its_plain_form() -> None:
+    assert set(losses.TARGETED) <= set(losses.LOSSES)

@@ -15,7 +15,18 @@ from torch import Tensor
 from xaibench.errors import unknown_name
 from xaibench.types import Loss
 
-__all__ = ["LOSSES", "ce", "dlr", "logit", "margin", "resolve"]
+__all__ = [
+    "LOSSES",
+    "TARGETED",
+    "ce",
+    "ce_targeted",
+    "dlr",
+    "dlr_targeted",
+    "logit",
+    "margin",
+    "margin_targeted",
+    "resolve",
+]
 
 
 def ce(logits: Tensor, y: Tensor) -> Tensor:
@@ -53,6 +64,28 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
     return margin(logits, y) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
+def ce_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy with the class aimed at, negated: at most 0."""
+    return -F.cross_entropy(logits, target, reduction="none")
+
+
+def margin_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """The logit of the class aimed at minus the label's."""
+    return _of_label(logits, target) - _of_label(logits, y)
+
+
+def dlr_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """The targeted margin over the gap between the largest logit and the mean of the third and the fourth.
+
+    Croce & Hein (ICML 2020), as `dlr`. With fewer than four classes there is no fourth logit, and the plain
+    `margin_targeted` is returned.
+    """
+    if logits.shape[1] < 4:
+        return margin_targeted(logits, y, target)
+    top = logits.topk(4, dim=1).values
+    return margin_targeted(logits, y, target) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
+
+
 def resolve(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
     """The function behind a loss's name, or the given function itself; an unknown name raises `InputError`."""
     if callable(loss):
@@ -67,3 +100,10 @@ def _of_label(logits: Tensor, y: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": ce, "dlr": dlr, "logit": logit, "margin": margin}
+
+TARGETED: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "ce": ce_targeted,
+    "dlr": dlr_targeted,
+    "margin": margin_targeted,
+}
+"""Losses of logits, labels and the classes aimed at, each (n,); the higher, the nearer the model is to the latter."""

@@ -8,13 +8,14 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
+from xaibench.attacks.engine import Jobs, Problem, Walk, drive
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.registry import Registry
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat, check_threat, contains
 from xaibench.types import Classifier
 
-__all__ = ["Attack", "Search", "attack_correct", "attacks"]
+__all__ = ["Attack", "Search", "WalkPlan", "attack_correct", "attacks", "walk_correct"]
 
 
 class Attack(Protocol):
@@ -47,6 +48,34 @@ attacks: Registry[Attack] = Registry("attack")
 
 Search = Callable[[Tensor, Tensor, SampleRng], Tensor]
 """From correctly classified inputs (n, ...), their classes (n,) and a random stream to candidates (n, ...)."""
+
+WalkPlan = Callable[[Problem, Tensor], tuple[Walk, Jobs]]
+"""From the correctly classified samples and their clean logits (n, classes) to a walk, and who makes it."""
+
+_LOGITS = 256
+
+
+def walk_correct(
+    plan: WalkPlan,
+    model: Classifier,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    *,
+    ids: Tensor | None,
+    seed: int,
+    batch_size: int | None,
+) -> Tensor:
+    """Let walks start from the correctly classified samples, all in one flat batch, and keep verified successes."""
+    x, y, ids = _checked(model, x, y, threat, ids)
+    with torch.no_grad():
+        logits = torch.cat([model.logits(part) for part in x.split(batch_size or _LOGITS)])
+    rows = (logits.argmax(dim=1) == y).nonzero().flatten()
+    result = x.clone()
+    if len(rows):
+        problem = Problem(model, x[rows], y[rows], ids[rows], threat, seed)
+        result[rows] = drive(problem, *plan(problem, logits[rows]), batch_size=batch_size).adversarials
+    return result
 
 
 def attack_correct(

@@ -1,0 +1,90 @@
+"""Batch shapes in which a model computes the same bits for a row, whatever the rest of the batch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from xaibench.errors import InputError
+from xaibench.types import Capability, Classifier
+
+__all__ = ["halving", "shapes"]
+
+_SIZES = (16, 32, 64, 128, 256)
+_FIXED = 64
+_PATIENCE = 0.25  # seconds that a batch may take for a larger one to be tried
+_known: WeakKeyDictionary[Classifier, dict[int | None, tuple[int, ...]]] = WeakKeyDictionary()
+
+
+def shapes(model: Classifier, x: Tensor, y: Tensor, batch_size: int | None = None) -> tuple[int, ...]:
+    """Batch sizes, ascending, among which a run may change without changing its numbers; the last is the usual one.
+
+    Kernels choose their order of summation by the shape of the batch. Most give the same bits at all multiples of 16;
+    whether this model's do is tried on the first samples ``x`` (n, ...), once per model. Without ``batch_size`` the
+    fastest of the sizes that agree is taken, and 64 where they do not.
+    """
+    known = _known.setdefault(getattr(model, "classifier", model), {})
+    if batch_size not in known:
+        known[batch_size] = _chosen(model, x, y) if batch_size is None else _below(model, x, y, batch_size)
+    return known[batch_size]
+
+
+def halving(run: Callable[[tuple[int, ...]], None], sizes: tuple[int, ...]) -> None:
+    """Run with batches of at most the last of ``sizes``, and of half of that as often as memory runs out."""
+    from accelerate.utils import find_executable_batch_size
+
+    def attempt(size: int) -> None:
+        run((*(value for value in sizes if value < size), size))
+
+    try:
+        find_executable_batch_size(attempt, starting_batch_size=sizes[-1])()
+    except RuntimeError as error:
+        if "No executable batch size found" not in str(error):
+            raise
+        raise InputError("expected memory for a batch of one sample, got none") from None
+
+
+def _chosen(model: Classifier, x: Tensor, y: Tensor) -> tuple[int, ...]:
+    """The fastest size and those below it, if all agree."""
+    if Capability.DETERMINISTIC not in model.capabilities:
+        return (_FIXED,)
+    first: tuple[Tensor, ...] | None = None
+    seconds: dict[int, float] = {}
+    for size in _SIZES:
+        _pass(model, x, y, size)  # the first pass of a shape sets up its kernels
+        start = time.perf_counter()
+        result = _pass(model, x, y, size)
+        seconds[size] = time.perf_counter() - start
+        first = first or result
+        if not _agree(first, result):
+            return (_FIXED,)
+        if seconds[size] > _PATIENCE and size >= _FIXED:
+            break
+    best = min(seconds, key=lambda size: seconds[size] / size)
+    return tuple(size for size in _SIZES if size <= best)
+
+
+def _below(model: Classifier, x: Tensor, y: Tensor, batch_size: int) -> tuple[int, ...]:
+    """The given size, and the usual ones below it that agree with it."""
+    smaller = [size for size in _SIZES if size < batch_size]
+    if not smaller or Capability.DETERMINISTIC not in model.capabilities:
+        return (batch_size,)
+    whole = _pass(model, x, y, batch_size)
+    return (*(size for size in smaller if _agree(_pass(model, x, y, size), whole)), batch_size)
+
+
+def _pass(model: Classifier, x: Tensor, y: Tensor, size: int) -> tuple[Tensor, ...]:
+    index = torch.arange(size, device=x.device) % len(x)
+    if Capability.GRADIENTS not in model.capabilities:
+        with torch.no_grad():
+            return (model.logits(x[index]),)
+    answer = model.loss_gradient(x[index], y[index], "margin")
+    return (answer.gradient, answer.logits)
+
+
+def _agree(few: tuple[Tensor, ...], many: tuple[Tensor, ...]) -> bool:
+    return all(torch.equal(a, b[: len(a)]) for a, b in zip(few, many, strict=True))
