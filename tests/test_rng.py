@@ -77,8 +77,8 @@ def test_known_numbers_are_the_same_on_every_machine() -> None:
     # Written out once: a change of the generator changes every published result, and has to be meant.
     assert derive_seed(0, "pgd") == 4304764070222431314
     assert SampleRng(torch.tensor([0, 5]), seed=3, stream="pgd").bits((2,), step=1).tolist() == [
-        [7274202810747149532, 5066484195541043554],
-        [4324899033877303947, 8153726087221731573],
+        [-6474836291325668803, 7892565219786301339],
+        [-7530384490488411335, -8997701934699781136],
     ]
     assert permutation(6, 0, "split").tolist() == [3, 2, 0, 5, 4, 1]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -17,7 +18,6 @@ from torch import Tensor
 __all__ = ["SampleRng", "derive_seed", "permutation"]
 
 _GOLDEN = 0x9E3779B97F4A7C15
-_STEP = 0xA0761D6478BD642F
 _MASK = (1 << 64) - 1
 
 
@@ -66,11 +66,16 @@ class SampleRng:
     def bits(self, shape: tuple[int, ...], step: int | Tensor = 0) -> Tensor:
         """(n, *shape) of 64 random bits as int64."""
         count = math.prod(shape)
-        key = _signed(derive_seed(self.seed, self.stream) * 2 + 1)
+        key = self._keys(step)
         row = _mix(self.ids.to(torch.int64) * _signed(_GOLDEN) + key)
-        row = _mix(row + (torch.as_tensor(step, device=row.device).to(torch.int64) + 1) * _signed(_STEP))
         element = torch.arange(1, count + 1, device=self.ids.device) * _signed(_GOLDEN)
-        return _mix(_mix(row[:, None] + element) ^ key).reshape(len(self.ids), *shape)
+        return _mix(_mix(row[:, None] + element) ^ key[:, None]).reshape(len(self.ids), *shape)
+
+    def _keys(self, step: int | Tensor) -> Tensor:
+        """One key for each sample, or one for all (1,), as int64."""
+        steps, which = torch.as_tensor(step).reshape(-1).unique(return_inverse=True)
+        keys = [_key(self.seed, self.stream, value) for value in steps.tolist()]
+        return torch.tensor(keys, device=self.ids.device)[which.to(self.ids.device)]
 
     def uniform(self, shape: tuple[int, ...], step: int | Tensor = 0, *, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(n, *shape) uniform on [low, high), float32."""
@@ -84,6 +89,11 @@ class SampleRng:
         radius = (_shift(bits, 32).to(torch.float64) + 0.5) * 2.0**-32
         angle = (bits & 0xFFFFFFFF).to(torch.float64) * (2.0**-32 * 2 * math.pi)
         return (torch.sqrt(-2 * torch.log(radius)) * torch.cos(angle)).to(torch.float32)
+
+
+@lru_cache(maxsize=1 << 14)
+def _key(seed: int, stream: str, step: int) -> int:
+    return _signed(derive_seed(seed, stream, step) * 2 + 1)
 
 
 def permutation(n: int, *parts: object) -> Tensor:
