@@ -35,6 +35,7 @@ FLOORS: dict[str, dict[str, float]] = {
     "imdb-transformer": {"accuracy": 0.84},
     "mnist-autoencoder": {"accuracy": 0.95},
     "mnist-cnn": {"accuracy": 0.988},
+    "mnist-cnn-robust": {"accuracy": 0.98},
     "mnist-mlp": {"accuracy": 0.98},
     "mnist-vit": {"accuracy": 0.975},
 }

@@ -1,0 +1,1 @@
+"""What the benchmarks share: counting, and other libraries behind one signature."""
