@@ -24,6 +24,7 @@ __all__ = [
     "LossGradient",
     "Progress",
     "Task",
+    "Vocabulary",
     "require",
 ]
 
@@ -99,6 +100,21 @@ class Bounds:
         """``x`` moved into the box."""
         low, high = self.tensors(x)
         return torch.minimum(torch.maximum(x, low), high)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the token ids of a text model stand for."""
+
+    words: tuple[str, ...]
+    """By id; an empty string where an id stands for nothing that is read."""
+    padding: int = 0
+    unknown: int | None = None
+    """The id of all words that have none of their own."""
+    special: frozenset[int] = frozenset({0})
+    """Ids that no word has: padding, unknown words, markers."""
+    cut: Literal["left", "right"] = "right"
+    """The end of a text that is lost where it is longer than the model reads."""
 
 
 class LossGradient(NamedTuple):
@@ -188,6 +204,11 @@ class Classifier(Protocol):
 
     def tokens(self, x: Tensor) -> list[list[str]]:
         """The words behind token ids (n, length); padding is an empty string."""
+        ...
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What token ids stand for; `UnsupportedError` where the task is not text."""
         ...
 
     def embed(self, x: Tensor) -> Tensor:

@@ -137,12 +137,12 @@ def test_text_is_shaded_and_not_attacked() -> None:
 
 
 def test_every_attack_and_explainer_is_offered() -> None:
-    from xaibench.attacks import attacks
+    from xaibench.attacks.base import attacks_for
     from xaibench.explainers import explainers
 
     app = opened(model="toy-image")
     assert len(app.sidebar.multiselect(key="method").options) == len(explainers.names())
-    assert len(app.sidebar.selectbox(key="attack").options) == len(attacks.names())
+    assert len(app.sidebar.selectbox(key="attack").options) == len(attacks_for("image"))
 
 
 def test_settings_follow_the_fields_and_bad_ones_are_one_line() -> None:

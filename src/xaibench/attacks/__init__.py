@@ -1,6 +1,20 @@
 """Adversarial attacks: given a threat model, the inputs that a classifier gets wrong."""
 
+from xaibench.attacks.apgd import APGDCE, APGDDLR, APGDT
 from xaibench.attacks.base import Attack, attacks
 from xaibench.attacks.gradient import FGSM, PGD
+from xaibench.attacks.text import CharacterEdits, HotFlip, WordInsertion, WordSubstitution
 
-__all__ = ["FGSM", "PGD", "Attack", "attacks"]
+__all__ = [
+    "APGDCE",
+    "APGDDLR",
+    "APGDT",
+    "FGSM",
+    "PGD",
+    "Attack",
+    "CharacterEdits",
+    "HotFlip",
+    "WordInsertion",
+    "WordSubstitution",
+    "attacks",
+]

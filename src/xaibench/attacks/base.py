@@ -13,9 +13,19 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.registry import Registry
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat, check_threat, contains
-from xaibench.types import Classifier
+from xaibench.types import Classifier, Task
 
-__all__ = ["Attack", "Search", "WalkPlan", "attack_correct", "attacks", "walk_correct"]
+__all__ = [
+    "Attack",
+    "Search",
+    "WalkPlan",
+    "attack_correct",
+    "attacks",
+    "attacks_for",
+    "check_labels",
+    "walk_correct",
+    "wrong_task",
+]
 
 
 class Attack(Protocol):
@@ -104,17 +114,32 @@ def attack_correct(
     return result
 
 
-def _checked(
-    model: Classifier, x: Tensor, y: Tensor, threat: Threat, ids: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    if model.task == "text":
-        raise UnsupportedError("attacks on text are not measured yet: a threat model of words is needed, got tokens")
-    if x.ndim < 2 or not x.is_floating_point() or not len(x):
-        raise InputError(f"expected a batch of floating-point inputs (n, ...), got {x.dtype} {tuple(x.shape)}")
+def attacks_for(task: Task) -> tuple[str, ...]:
+    """Names of the attacks that exist for a task: a class says so in ``tasks``, images and tables if it does not."""
+    return tuple(name for name in attacks if task in getattr(attacks.get(name), "tasks", ("image", "tabular")))
+
+
+def wrong_task(task: Task) -> UnsupportedError:
+    """The error of an attack that does not exist for a task, with those that do."""
+    return UnsupportedError(f"this attack does not exist for task {task!r}; these do: {', '.join(attacks_for(task))}")
+
+
+def check_labels(model: Classifier, x: Tensor, y: Tensor) -> None:
+    """Raise `InputError` unless ``y`` holds a class of the model for each of ``x``."""
     if y.shape != x.shape[:1] or y.is_floating_point():
         raise InputError(f"expected {len(x)} class indices, got {y.dtype} {tuple(y.shape)}")
     if int(y.min()) < 0 or int(y.max()) >= model.num_classes:
         raise InputError(f"expected classes in 0..{model.num_classes - 1}, got {int(y.min())}..{int(y.max())}")
+
+
+def _checked(
+    model: Classifier, x: Tensor, y: Tensor, threat: Threat, ids: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    if model.task == "text":
+        raise wrong_task(model.task)
+    if x.ndim < 2 or not x.is_floating_point() or not len(x):
+        raise InputError(f"expected a batch of floating-point inputs (n, ...), got {x.dtype} {tuple(x.shape)}")
+    check_labels(model, x, y)
     if ids is not None and (ids.shape != y.shape or ids.is_floating_point()):
         raise InputError(f"expected {len(x)} sample ids, whole numbers, got {ids.dtype} {tuple(ids.shape)}")
     check_threat(threat, model.bounds, x.shape[1:])

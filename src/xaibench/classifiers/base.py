@@ -17,7 +17,7 @@ from xaibench.classifiers.interface import Interface
 from xaibench.classifiers.probe import Probe, missing_gradient, probe, probe_batch
 from xaibench.errors import InputError, UnsupportedError, unknown_name
 from xaibench.losses import resolve
-from xaibench.types import Bounds, Capability, Inputs, Loss, LossGradient, Task
+from xaibench.types import Bounds, Capability, Inputs, Loss, LossGradient, Task, Vocabulary
 
 __all__ = ["ModelClassifier"]
 
@@ -143,6 +143,14 @@ class ModelClassifier:
     def tokens(self, x: Tensor) -> list[list[str]]:
         """The words behind token ids; padding is an empty string."""
         return self._interface.tokens(x)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What token ids stand for; the first use may run the model."""
+        if self.task != "text":
+            raise UnsupportedError(f"a vocabulary needs a model of text, got task {self.task!r}")
+        self._probe()
+        return self._interface.vocabulary(self._engine.vocabulary)
 
     def embed(self, x: Tensor) -> Tensor:
         """Embeddings (n, length, dimension) of token ids; ``x`` itself where the task is not text."""

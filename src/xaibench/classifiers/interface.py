@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xaibench.card import Card
 from xaibench.errors import InputError, UnsupportedError
-from xaibench.types import Bounds, Task
+from xaibench.types import Bounds, Task, Vocabulary
 
 __all__ = ["Interface", "Options", "describe_shape"]
 
@@ -151,6 +151,26 @@ class Interface:
         pad = int((self.tokenizer.padding or {}).get("pad_id", 0))
         word = self.tokenizer.id_to_token
         return [["" if value == pad else (word(value) or "") for value in row] for row in x.tolist()]
+
+
+    def vocabulary(self, size: int | None) -> Vocabulary:
+        """What the ids below ``size`` stand for; without a tokenizer each is its own word, but for 0, which pads."""
+        if self.tokenizer is None and size is None:
+            raise UnsupportedError("reading words needs a tokenizer or an embedding of the model: neither was found")
+        if self.tokenizer is None:
+            return Vocabulary(("", *map(str, range(1, size or 1))))
+        count = size or self.tokenizer.get_vocab_size()
+        padding = int((self.tokenizer.padding or {}).get("pad_id", 0))
+        name = getattr(self.tokenizer.model, "unk_token", None)
+        unknown = None if name is None else self.tokenizer.token_to_id(name)
+        markers = (i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special)
+        return Vocabulary(
+            words=tuple(self.tokenizer.id_to_token(i) or "" for i in range(count)),
+            padding=padding,
+            unknown=unknown,
+            special=frozenset({padding, *markers, *(() if unknown is None else (unknown,))}),
+            cut=(self.tokenizer.truncation or {}).get("direction", "right").lower(),
+        )
 
 
 def describe_shape(shape: Sequence[int | None]) -> str:

@@ -95,6 +95,7 @@ def _go_to(row: int) -> None:
 def choose_method(model: Classifier) -> Choices:
     """Explainers, and an attack with its epsilon where attacks apply."""
     from xaibench.attacks import attacks
+    from xaibench.attacks.base import attacks_for
     from xaibench.explainers import explainers
 
     with st.sidebar:
@@ -121,7 +122,7 @@ def choose_method(model: Classifier) -> Choices:
             bind="query-params",
             help="The largest change of any pixel, in input units; of a table, as a share of each feature's range.",
         )
-        names = attacks.names()
+        names = attacks_for(model.task)
         name = st.selectbox(
             "Attack",
             names,

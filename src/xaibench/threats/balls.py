@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from xaibench.errors import InputError, unknown_name
+from xaibench.errors import InputError
 from xaibench.rng import SampleRng
-from xaibench.threats.base import Threat
 from xaibench.threats.geometry import (
     box,
+    column,
     contracted,
     displacement,
     largest,
@@ -27,7 +26,7 @@ from xaibench.threats.geometry import (
 )
 from xaibench.types import Bounds
 
-__all__ = ["L0", "L1", "L2", "Linf", "threat"]
+__all__ = ["L0", "L1", "L2", "Linf"]
 
 
 @dataclass(frozen=True)
@@ -51,9 +50,9 @@ class Linf:
         noise = rng.uniform((x[0].numel(),), step, low=-1.0, high=1.0).double() * self.eps
         return place(noise, x, bounds, self.scale)
 
-    def ascend(self, x: Tensor, gradient: Tensor, size: float, bounds: Bounds) -> Tensor:
+    def ascend(self, x: Tensor, gradient: Tensor, size: float | Tensor, bounds: Bounds) -> Tensor:
         """Every feature by ``size``, in the direction of its gradient's sign."""
-        return x + units(x, self.scale) * gradient.sign() * size
+        return x + units(x, self.scale) * gradient.sign() * column(size, x)
 
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
         """Every feature clamped; this is the nearest point of ball and box."""
@@ -88,11 +87,11 @@ class L2:
         radius = _stream(rng, "radius").uniform((1,), step).double() ** (1 / features)
         return place(direction * radius * self.eps, x, bounds, self.scale)
 
-    def ascend(self, x: Tensor, gradient: Tensor, size: float, bounds: Bounds) -> Tensor:
+    def ascend(self, x: Tensor, gradient: Tensor, size: float | Tensor, bounds: Bounds) -> Tensor:
         """Along the gradient."""
         unit = units(x, self.scale)
         direction = normalised((gradient.double() * unit).flatten(1)).view(x.shape)
-        return x + (unit * direction * size).to(x.dtype)
+        return x + (unit * direction * column(size, x)).to(x.dtype)
 
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
         """The nearest point of ball and box: what the box cuts off one feature is left for the others."""
@@ -131,7 +130,7 @@ class L1:
         sign = _stream(rng, "sign").bits((features,), step).sign()
         return place(share * sign * self.eps, x, bounds, self.scale)
 
-    def ascend(self, x: Tensor, gradient: Tensor, size: float, bounds: Bounds) -> Tensor:
+    def ascend(self, x: Tensor, gradient: Tensor, size: float | Tensor, bounds: Bounds) -> Tensor:
         """The steepest features one after another, each as far as the box goes, until ``size`` is spent."""
         unit = units(x, self.scale)
         slope = (gradient.double() * unit).flatten(1)
@@ -139,7 +138,7 @@ class L1:
         order = slope.abs().argsort(dim=1, descending=True, stable=True)
         reach = room(slope, low, high).gather(1, order)
         spent = reach.cumsum(dim=1) - reach
-        move = torch.zeros_like(slope).scatter(1, order, torch.minimum(reach, (size - spent).clamp_min(0)))
+        move = torch.zeros_like(slope).scatter(1, order, torch.minimum(reach, (column(size, spent) - spent).clamp_min(0)))
         return x + (unit * (move * slope.sign()).view(x.shape)).to(x.dtype)
 
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
@@ -187,7 +186,7 @@ class L0:
         chosen = largest(_stream(rng, "features").uniform((features,), step), self.k)
         return place((low + (high - low) * rng.uniform((features,), step)) * chosen, x, bounds, self.scale)
 
-    def ascend(self, x: Tensor, gradient: Tensor, size: float, bounds: Bounds) -> Tensor:
+    def ascend(self, x: Tensor, gradient: Tensor, size: float | Tensor, bounds: Bounds) -> Tensor:
         """Along the gradient, beyond the box; ``size`` plays no part."""
         unit = units(x, self.scale)
         slope = gradient.double() * unit
@@ -205,24 +204,7 @@ class L0:
         return place(nearest * largest(gain, self.k), clean, bounds, self.scale)
 
 
-_NORMS: dict[str, type] = {cls.norm: cls for cls in (Linf, L2, L1, L0)}
-
-
-def threat(norm: str, eps: float, scale: Sequence[float] | None = None) -> Threat:
-    """The threat model of a norm by name (linf, l2, l1, l0), with radius ``eps`` (for l0 the number of features).
-
-    >>> threat("linf", 0.1)
-    Linf(eps=0.1, scale=None)
-    >>> from xaibench.threats import as_dict
-    >>> threat(**as_dict(L0(5))) == L0(5)
-    True
-    """
-    if norm.lower() not in _NORMS:
-        raise unknown_name("norm", norm, _NORMS)
-    return _NORMS[norm.lower()](eps, scale=None if scale is None else tuple(map(float, scale)))
-
-
-def _check_fields(threat: Threat) -> None:
+def _check_fields(threat: Linf | L2 | L1 | L0) -> None:
     if not 0 < threat.eps < math.inf:
         raise InputError(f"expected eps > 0 for {threat.norm}, got {threat.eps}")
     if threat.scale is not None and not all(0 < unit < math.inf for unit in threat.scale):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,13 +13,16 @@ from xaibench.rng import SampleRng
 from xaibench.threats.geometry import box
 from xaibench.types import Bounds, Task
 
-__all__ = ["Threat", "as_dict", "check_threat", "contains", "feature_scale"]
+__all__ = ["Ruled", "Threat", "as_dict", "check_threat", "contains", "feature_scale"]
 
 
 class Threat(Protocol):
     """A ball around each clean input, in input units divided by ``scale`` (per feature, along the last dimension)."""
 
-    norm: ClassVar[str]
+    @property
+    def norm(self) -> str:
+        """Its name, as `xaibench.threats.threat` takes it."""
+        ...
 
     @property
     def eps(self) -> float:
@@ -39,8 +42,8 @@ class Threat(Protocol):
         """Points drawn uniformly from the balls around ``x`` (n, ...), then moved into the box."""
         ...
 
-    def ascend(self, x: Tensor, gradient: Tensor, size: float, bounds: Bounds) -> Tensor:
-        """``x`` after the move of norm ``size`` that raises the linearised loss most; it may leave ball and box."""
+    def ascend(self, x: Tensor, gradient: Tensor, size: float | Tensor, bounds: Bounds) -> Tensor:
+        """``x`` after the move of norm ``size`` (one, or (n,)) that raises the linearised loss most; it may leave ball and box."""
         ...
 
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
@@ -48,9 +51,28 @@ class Threat(Protocol):
         ...
 
 
+@runtime_checkable
+class Ruled(Protocol):
+    """A threat model with rules beyond a ball and the box: it says itself what it allows."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The rules, as JSON-able keywords of `threat`."""
+        ...
+
+    def check(self, bounds: Bounds, input_shape: Sequence[int]) -> None:
+        """Raise `InputError` if the threat does not fit inputs of this shape (without the batch)."""
+        ...
+
+    def contains(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
+        """Whether each of ``x`` (n, ...) is allowed for its clean input: bool (n,)."""
+        ...
+
+
 def as_dict(threat: Threat) -> dict[str, Any]:
     """A threat model as JSON-able keywords of `threat`."""
-    return {"norm": threat.norm, "eps": threat.eps, "scale": threat.scale and list(threat.scale)}
+    ball = {"norm": threat.norm, "eps": threat.eps, "scale": threat.scale and list(threat.scale)}
+    return {**ball, **threat.options} if isinstance(threat, Ruled) else ball
 
 
 def feature_scale(task: Task, bounds: Bounds) -> tuple[float, ...] | None:
@@ -62,6 +84,9 @@ def feature_scale(task: Task, bounds: Bounds) -> tuple[float, ...] | None:
 
 def check_threat(threat: Threat, bounds: Bounds, input_shape: Sequence[int]) -> None:
     """Raise `InputError` if the ball is larger than the box of inputs of this shape (without the batch)."""
+    if isinstance(threat, Ruled):
+        threat.check(bounds, input_shape)
+        return
     shape = tuple(input_shape)
     if threat.scale is not None and len(threat.scale) not in (1, shape[-1]):
         raise InputError(f"expected a scale for each of {shape[-1]} features, got {len(threat.scale)}")
@@ -73,6 +98,8 @@ def check_threat(threat: Threat, bounds: Bounds, input_shape: Sequence[int]) -> 
 
 def contains(threat: Threat, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
     """Whether each of ``x`` (n, ...) lies within eps + 1e-6 of ``clean`` and in the box: bool (n,)."""
+    if isinstance(threat, Ruled):
+        return threat.contains(x, clean, bounds)
     low, high = box(clean, bounds)
     boxed = (x >= low) & (x <= high)
     return boxed.flatten(1).all(dim=1) & (threat.distance(x, clean) <= threat.eps + 1e-6)
