@@ -29,6 +29,7 @@ LAYERS = (
     "attacks",
     "explainers",
     "metrics",
+    "corruptions",
     "cards",
     "evaluate",
     "training",

@@ -1,9 +1,11 @@
 """Adversarial attacks: given a threat model, the inputs that a classifier gets wrong."""
 
+from xaibench.attacks import foolbox
 from xaibench.attacks.apgd import APGDCE, APGDDLR, APGDT
 from xaibench.attacks.base import Attack, attacks
 from xaibench.attacks.gradient import FGSM, PGD
 from xaibench.attacks.text import CharacterEdits, HotFlip, WordInsertion, WordSubstitution
+from xaibench.attacks.transfer import Transfer, transfer
 
 __all__ = [
     "APGDCE",
@@ -14,7 +16,10 @@ __all__ = [
     "Attack",
     "CharacterEdits",
     "HotFlip",
+    "Transfer",
     "WordInsertion",
     "WordSubstitution",
     "attacks",
+    "foolbox",
+    "transfer",
 ]
