@@ -27,6 +27,7 @@ LAYERS = (
     "data",
     "zoo",
     "attacks",
+    "certify",
     "explainers",
     "metrics",
     "corruptions",

@@ -14,6 +14,7 @@ from xaibench.classifiers.base import ModelClassifier
 from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.outputs import classifying
 from xaibench.classifiers.torch import TorchEngine
+from xaibench.classifiers.tracing import traced
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.types import Capability
 
@@ -45,6 +46,16 @@ class ExportedClassifier(ModelClassifier):
             module = _FixedBatch(module, batch)
         engine = TorchEngine(module, interface, framework="exported", input_shape=tuple(shape), lacks=_LACKS)
         super().__init__(engine, interface)
+        self._module, self._batch = module, batch
+
+    def export(self, x: Tensor) -> torch.export.ExportedProgram:
+        """The program from input units on, in core ATen operators; see `TorchClassifier.export`.
+
+        Made for one batch size, it stays so, whatever that of ``x``.
+        """
+        x = self._read(x)
+        example = x if self._batch is None else x[:1].expand(self._batch, *x.shape[1:])
+        return traced(self._module, self._interface, example)
 
 
 class _FixedBatch(nn.Module):
@@ -57,6 +68,8 @@ class _FixedBatch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Pieces of ``size``, the last one filled up with its first sample."""
+        if len(x) == self.size:
+            return classifying(self.program(x))
         short = -len(x) % self.size
         full = torch.cat([x, x[:1].expand(short, *x.shape[1:])]) if short else x
         pieces = [classifying(self.program(piece)) for piece in full.split(self.size)]

@@ -17,6 +17,7 @@ from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.outputs import LOG_PROBABILITIES, OutputReader
 from xaibench.classifiers.patching import analysis, tapped
 from xaibench.classifiers.torch_attention import attention_layers, recorded_attention
+from xaibench.classifiers.tracing import traced
 from xaibench.errors import InputError, UnsupportedError, first_line
 from xaibench.types import Capability, LossGradient
 
@@ -43,6 +44,14 @@ class TorchClassifier(ModelClassifier):
     def analysis(self) -> AbstractContextManager[nn.Module]:
         """The module itself, in the state that every analysis sees it in: for methods that set hooks of their own."""
         return analysis(self.module)
+
+    def export(self, x: Tensor) -> torch.export.ExportedProgram:
+        """The model as one graph of core ATen operators, from a batch of the shape of ``x``, in input units.
+
+        It ends in what the module returns, before that is read as logits. Raises `UnsupportedError` where the module
+        cannot be traced.
+        """
+        return traced(self.module, self._interface, self._read(x))
 
 
 class TorchEngine:

@@ -1,0 +1,120 @@
+"""Which points are proved robust: lower bounds on the label's logit minus every other."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from xaibench.certify.bounds import NetworkBounds
+from xaibench.certify.graph import network_of
+from xaibench.certify.network import Network
+from xaibench.certify.regions import Region
+from xaibench.errors import InputError, UnsupportedError
+from xaibench.rng import SampleRng
+from xaibench.threats import Threat, check_threat
+from xaibench.types import Capability, Classifier, require
+
+__all__ = ["Method", "margin_bounds", "prove"]
+
+Method = Literal["interval", "crown"]
+
+_AGREEMENT = 1e-3
+"""By how much, as a share of the largest logit, a network and the model that it was read from may differ."""
+
+
+def margin_bounds(
+    model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, method: Method = "crown", batch_size: int = 16
+) -> Tensor:
+    """Lower bounds (n, classes), float64, on logit y minus logit c, over all that ``threat`` allows; 0 at c = y.
+
+    ``x`` (n, ...) are inputs in input units and ``y`` (n,) classes; ``threat`` is a linf, l2 or l1 ball, which is cut
+    to the box of valid inputs. ``method`` is ``"interval"``, quick and loose, or ``"crown"``: see
+    `xaibench.certify.bounds`. ``batch_size`` bounds the memory and nothing else. The bounds hold for the model as it
+    runs in float32, rounding included, for inputs within the tolerance that attacks are granted (1e-6).
+
+    Raises `InputError` for inputs, labels or threats that do not fit, and `UnsupportedError`, with the reason, for
+    models that cannot be bounded.
+    """
+    if method not in ("interval", "crown"):
+        raise InputError(f"expected method as interval or crown, got {method!r}")
+    x, y = _checked(model, x, y, threat)
+    network = _read(model, x)
+    pieces = zip(x.split(batch_size), y.split(batch_size), strict=True)
+    return torch.cat(
+        [_margins(network, Region.of(some, threat, model.bounds), labels, method) for some, labels in pieces]
+    )
+
+
+def prove(model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, batch_size: int = 16) -> Tensor:
+    """Whether no input that ``threat`` allows makes the model answer otherwise than ``y``: bool (n,).
+
+    True is a proof; False says nothing. Intervals are tried first, linear bounds on what they leave open. Arguments and
+    errors are those of `margin_bounds`.
+    """
+    x, y = _checked(model, x, y, threat)
+    network = _read(model, x)
+    proved = torch.zeros_like(y, dtype=torch.bool)
+    left = (model.predict(x) == y).nonzero()[:, 0]
+    methods: tuple[Method, ...] = ("interval", "crown")
+    for method in methods:
+        for rows in left.split(batch_size):
+            others = torch.arange(network.classes, device=y.device) != y[rows, None]
+            margins = _margins(network, Region.of(x[rows], threat, model.bounds), y[rows], method)
+            proved[rows] = ((margins > 0) | ~others).all(dim=1)
+        left = left[~proved[left]]
+    return proved
+
+
+@runtime_checkable
+class _Traceable(Protocol):
+    def export(self, x: Tensor) -> torch.export.ExportedProgram: ...
+
+
+def _margins(network: Network, region: Region, y: Tensor, method: Method) -> Tensor:
+    bounds = NetworkBounds(network, region, linear=method == "crown")
+    labels, which = y.unique(return_inverse=True)
+    identity = torch.eye(network.classes, dtype=torch.float64, device=y.device)
+    rows = (identity[labels, None] - identity).flatten(0, 1)
+    classes = torch.arange(network.classes, device=y.device)
+    row = (which[:, None] * network.classes + classes).flatten()
+    owner = torch.arange(len(y), device=y.device).repeat_interleave(network.classes)
+    return bounds.least(len(network.nodes) - 1, rows, row, owner).view(len(y), network.classes)
+
+
+def _checked(model: Classifier, x: Tensor, y: Tensor, threat: Threat) -> tuple[Tensor, Tensor]:
+    if model.task == "text":
+        raise UnsupportedError("bounds need inputs that move continuously: got a model of text")
+    if x.ndim < 2 or not x.is_floating_point() or not len(x):
+        raise InputError(f"expected a batch of floating-point inputs (n, ...), got {x.dtype} {tuple(x.shape)}")
+    if y.shape != x.shape[:1] or y.is_floating_point():
+        raise InputError(f"expected {len(x)} class indices, got {y.dtype} {tuple(y.shape)}")
+    if int(y.min()) < 0 or int(y.max()) >= model.num_classes:
+        raise InputError(f"expected classes in 0..{model.num_classes - 1}, got {int(y.min())}..{int(y.max())}")
+    check_threat(threat, model.bounds, x.shape[1:])
+    require(model, "a bound", Capability.LOGITS, Capability.DETERMINISTIC)
+    return x.detach().to(model.device), y.to(model.device)
+
+
+def _read(model: Classifier, x: Tensor) -> Network:
+    """The network behind a model, which is seen to give the model's logits on these inputs and on noise."""
+    if not isinstance(model, _Traceable):
+        raise UnsupportedError(f"bounds need a graph of torch operators: the model runs in {model.framework}")
+    network = network_of(model.export(x[:1].expand(2, *x.shape[1:])))
+    for points in (x, _noise(model, x)):
+        with torch.no_grad():
+            wanted, got = model.logits(points).double(), network(points)
+        if got.shape != wanted.shape or not bool(
+            ((got - wanted).abs() <= _AGREEMENT * (1 + wanted.abs().amax())).all()
+        ):
+            raise UnsupportedError(
+                "the model does something that its traced graph does not show: expected equal logits"
+            )
+    return network
+
+
+def _noise(model: Classifier, x: Tensor) -> Tensor:
+    low, high = model.bounds.tensors(x)
+    ids = torch.arange(min(len(x), 16), device=x.device)
+    return low + (high - low) * SampleRng(ids, stream="certify").uniform(tuple(x.shape[1:])).to(x)
