@@ -4,8 +4,9 @@ from xaibench.attacks import foolbox
 from xaibench.attacks.apgd import APGDCE, APGDDLR, APGDT
 from xaibench.attacks.base import Attack, attacks
 from xaibench.attacks.gradient import FGSM, PGD
+from xaibench.attacks.spatial import SpatialSearch
 from xaibench.attacks.text import CharacterEdits, HotFlip, WordInsertion, WordSubstitution
-from xaibench.attacks.transfer import Transfer, transfer
+from xaibench.attacks.transfer import Transfer
 
 __all__ = [
     "APGDCE",
@@ -16,10 +17,10 @@ __all__ = [
     "Attack",
     "CharacterEdits",
     "HotFlip",
+    "SpatialSearch",
     "Transfer",
     "WordInsertion",
     "WordSubstitution",
     "attacks",
     "foolbox",
-    "transfer",
 ]

@@ -4,6 +4,7 @@ from xaibench.threats.balls import L0, L1, L2, Linf
 from xaibench.threats.base import Threat, as_dict, check_threat, contains, feature_scale
 from xaibench.threats.constrained import Constrained
 from xaibench.threats.named import threat
+from xaibench.threats.spatial import Motion, Spatial
 from xaibench.threats.words import Words
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "L2",
     "Constrained",
     "Linf",
+    "Motion",
+    "Spatial",
     "Threat",
     "Words",
     "as_dict",

@@ -9,6 +9,7 @@ from xaibench.errors import unknown_name
 from xaibench.threats.balls import L0, L1, L2, Linf
 from xaibench.threats.base import Threat
 from xaibench.threats.constrained import Constrained
+from xaibench.threats.spatial import Spatial
 from xaibench.threats.words import Words
 
 __all__ = ["threat"]
@@ -17,10 +18,10 @@ _BALLS: dict[str, type] = {cls.norm: cls for cls in (Linf, L2, L1, L0)}
 
 
 def threat(norm: str, eps: float, scale: Sequence[float] | None = None, **rules: Any) -> Threat:
-    """The threat model of a norm by name (linf, l2, l1, l0, words), with radius ``eps``.
+    """The threat model of a norm by name (linf, l2, l1, l0, words, spatial), with radius ``eps``.
 
-    For l0 that is the number of features, for words that of words. ``rules`` are those of `Words`, else of
-    `Constrained`.
+    For l0 that is the number of features, for words that of words, for spatial a share of the largest motion. ``rules``
+    are those of `Words` or `Spatial`, else of `Constrained`.
 
     >>> threat("linf", 0.1)
     Linf(eps=0.1, scale=None)
@@ -34,7 +35,9 @@ def threat(norm: str, eps: float, scale: Sequence[float] | None = None, **rules:
     if name == Words.norm:
         # Words says itself that it takes a whole number.
         return Words(eps, **rules)  # type: ignore[arg-type]
+    if name == Spatial.norm:
+        return Spatial(eps, **rules)
     if name not in _BALLS:
-        raise unknown_name("norm", norm, (*_BALLS, Words.norm))
+        raise unknown_name("norm", norm, (*_BALLS, Words.norm, Spatial.norm))
     ball: Threat = _BALLS[name](eps, scale=None if scale is None else tuple(map(float, scale)))
     return Constrained(ball, **rules) if rules else ball

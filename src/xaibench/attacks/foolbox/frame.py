@@ -60,10 +60,15 @@ class FoolboxAttack:
     name: ClassVar[str]
     entry: ClassVar[Entry]
     tasks: ClassVar[tuple[Task, ...]] = ("image", "tabular")
+    norms: ClassVar[tuple[str, ...]]
     shares: ClassVar[tuple[str, ...]] = ()
     """Fields that lie within 0..1."""
 
     batch_size: int = 256
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.norms = tuple(cls.entry.by_norm)
 
     def __post_init__(self) -> None:
         for key, value in {**self._parameters(), "batch_size": self.batch_size}.items():
@@ -83,8 +88,8 @@ class FoolboxAttack:
         if model.task not in self.tasks:
             raise wrong_task(model.task)
         require(model, self.name, *entry.needs)
-        if threat.norm not in entry.by_norm:
-            raise UnsupportedError(f"{self.name} expected a threat in {_listed(entry.by_norm)}, got {threat.norm}")
+        if threat.norm not in self.norms:
+            raise UnsupportedError(f"{self.name} expected a threat in {_listed(self.norms)}, got {threat.norm}")
         eps = threat.eps / _unit(threat, model.bounds)
 
         def search(clean: Tensor, labels: Tensor, rng: SampleRng) -> Tensor:
@@ -96,7 +101,9 @@ class FoolboxAttack:
                 run(entry, self._parameters(), Samples(model, x, y, replace(rng, ids=ids)), norm=threat.norm, eps=eps)
                 for x, y, ids in parts
             ]
-            return threat.project(torch.cat(found), clean, model.bounds)
+            # A threat with rules beyond a ball says how a point is made to keep them.
+            inside = getattr(threat, "finish", threat.project)
+            return inside(torch.cat(found), clean, model.bounds)
 
         return attack_correct(
             search, model, x, y, threat, ids=ids, rng_stream=self.name, seed=seed, batch_size=self.batch_size
