@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads that spin would be charged to their neighbours
+os.environ.setdefault("TQDM_DISABLE", "1")  # other libraries' progress bars
 
 import torch
 from harness.passes import Work, measured
@@ -41,6 +42,8 @@ from xaibench.types import Classifier
 
 MODELS = ("digits-cnn-robust", "mnist-cnn-robust", "cifar10-lenet-robust")
 METHODS = ("verdict", "autoattack", f"pgd:steps={STEPS}")
+OTHERS = ("reference", "torchattacks", "pgd")
+"""All but the ensemble of ART, which runs Square five times over, one sample after another."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +100,10 @@ def ours(text: str) -> Contender:
     return Contender(f"xaibench {text}", "ensemble", run)
 
 
-def rivals(norm: str, wanted: Sequence[str] | None) -> Iterator[Contender]:
+def rivals(norm: str, wanted: Sequence[str]) -> Iterator[Contender]:
     """What other libraries have for this norm; those that are not installed are named and skipped."""
     for rival in RIVALS:
-        if wanted is not None and not any(part in rival.name for part in wanted):
+        if not any(part in rival.name for part in wanted):
             continue
         if why := rival.missing():
             print(f"skipped {rival.name}: {why}")
@@ -211,7 +214,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=200, help="points of the test split")
     parser.add_argument("--threat", type=parsed_threat, help="norm:eps for all models; what each was hardened for")
     parser.add_argument("--methods", nargs="*", default=METHODS, help="attacks and ensembles of xaibench")
-    parser.add_argument("--rivals", nargs="*", help="parts of the names of the rivals to run; all by default")
+    parser.add_argument("--rivals", nargs="*", default=OTHERS, help="parts of the names of the rivals to run")
     parser.add_argument("--repeat", type=int, default=1, help="runs of each; medians are printed")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch, for all alike")
     parser.add_argument("--quick", action="store_true", help="the first model, 50 points, one run")
