@@ -41,7 +41,13 @@ class _Builder:
         values: dict[Any, Any] = {}
         last = self._logits()
         for node in self._graph.nodes:
-            values[node] = self._placeholder(node) if node.op == "placeholder" else self._call(node, values)
+            if node.op == "placeholder":
+                values[node] = self._placeholder(node)
+            elif node is last or node.users:  # what is not used is an assertion on shapes, or the like
+                try:
+                    values[node] = self._call(node, values)
+                except UnsupportedError as error:
+                    raise UnsupportedError(f"{_layer(node)}{error}") from None
             if node is last:
                 break
         logits = values[last]
@@ -80,7 +86,7 @@ class _Builder:
                 raise UnsupportedError("bounds know the first result of an operation alone: the network uses another")
             return args[0]
         if name not in READERS:
-            raise UnsupportedError(f"bounds do not know the operation {name!r}; known: {', '.join(sorted(READERS))}")
+            raise UnsupportedError(f"bounds do not know the operation {name!r}")
         return READERS[name](self._add, self._output_shape(node), *_wide(args), **_wide(kwargs))
 
     def _output_shape(self, node: Any) -> tuple[int, ...]:
@@ -114,6 +120,14 @@ def _constants(program: torch.export.ExportedProgram) -> dict[str, Tensor]:
 def _name(node: Any) -> str:
     """Name of an operator without its overload."""
     return str(getattr(node.target, "__name__", node.target)).partition(".")[0]
+
+
+def _layer(node: Any) -> str:
+    """Which layer an operation belongs to, as the start of a message; nothing where that is not known."""
+    stack: list[tuple[str, str]] = [("", ""), *node.meta.get("nn_module_stack", {}).values()]
+    path, kind = stack[-1]
+    name = path.removeprefix("module").removeprefix(".")
+    return f"layer {name!r} ({kind.rpartition('.')[2]}): " if name else ""
 
 
 def _leaves(item: Any) -> Iterator[Any]:

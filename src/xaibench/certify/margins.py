@@ -16,7 +16,7 @@ from xaibench.rng import SampleRng
 from xaibench.threats import Threat, check_threat
 from xaibench.types import Capability, Classifier, require
 
-__all__ = ["Method", "margin_bounds", "prove"]
+__all__ = ["Method", "margin_bounds", "network_margins", "prove"]
 
 Method = Literal["interval", "crown"]
 
@@ -43,7 +43,7 @@ def margin_bounds(
     network = _read(model, x)
     pieces = zip(x.split(batch_size), y.split(batch_size), strict=True)
     return torch.cat(
-        [_margins(network, Region.of(some, threat, model.bounds), labels, method) for some, labels in pieces]
+        [network_margins(network, Region.of(some, threat, model.bounds), labels, method) for some, labels in pieces]
     )
 
 
@@ -61,7 +61,7 @@ def prove(model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, batch_size
     for method in methods:
         for rows in left.split(batch_size):
             others = torch.arange(network.classes, device=y.device) != y[rows, None]
-            margins = _margins(network, Region.of(x[rows], threat, model.bounds), y[rows], method)
+            margins = network_margins(network, Region.of(x[rows], threat, model.bounds), y[rows], method)
             proved[rows] = ((margins > 0) | ~others).all(dim=1)
         left = left[~proved[left]]
     return proved
@@ -72,7 +72,8 @@ class _Traceable(Protocol):
     def export(self, x: Tensor) -> torch.export.ExportedProgram: ...
 
 
-def _margins(network: Network, region: Region, y: Tensor, method: Method) -> Tensor:
+def network_margins(network: Network, region: Region, y: Tensor, method: Method) -> Tensor:
+    """Lower bounds (n, classes) on logit y minus each, over the regions around n samples: see `margin_bounds`."""
     bounds = NetworkBounds(network, region, linear=method == "crown")
     labels, which = y.unique(return_inverse=True)
     identity = torch.eye(network.classes, dtype=torch.float64, device=y.device)
