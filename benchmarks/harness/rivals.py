@@ -82,7 +82,7 @@ def _timed(perturb: Callable[..., Tensor], setting: Setting, name: str) -> Calla
 
 
 def torchattacks_autoattack(setting: Setting) -> Tensor:
-    """The same ensemble as torchattacks has it."""
+    """The same ensemble as torchattacks has it: its APGD and FAB take 10 steps, the authors' 100."""
     import torchattacks
 
     norm = {"linf": "Linf", "l2": "L2"}[setting.threat.norm]
