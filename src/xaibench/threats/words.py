@@ -22,9 +22,10 @@ __all__ = ["Words"]
 class Words:
     """At most ``k`` words of a text may be edited: replaced, misspelt, or joined by an inserted word, each counts one.
 
-    A word is a token of the model. The first and last words stay as they are, as many as the shares ``keep_first`` and
-    ``keep_last`` of the text (rounded up); no more than the share ``max_share`` of its words is edited (rounded down).
-    Negations are neither removed nor added, in their order: ``negations`` lists them. Padding and markers are no words.
+    A word is a token of the model; none is taken out without another in its place. The first and last words stay as
+    they are, as many as the shares ``keep_first`` and ``keep_last`` of the text (rounded up); no more than the share
+    ``max_share`` of its words is edited (rounded down). Negations are neither removed nor added, nor put in another
+    order: ``negations`` lists them. Padding and markers are no words.
 
     What tokens mean depends on the model: attacks fit the threat to it, see `fit`.
     """

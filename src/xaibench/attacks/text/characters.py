@@ -71,7 +71,7 @@ class CharacterEdits:
                 batch_size=self.batch_size,
             )
 
-        return attack_words(search, model, x, y, threat, batch_size=self.batch_size)
+        return attack_words(self, search, model, x, y, threat=threat)
 
 
 def misspellings(word: str) -> list[str]:

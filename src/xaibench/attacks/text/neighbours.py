@@ -39,9 +39,11 @@ def nearest_words(matrix: Tensor, wanted: Tensor, allowed: Tensor, count: int, m
     return torch.cat(table)
 
 
-def neighbour_table(model: Classifier, clean: Tensor, threat: Words, count: int, max_distance: float | None) -> Tensor:
-    """The ``count`` nearest words that may be put into a text, (vocabulary, count), for the words of the texts."""
-    matrix = embedding_matrix(model, len(threat.vocabulary.words))
+def neighbour_table(matrix: Tensor, clean: Tensor, threat: Words, count: int, max_distance: float | None) -> Tensor:
+    """The ``count`` nearest words that may be put into a text, (vocabulary, count), for the words of the texts.
+
+    ``matrix`` (vocabulary, dimension) holds the embeddings; -1 where there are no more.
+    """
     wanted = clean[threat.editable(clean)].unique()
     table = wanted.new_full((len(matrix), count), -1)
     if len(wanted):

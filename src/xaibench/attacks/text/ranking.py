@@ -20,7 +20,7 @@ def importance(model: Classifier, clean: Tensor, labels: Tensor, threat: Words, 
     """
     editable = threat.editable(clean)
     owner, position = editable.nonzero(as_tuple=True)
-    scores = torch.full(clean.shape, -torch.inf, device=clean.device)
+    scores = torch.full(clean.shape, -torch.inf, dtype=torch.float64, device=clean.device)
     if not len(owner):
         return scores
     padding = threat.vocabulary.padding

@@ -12,13 +12,15 @@ from xaibench.losses import margin
 from xaibench.rng import SampleRng
 from xaibench.types import Classifier
 
-__all__ = ["Apply", "Propose", "beam_search", "margins"]
+__all__ = ["Apply", "Propose", "beam_search", "margins", "steady"]
 
 Propose = Callable[[States], Edits]
 """Edits worth trying, for each state on its own."""
 
 Apply = Callable[[States, Edits], States]
 """From states (c,) and one edit for each to the edited texts."""
+
+_BITS = 16
 
 
 def beam_search(
@@ -58,14 +60,23 @@ def beam_search(
 
 
 def margins(model: Classifier, rows: Tensor, labels: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Margins (n,) of texts, positive where the model answers otherwise, and whether it does: bool (n,)."""
+    """Margins (n,) of texts, float64, positive where the model answers otherwise, and whether it does: bool (n,).
+
+    They are rounded (see `steady`), so that the order of the texts decides between equal ones.
+    """
     values, wrong = [], []
     with torch.no_grad():
         for part, y in zip(rows.split(batch_size), labels.split(batch_size), strict=True):
             logits = model.logits(part)
-            values.append(margin(logits, y))
+            values.append(steady(margin(logits, y).double()))
             wrong.append(logits.argmax(dim=1) != y)
     return torch.cat(values), torch.cat(wrong)
+
+
+def steady(values: Tensor) -> Tensor:
+    """Values rounded to 16 bits, so that those that differ by the arithmetic of other batches alone are equal."""
+    mantissa, exponent = values.frexp()
+    return torch.ldexp((mantissa * 2**_BITS).round() / 2**_BITS, exponent)
 
 
 def _evaluate(
@@ -76,7 +87,7 @@ def _evaluate(
     The most promising of every sample come first, and what follows on a success of the same sample is left out.
     """
     owner = states.owner[edits.parent]
-    values = torch.full(owner.shape, -torch.inf, device=owner.device)
+    values = torch.full(owner.shape, -torch.inf, dtype=torch.float64, device=owner.device)
     wrong = torch.zeros_like(owner, dtype=torch.bool)
     done = torch.zeros_like(labels, dtype=torch.bool)
     waiting = torch.arange(len(owner), device=owner.device)

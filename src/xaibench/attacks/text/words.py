@@ -12,11 +12,11 @@ from xaibench.attacks.base import attacks
 from xaibench.attacks.gradient import check_counts
 from xaibench.attacks.text.edits import Edits, States, insert, substitute
 from xaibench.attacks.text.frame import TEXT, attack_words
-from xaibench.attacks.text.neighbours import check_distance, neighbour_table
+from xaibench.attacks.text.neighbours import check_distance, embedding_matrix, neighbour_table
 from xaibench.attacks.text.ranking import importance, ranked_edits
 from xaibench.attacks.text.search import beam_search
 from xaibench.threats import Threat, Words
-from xaibench.types import Capability, Classifier, Task, require
+from xaibench.types import Capability, Classifier, Task
 
 __all__ = ["WordInsertion", "WordSubstitution"]
 
@@ -36,7 +36,7 @@ class WordSubstitution:
     name: ClassVar[str]
     tasks: ClassVar[tuple[Task, ...]] = TEXT
 
-    positions: int = 8
+    positions: int = 16
     neighbours: int = 12
     max_distance: float | None = None
     beam: int = 1
@@ -50,11 +50,10 @@ class WordSubstitution:
         self, model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, ids: Tensor | None = None, seed: int = 0
     ) -> Tensor:
         """See `Attack`; ``x`` are token ids (n, length), int64."""
-        require(model, self.name, Capability.EMBEDDINGS)
 
         def search(clean: Tensor, labels: Tensor, words: Words) -> Tensor:
             scores = importance(model, clean, labels, words, self.batch_size)
-            table = neighbour_table(model, clean, words, self.neighbours, self.max_distance)
+            table = neighbour_table(_matrix(model, words), clean, words, self.neighbours, self.max_distance)
 
             def propose(states: States) -> Edits:
                 return ranked_edits(states, scores, table, self.positions)
@@ -71,7 +70,7 @@ class WordSubstitution:
                 batch_size=self.batch_size,
             )
 
-        return attack_words(search, model, x, y, threat, batch_size=self.batch_size)
+        return attack_words(self, search, model, x, y, threat=threat, needs=(Capability.EMBEDDINGS,))
 
 
 @attacks.register("word_insertion")
@@ -88,7 +87,7 @@ class WordInsertion:
     name: ClassVar[str]
     tasks: ClassVar[tuple[Task, ...]] = TEXT
 
-    positions: int = 8
+    positions: int = 16
     neighbours: int = 12
     max_distance: float | None = None
     beam: int = 1
@@ -102,12 +101,11 @@ class WordInsertion:
         self, model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, ids: Tensor | None = None, seed: int = 0
     ) -> Tensor:
         """See `Attack`; ``x`` are token ids (n, length), int64."""
-        require(model, self.name, Capability.EMBEDDINGS)
 
         def search(clean: Tensor, labels: Tensor, words: Words) -> Tensor:
             scores = importance(model, clean, labels, words, self.batch_size)
             against = torch.where(scores.isfinite(), -scores, scores)
-            table = neighbour_table(model, clean, words, self.neighbours, self.max_distance)
+            table = neighbour_table(_matrix(model, words), clean, words, self.neighbours, self.max_distance)
 
             def apply(states: States, edits: Edits) -> States:
                 return insert(states, edits, _leftwards(states.rows, words))
@@ -120,7 +118,11 @@ class WordInsertion:
                 model, clean, labels, budget, propose=propose, apply=apply, beam=self.beam, batch_size=self.batch_size
             )
 
-        return attack_words(search, model, x, y, threat, batch_size=self.batch_size)
+        return attack_words(self, search, model, x, y, threat=threat, needs=(Capability.EMBEDDINGS,))
+
+
+def _matrix(model: Classifier, words: Words) -> Tensor:
+    return embedding_matrix(model, len(words.vocabulary.words))
 
 
 def _leftwards(rows: Tensor, words: Words) -> Tensor:
