@@ -46,7 +46,7 @@ class SpatialSearch:
         def search(clean: Tensor, labels: Tensor, rng: SampleRng) -> Tensor:
             result, left = clean.clone(), torch.arange(len(clean), device=clean.device)
             for motion in threat.motions:
-                moved = threat.apply(motion, clean[left], model.bounds)
+                moved = threat.apply(motion, clean[left])
                 fooled = model.predict(moved) != labels[left]
                 result[left[fooled]] = moved[fooled]
                 left = left[~fooled]

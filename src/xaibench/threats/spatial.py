@@ -40,8 +40,8 @@ class Spatial:
 
     Engstrom et al., *Exploring the landscape of spatial robustness* (ICML 2019). Angles are multiples of a quarter of
     the largest, shifts of a third, so there are 441 motions at ``eps`` 1 and those at a smaller ``eps`` are among them.
-    Values between pixels are interpolated linearly; what comes in from outside is at the lower bound. No norm bounds
-    the change of the pixels.
+    Values between pixels are interpolated linearly; what comes in from outside repeats the border. No norm bounds the
+    change of the pixels.
     """
 
     eps: float = 1.0
@@ -83,8 +83,8 @@ class Spatial:
         ]
         return tuple(sorted(motion for motion in every if 0 < motion.size <= self.eps + 1e-9))
 
-    def apply(self, motion: Motion, x: Tensor, bounds: Bounds) -> Tensor:
-        """Images ``x`` (n, channels, height, width) after a motion."""
+    def apply(self, motion: Motion, x: Tensor) -> Tensor:
+        """Images ``x`` (n, channels, height, width) after a motion; no value leaves the range of its image."""
         height, width = x.shape[2:]
         cosine, sine = (function(math.radians(motion.degrees)) for function in (math.cos, math.sin))
         # The grid says where in the clean image, from -1 to 1, each pixel comes from: back by the shift, then turned.
@@ -92,9 +92,10 @@ class Spatial:
         turn = torch.tensor([[cosine, -sine * aspect], [sine / aspect, cosine]], dtype=torch.float64)
         back = turn @ torch.tensor([-2 * motion.right, -2 * motion.down], dtype=torch.float64)
         theta = torch.cat([turn, back[:, None]], dim=1).to(x).expand(len(x), 2, 3)
-        low, _ = bounds.tensors(x)
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-        return bounds.clip(F.grid_sample(x - low, grid, align_corners=False) + low)
+        moved = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+        low, high = (limit.view(-1, 1, 1, 1) for limit in x.flatten(1).aminmax(dim=1))
+        return torch.minimum(torch.maximum(moved, low), high)
 
     def check(self, bounds: Bounds, input_shape: Sequence[int]) -> None:
         """Raise `InputError` for anything but images."""
@@ -102,21 +103,31 @@ class Spatial:
             raise InputError(f"expected images for a spatial threat, got inputs of shape {tuple(input_shape)}")
 
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """The size of the smallest motion that makes ``a`` of ``b``, (n,); infinite if there is none.
+        """The size of the smallest allowed motion that makes ``a`` of ``b``, (n,); infinite if there is none.
 
-        Bounds play no part: what comes in from outside is taken to be at the least value of ``b``.
+        Values count as equal up to 1e-6 of the range of their image.
         """
-        return self._size(a, b, Bounds(float(b.min()), max(float(b.max()), float(b.min()) + 1)))
+        low, high = (limit.view(-1, 1, 1, 1) for limit in b.flatten(1).aminmax(dim=1))
+        slack = _TOLERANCE * (high - low).clamp_min(_TOLERANCE)
+        size = torch.full((len(a),), math.inf, dtype=torch.float64, device=a.device)
+        size[((a - b).abs() <= slack).flatten(1).all(dim=1)] = 0
+        for motion in self.motions:
+            left = torch.nonzero(size.isinf()).squeeze(1)
+            if not len(left):
+                break
+            same = (a[left] - self.apply(motion, b[left])).abs() <= slack[left]
+            size[left[same.flatten(1).all(dim=1)]] = motion.size
+        return size
 
     def contains(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
-        """Whether each of ``x`` is its clean image after an allowed motion, up to 1e-6 of the box: bool (n,)."""
-        return self._size(x, clean, bounds) <= self.eps
+        """Whether each of ``x`` is its clean image after an allowed motion: bool (n,)."""
+        return self.distance(x, clean) <= self.eps
 
     def sample(self, rng: SampleRng, x: Tensor, bounds: Bounds, step: int | Tensor = 0) -> Tensor:
         """Each image after one of the motions at random."""
         motions = self.motions
         drawn = (rng.uniform((1,), step).squeeze(1) * len(motions)).long()
-        moved = [self.apply(motions[int(i)], x[row : row + 1], bounds) for row, i in enumerate(drawn)]
+        moved = [self.apply(motions[int(i)], x[row : row + 1]) for row, i in enumerate(drawn)]
         return torch.cat(moved)
 
     def ascend(self, x: Tensor, gradient: Tensor, size: float | Tensor, bounds: Bounds) -> NoReturn:
@@ -127,15 +138,3 @@ class Spatial:
         """Those of ``x`` that an allowed motion makes; the clean image in place of the others."""
         inside = self.contains(x, clean, bounds)
         return torch.where(inside.view(-1, 1, 1, 1), x, clean)
-
-    def _size(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
-        low, high = bounds.tensors(x)
-        size = torch.full((len(x),), math.inf, dtype=torch.float64, device=x.device)
-        size[((x - clean).abs() <= _TOLERANCE * (high - low)).flatten(1).all(dim=1)] = 0
-        for motion in self.motions:
-            left = torch.nonzero(size.isinf()).squeeze(1)
-            if not len(left):
-                break
-            same = (x[left] - self.apply(motion, clean[left], bounds)).abs() <= _TOLERANCE * (high - low)
-            size[left[same.flatten(1).all(dim=1)]] = motion.size
-        return size

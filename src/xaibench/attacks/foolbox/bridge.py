@@ -9,8 +9,8 @@ import inspect
 import itertools
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -95,19 +95,15 @@ def seeded(rng: SampleRng, draws: Draws) -> type[ep.PyTorchTensor]:
     return Seeded
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Correctly classified inputs (n, ...) of a model, their classes (n,) and their random numbers."""
+class Samples(NamedTuple):
+    """What is to be attacked."""
 
     model: Classifier
     clean: Tensor
+    """(n, ...), correctly classified."""
     labels: Tensor
+    """(n,)."""
     rng: SampleRng
-
-    def take(self, rows: Tensor) -> Samples:
-        """Some of them."""
-        rng = replace(self.rng, ids=self.rng.ids[rows])
-        return Samples(self.model, self.clean[rows], self.labels[rows], rng)
 
 
 def run(entry: Entry, parameters: Mapping[str, Any], samples: Samples, *, norm: str, eps: float) -> Tensor:
@@ -115,18 +111,31 @@ def run(entry: Entry, parameters: Mapping[str, Any], samples: Samples, *, norm: 
 
     ``eps`` is the radius in the unit cube.
     """
-    # Most kernels give a row the same bits at all multiples of 16; of attacks that run alone all batches are alike.
-    cube = UnitCube(samples.model, samples.clean, 1 if entry.draws == "alone" else 16)
-    points = cube.inside(samples.clean)
-    options: dict[str, Any] = {}
-    left = torch.arange(len(points), device=points.device)
+    model, clean, labels, rng = samples
+    # Most kernels give a row the same bits at all multiples of 16.
+    cube = UnitCube(model, clean, multiple=16)
+    points = cube.inside(clean)
+    starts, left = points, torch.arange(len(points), device=points.device)
     if entry.start:
-        initial = replace(samples, rng=replace(samples.rng, stream=f"{samples.rng.stream}/start"))
-        starts = _found(_maker(entry.start)(), cube, initial, "each")
-        left = left[samples.model.predict(cube.outside(starts)) != samples.labels]
-        if not len(left):
-            return samples.clean
-        options["starting_points"] = starts[left]
+        initial = replace(rng, stream=f"{rng.stream}/start")
+        starts = _found(_maker(entry.start)(), cube, points, labels, seeded(initial, "each"))
+        left = left[model.predict(cube.outside(starts)) != labels]
+    if entry.draws == "alone":
+        cube = UnitCube(model, clean, multiple=1)
+    found = points.clone()
+    for rows in left.split(1 if entry.draws == "alone" else max(len(left), 1)) if len(left) else ():
+        tensor = seeded(replace(rng, ids=rng.ids[rows]), entry.draws)
+        attack, options = _attack(entry, parameters, norm, eps)
+        if entry.start:
+            options["starting_points"] = tensor(starts[rows])
+        found[rows] = _found(attack, cube, points[rows], labels[rows], tensor, targeted=entry.targeted, **options)
+    # What did not move is given back as it came, not as it is after two roundings.
+    moved = found.isfinite() & (found != points)
+    return torch.where(moved, cube.outside(found.nan_to_num(0.0)).to(clean.dtype), clean)
+
+
+def _attack(entry: Entry, parameters: Mapping[str, Any], norm: str, eps: float) -> tuple[Any, dict[str, Any]]:
+    """An attack of Foolbox, and what it is to be run with."""
     make = _maker(entry.by_norm[norm])
     arguments = {entry.renamed.get(key, key): value for key, value in {**parameters, **entry.fixed}.items()}
     if "distance" in inspect.signature(make).parameters:
@@ -134,26 +143,25 @@ def run(entry: Entry, parameters: Mapping[str, Any], samples: Samples, *, norm: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that an optimiser is compiled on its first use
         attack = make(**arguments)
-    if isinstance(attack, foolbox.attacks.base.FixedEpsilonAttack):
-        options["epsilon"] = eps
-    found = points.clone()
-    found[left] = _found(attack, cube, samples.take(left), entry.draws, targeted=entry.targeted, **options)
-    # What did not move is given back as it came, not as it is after two roundings.
-    moved = found.isfinite() & (found != points)
-    return torch.where(moved, cube.outside(found.nan_to_num(0.0)).to(samples.clean.dtype), samples.clean)
+    fixed_size = isinstance(attack, foolbox.attacks.base.FixedEpsilonAttack)
+    return attack, {"epsilon": eps} if fixed_size else {}
 
 
 def _found(
-    attack: Any, cube: UnitCube, samples: Samples, draws: Draws, *, targeted: bool = False, **options: Any
+    attack: Any,
+    cube: UnitCube,
+    points: Tensor,
+    labels: Tensor,
+    tensor: type[ep.PyTorchTensor],
+    *,
+    targeted: bool = False,
+    **options: Any,
 ) -> Tensor:
     """Points of the unit cube (n, ...)."""
-    tensor = seeded(samples.rng, draws)
-    points, labels = cube.inside(samples.clean), samples.labels
     criterion = foolbox.criteria.Misclassification(tensor(labels))
     if targeted:
-        runner_up = samples.model.logits(samples.clean).scatter(1, labels[:, None], -torch.inf).argmax(dim=1)
+        runner_up = cube(points).scatter(1, labels[:, None], -torch.inf).argmax(dim=1)
         criterion = foolbox.criteria.TargetedMisclassification(tensor(runner_up))
-    options = {key: tensor(value) if isinstance(value, Tensor) else value for key, value in options.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of divisions by zero, and of starts not found: the callers look at what is
         found: Tensor = attack.run(cube, tensor(points), criterion, **options).raw

@@ -7,6 +7,7 @@ from typing import Literal
 
 from xaibench.attacks.base import attacks
 from xaibench.attacks.foolbox.frame import Entry, FoolboxAttack
+from xaibench.errors import InputError
 from xaibench.types import Capability
 
 __all__ = [
@@ -57,6 +58,11 @@ class DeepFool(FoolboxAttack):
     candidates: int = 10
     overshoot: float = 0.02
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.candidates < 2:
+            raise InputError(f"expected `candidates` >= 2, got {self.candidates}")
+
 
 @attacks.register("ddn")
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +91,7 @@ class FMN(FoolboxAttack):
     """
 
     entry = Entry(
-        by_norm={"l0": "L0FMN", "l1": "L1FMNAttack", "l2": "L2FMN", "linf": "LInfFMNAttack"},
+        by_norm={"l0": "L0FMN", "l1": "L1FMN", "l2": "L2FMN", "linf": "LinfFMN"},
         renamed={"max_step_size": "max_stepsize"},
     )
     shares = ("gamma",)

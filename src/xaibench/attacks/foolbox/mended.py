@@ -18,6 +18,7 @@ from foolbox.devutils import atleast_kd, flatten
 
 __all__ = [
     "L0FMN",
+    "L1FMN",
     "L2FMN",
     "EachHopSkipJump",
     "EachL0BrendelBethge",
@@ -28,6 +29,7 @@ __all__ = [
     "EachLinfHopSkipJump",
     "EachSparseL1Descent",
     "L0Pointwise",
+    "LinfFMN",
     "LinfUniformNoise",
     "LpPointwise",
     "PatientVirtualAdversarial",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _FLOAT32_DIGITS = 24
+_ACROSS = 1.001
 
 
 class L0FMN(fa.L0FMNAttack):  # type: ignore[misc]
@@ -48,12 +51,26 @@ class L0FMN(fa.L0FMNAttack):  # type: ignore[misc]
         return x0 + kept.reshape(x0.shape)
 
 
+class L1FMN(fa.L1FMNAttack):  # type: ignore[misc]
+    """Steps across the boundary that it expects; Foolbox steps onto it, and may never get to the other side."""
+
+    def project(self, x: ep.Tensor, x0: ep.Tensor, epsilon: ep.Tensor) -> ep.Tensor:
+        return super().project(x, x0, epsilon * _ACROSS)
+
+
 class L2FMN(fa.L2FMNAttack):  # type: ignore[misc]
-    """Projects onto the ball; Foolbox leaves the point where it is."""
+    """Projects onto the ball, where Foolbox leaves the point where it is; and steps across like `L1FMN`."""
 
     def project(self, x: ep.Tensor, x0: ep.Tensor, epsilon: ep.Tensor) -> ep.Tensor:
         norms = ep.maximum(flatten(x - x0).norms.l2(axis=-1), 1e-12)
-        return x0 + (x - x0) * atleast_kd(ep.minimum(1, epsilon / norms), x.ndim)
+        return x0 + (x - x0) * atleast_kd(ep.minimum(1, _ACROSS * epsilon / norms), x.ndim)
+
+
+class LinfFMN(fa.LInfFMNAttack):  # type: ignore[misc]
+    """Steps across like `L1FMN`."""
+
+    def project(self, x: ep.Tensor, x0: ep.Tensor, epsilon: ep.Tensor) -> ep.Tensor:
+        return super().project(x, x0, epsilon * _ACROSS)
 
 
 class LinfUniformNoise(fa.LinfRepeatedAdditiveUniformNoiseAttack):  # type: ignore[misc]
