@@ -8,8 +8,9 @@ and beyond* (NeurIPS 2020).
 
 The bounds hold for the network as it runs, not only for the function that it approximates. Each output of an affine
 map may be off by as much as recursive summation in float32 can be (Higham, *Accuracy and stability of numerical
-algorithms*, 2002, section 3.1), and the bounds treat that error as one more thing that the attacker chooses. They are
-themselves computed in float64, whose own errors are smaller by a factor of 10**9 and drown in that allowance.
+algorithms*, 2002, section 3.1), on CUDA devices also by the rounding of factors to TF32; the bounds treat that error as
+one more thing that the attacker chooses. They are themselves computed in float64, whose own errors are smaller by a
+factor of 10**8 and drown in that allowance.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from xaibench.certify.relaxations import Interval, MaxPool, Nonlinear, Owner, Re
 __all__ = ["NetworkBounds"]
 
 _ROUNDOFF = 2.0**-24
+_SHORTENED = 2.0**-10
+"""By how much CUDA devices round each factor of a product to TF32, where they may."""
 _CHUNK = 2**22
 """Numbers in the largest array of coefficients that is worked on at once: 32 MiB, a few of which are alive."""
 _MANY = 32
@@ -128,7 +131,7 @@ class NetworkBounds:
         if isinstance(node.operation, Sum):
             low, high = (torch.stack(limits).sum(dim=0) for limits in zip(*before, strict=True))
             size = torch.stack([torch.maximum(low.abs(), high.abs()) for low, high in before]).sum(dim=0)
-            error = self._errors[index] = _gamma(len(before)) * size
+            error = self._errors[index] = _gamma(len(before), size.device) * size
             return Interval(low - error, high + error)
         low, high = before[0]
         shift = low.new_zeros(()) if node.operation.shift is None else node.operation.shift
@@ -136,7 +139,7 @@ class NetworkBounds:
         radius = node.operation.magnitude((high - low) / 2)
         if node.operation.terms:
             size = node.operation.magnitude(torch.maximum(low.abs(), high.abs())) + shift.abs()
-            radius += self._errors.setdefault(index, _gamma(node.operation.terms) * size)
+            radius += self._errors.setdefault(index, _gamma(node.operation.terms, size.device) * size)
         return Interval(centre - radius, centre + radius)
 
     def _tighten(self, index: int) -> None:
@@ -199,6 +202,8 @@ def _by_owner(owner: Tensor, size: int) -> Iterator[tuple[Tensor, Owner]]:
         yield from ((piece, sample) for piece in own.split(size))
 
 
-def _gamma(terms: int) -> float:
-    """The largest relative error of a sum of that many products in float32."""
-    return terms * _ROUNDOFF / (1 - terms * _ROUNDOFF)
+def _gamma(terms: int, device: torch.device) -> float:
+    """The largest relative error of a sum of that many products on a device, as it computes in float32."""
+    error = terms * _ROUNDOFF / (1 - terms * _ROUNDOFF)
+    shortens = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+    return error + 2 * _SHORTENED if device.type == "cuda" and shortens else error

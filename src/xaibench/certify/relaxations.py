@@ -59,18 +59,19 @@ def of_owner(values: Tensor, owner: Owner) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class _Lines:
-    """Elementwise: lower * x + lower_offset <= f(x) <= upper * x + upper_offset."""
+    """Elementwise: lower * x + lower_offset <= f(x) <= upper * x + upper_offset; no offset is 0."""
 
     lower: Tensor
-    lower_offset: Tensor
+    lower_offset: Tensor | None
     upper: Tensor
     upper_offset: Tensor
 
     def back(self, rows: Tensor, owner: Owner) -> tuple[Tensor, Tensor]:
         """See `Relaxation`."""
         positive, negative = rows.clamp_min(0), rows.clamp_max(0)
-        constant = (positive * of_owner(self.lower_offset, owner)).flatten(1).sum(dim=1)
-        constant += (negative * of_owner(self.upper_offset, owner)).flatten(1).sum(dim=1)
+        constant = (negative * of_owner(self.upper_offset, owner)).flatten(1).sum(dim=1)
+        if self.lower_offset is not None:
+            constant += (positive * of_owner(self.lower_offset, owner)).flatten(1).sum(dim=1)
         return positive * of_owner(self.lower, owner) + negative * of_owner(self.upper, owner), constant
 
 
@@ -94,7 +95,7 @@ class LeakyReLU:
         lower = torch.where(low == 0, 1.0, torch.where(high == 0, self.slope, lower))
         return _Lines(
             lower=lower,
-            lower_offset=torch.zeros_like(low),
+            lower_offset=None,
             upper=upper,
             upper_offset=(self.slope - upper) * low,
         )

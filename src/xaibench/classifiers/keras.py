@@ -18,8 +18,10 @@ from xaibench.classifiers.description import describe_keras
 from xaibench.classifiers.graph import Head, LayerTap, Layout
 from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.keras_layers import attention_kinds, named_layers, tapped_calls, tracing
+from xaibench.classifiers.keras_twin import KerasTwin
 from xaibench.classifiers.outputs import LOG_PROBABILITIES, classifying
 from xaibench.classifiers.runtime import tensorflow
+from xaibench.classifiers.tracing import traced
 from xaibench.classifiers.weights import load_keras
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.types import Capability, LossGradient
@@ -44,7 +46,15 @@ class KerasClassifier(ModelClassifier):
             raise InputError(f"expected a keras.Model, got {type(model).__name__}")
         interface = Interface.of(options)
         self.model = model
-        super().__init__(KerasEngine(model, interface), interface)
+        self._keras_engine = KerasEngine(model, interface)
+        super().__init__(self._keras_engine, interface)
+
+    def export(self, x: Tensor) -> torch.export.ExportedProgram:
+        """The model, computed by torch, as one graph; see `TorchClassifier.export`.
+
+        Raises `UnsupportedError` for layers whose torch form is not known.
+        """
+        return traced(self._keras_engine.twin(), self._interface, self._read(x))
 
 
 class KerasEngine:
@@ -127,6 +137,10 @@ class KerasEngine:
         if embeddings is None:
             return self._function("logits", lambda: Bridge(self._graph))(x)
         return self._function("embedded", lambda: Bridge(self._embedded))(embeddings, x)
+
+    def twin(self) -> KerasTwin:
+        """The same network in torch."""
+        return KerasTwin(self.model, self._layout)
 
     def embed(self, x: Tensor) -> Tensor:
         """Output of the embedding that the token ids enter."""

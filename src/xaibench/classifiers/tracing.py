@@ -39,6 +39,8 @@ def traced(module: nn.Module, interface: Interface, x: Tensor) -> torch.export.E
             whole = _FromInputUnits(module, interface)
             whole.training = False  # the module below is so already, and programs cannot be told
             return torch.export.export(whole, (x,), strict=False).run_decompositions()
+        except UnsupportedError:
+            raise
         except Exception as error:  # whatever the module brings about inside torch
             raise UnsupportedError(f"the model cannot be traced as a graph: {first_line(error)}") from error
 
