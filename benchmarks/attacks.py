@@ -29,7 +29,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # other libraries' progress bars
 
 import torch
 from harness.passes import Work, measured
-from harness.rivals import RIVALS, STEPS, Setting
+from harness.rivals import RIVALS, STEPS, Setting, StageRow
 from torch import Tensor, nn
 
 import xaibench
@@ -69,7 +69,7 @@ class Row:
     invalid: int
     """Adversarials that do not count: outside the ball or the box."""
     work: Work
-    stages: dict[str, dict[str, float]]
+    stages: dict[str, StageRow]
 
 
 class Normalised(nn.Module):
@@ -91,10 +91,20 @@ def ours(text: str) -> Contender:
     spec = Spec.parse(text)
     if spec.name in attacks.names():
         attack = attacks.create(spec)
-        return Contender(f"xaibench {text}", "attack", lambda s: attack(s.model, s.x, s.y, s.threat))
+        return Contender(f"xaibench {text}", spec.name, lambda s: attack(s.model, s.x, s.y, s.threat))
 
     def run(setting: Setting) -> Tensor:
-        result = xaibench.evaluate_robustness(setting.model, setting.x, setting.y, threat=setting.threat, attack=text)
+        result = xaibench.evaluate_robustness(
+            setting.model,
+            setting.x,
+            setting.y,
+            threat=setting.threat,
+            attack=text,
+            certify=text == "verdict",  # proofs are part of it, and not of the protocol of AutoAttack
+        )
+        for stage in result.stages:
+            work = Work(stage.cost.seconds, forwards=stage.cost.forward, gradients=stage.cost.backward)
+            setting.note(stage.attack, stage.attacked, stage.broken, work)
         return result.adversarials
 
     return Contender(f"xaibench {text}", "ensemble", run)
@@ -177,19 +187,24 @@ def table(rows: Sequence[Row]) -> str:
     head = f"{rows[0].model}, {rows[0].threat}, {rows[0].n} points, clean accuracy {100 * rows[0].clean_accuracy:.2f} %"
     columns = f"{'':32}{'robust':>8}{'invalid':>8}{'wall s':>9}{'CPU s':>9}{'gradients':>11}{'forwards':>11}"
     lines = [head, f"{columns}   {'wall':>8}{'CPU':>8}{'grad.':>8}{'forw.':>8}"]
-    for row in sorted(rows, key=lambda row: row.family, reverse=True):
+    families = [row.family for row in rows]
+    for row in sorted(rows, key=lambda row: families.index(row.family)):
         work = row.work
-        base = first.get(row.family, work)
+        base = first.get(row.family, Work())
         pairs = [
             (getattr(base, key), getattr(work, key)) for key in ("seconds", "cpu_seconds", "gradients", "forwards")
         ]
-        ratios = "".join(f"{f'{a / b:.2f}x' if b else '-':>8}" for a, b in pairs)
+        ratios = "".join(f"{f'{a / b:.2f}x' if a and b else '-':>8}" for a, b in pairs)
         lines.append(
             f"{row.contender:32}{100 * row.robust_accuracy:7.2f}%{row.invalid:8}"
             f"{work.seconds:9.2f}{work.cpu_seconds:9.2f}{work.gradients:11.0f}{work.forwards:11.0f}   {ratios}"
         )
         for name, stage in row.stages.items():
-            lines.append(f"    {name}: " + ", ".join(f"{value:.5g} {key}" for key, value in stage.items()))
+            work = stage.work
+            lines.append(
+                f"    {name:28}{f'{stage.broken} of {stage.points}':>16}{work.seconds:9.2f}"
+                f"{'':9}{work.gradients:11.0f}{work.forwards:11.0f}"
+            )
     return "\n".join(lines)
 
 

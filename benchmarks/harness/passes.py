@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from torch import Tensor, nn
 
@@ -20,6 +20,9 @@ class Work:
     cpu_seconds: float = 0.0
     forwards: int = 0
     gradients: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @contextmanager

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import importlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from harness.passes import Work, measured
 from xaibench.threats import Threat
 from xaibench.types import Classifier
 
-__all__ = ["RIVALS", "Rival", "Setting"]
+__all__ = ["RIVALS", "STEPS", "Rival", "Setting", "StageRow"]
 
 STEPS = 40
 STEP_SIZE = 2.5 / STEPS
 BATCH = 250
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """A part of an ensemble: the points it was given, those it broke, and what that took."""
+
+    points: int
+    broken: int
+    work: Work
 
 
 @dataclass
@@ -29,8 +38,13 @@ class Setting:
     x: Tensor
     y: Tensor
     threat: Threat
-    stages: dict[str, dict[str, float]] = field(default_factory=dict)
-    """What a run says of its parts: seconds and points left, by name."""
+    stages: dict[str, StageRow] = field(default_factory=dict)
+    """What a run says of its parts, by name."""
+
+    def note(self, name: str, points: int, broken: int, work: Work) -> None:
+        """Add a part, or what a further batch brought to it."""
+        before = self.stages.get(name, StageRow(0, 0, Work()))
+        self.stages[name] = StageRow(before.points + points, before.broken + broken, before.work + work)
 
 
 @dataclass(frozen=True)
@@ -68,14 +82,11 @@ def reference(setting: Setting) -> Tensor:
 
 def _timed(perturb: Callable[..., Tensor], setting: Setting, name: str) -> Callable[..., Tensor]:
     def run(x: Tensor, y: Tensor) -> Tensor:
-        start = time.perf_counter()
-        result = perturb(x, y)
+        with measured(setting.model.module) as work:
+            result = perturb(x, y)
         with torch.no_grad():
             broken = int((setting.module(result).argmax(1) != y).sum())
-        stage = setting.stages.setdefault(name, {"seconds": 0.0, "points": 0, "broken": 0})
-        stage["seconds"] += time.perf_counter() - start
-        stage["points"] += len(x)
-        stage["broken"] += broken
+        setting.note(name, len(x), broken, work)
         return result
 
     return run
@@ -167,7 +178,7 @@ RIVALS = (
     Rival("reference autoattack", "ensemble", "autoattack", ("linf", "l2", "l1"), reference),
     Rival("torchattacks autoattack", "ensemble", "torchattacks", ("linf", "l2"), torchattacks_autoattack),
     Rival("art autoattack", "ensemble", "art", ("linf", "l2"), art_autoattack),
-    Rival("torchattacks pgd", "attack", "torchattacks", ("linf", "l2"), torchattacks_pgd),
-    Rival("foolbox pgd", "attack", "foolbox", ("linf", "l2"), foolbox_pgd),
-    Rival("art pgd", "attack", "art", ("linf", "l2"), art_pgd),
+    Rival("torchattacks pgd", "pgd", "torchattacks", ("linf", "l2"), torchattacks_pgd),
+    Rival("foolbox pgd", "pgd", "foolbox", ("linf", "l2"), foolbox_pgd),
+    Rival("art pgd", "pgd", "art", ("linf", "l2"), art_pgd),
 )
