@@ -31,6 +31,8 @@ LAYERS = (
     "explainers",
     "metrics",
     "corruptions",
+    "checks",
+    "robustness",
     "cards",
     "evaluate",
     "training",

@@ -29,9 +29,11 @@ _HOME = {
     "L2": "threats",
     "Linf": "threats",
     "Plan": "evaluate",
+    "RobustnessResult": "robustness",
     "Spec": "registry",
     "TorchClassifier": "classifiers",
     "UnsupportedError": "errors",
+    "evaluate_robustness": "robustness",
     "explain": "explainers",
     "load_data": "data",
     "load_model": "zoo",
@@ -54,9 +56,11 @@ __all__ = [
     "KerasClassifier",
     "Linf",
     "Plan",
+    "RobustnessResult",
     "Spec",
     "TorchClassifier",
     "UnsupportedError",
+    "evaluate_robustness",
     "explain",
     "load_data",
     "load_model",
@@ -73,6 +77,7 @@ if TYPE_CHECKING:
     from xaibench.explainers import Attribution, explain
     from xaibench.registry import Spec
     from xaibench.report import run
+    from xaibench.robustness import RobustnessResult, evaluate_robustness
     from xaibench.threats import L0, L1, L2, Linf
     from xaibench.training import train
     from xaibench.types import Bounds, Capability, Classifier

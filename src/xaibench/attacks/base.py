@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Protocol
 
 import torch
@@ -12,8 +12,8 @@ from xaibench.attacks.engine import Jobs, Problem, Walk, drive
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.registry import Registry
 from xaibench.rng import SampleRng
-from xaibench.threats import Threat, check_threat, contains
-from xaibench.types import Classifier, Task
+from xaibench.threats import Threat, Words, check_threat, contains
+from xaibench.types import Classifier, Inputs, Task
 
 __all__ = [
     "Attack",
@@ -22,6 +22,7 @@ __all__ = [
     "attack_correct",
     "attacks",
     "attacks_for",
+    "check_inputs",
     "check_labels",
     "walk_correct",
     "wrong_task",
@@ -130,6 +131,35 @@ def check_labels(model: Classifier, x: Tensor, y: Tensor) -> None:
         raise InputError(f"expected {len(x)} class indices, got {y.dtype} {tuple(y.shape)}")
     if int(y.min()) < 0 or int(y.max()) >= model.num_classes:
         raise InputError(f"expected classes in 0..{model.num_classes - 1}, got {int(y.min())}..{int(y.max())}")
+
+
+def check_inputs(
+    model: Classifier, inputs: Inputs, labels: Tensor | Sequence[int], threat: Threat, ids: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Threat]:
+    """Inputs (token ids for text), labels, ids and threat as attacks take them, on the model's device.
+
+    Whatever does not fit raises `InputError`. Images have to lie within the bounds; a table's values may lie outside
+    the range that the model was told of.
+    """
+    if model.num_classes < 2:
+        raise InputError(f"expected a model of at least 2 classes to attack, got {model.num_classes}")
+    y = labels if isinstance(labels, Tensor) else torch.tensor(list(labels))
+    if model.task == "text":
+        x = inputs.to(model.device) if isinstance(inputs, Tensor) else model.encode(inputs)
+        if not isinstance(threat, Words):
+            raise InputError(f"expected a threat of words for text, got {threat.norm}")
+        check_labels(model, x, y)
+        check_threat(threat, model.bounds, x.shape[1:])
+        ids = torch.arange(len(x)) if ids is None else ids
+        return x, y.to(x.device), ids.to(x.device), threat.fit(model)
+    if not isinstance(inputs, Tensor):
+        raise InputError(f"expected inputs as a tensor, got {type(inputs).__name__}")
+    x, y, ids = _checked(model, inputs, y, threat, ids)
+    low, high = model.bounds.tensors(x)
+    if model.task == "image" and not bool(((x >= low) & (x <= high)).all()):
+        span = f"{float(x.min()):.6g}..{float(x.max()):.6g}"
+        raise InputError(f"expected inputs within {model.bounds.lower}..{model.bounds.upper}, got {span}")
+    return x, y, ids, threat
 
 
 def _checked(

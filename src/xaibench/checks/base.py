@@ -1,0 +1,115 @@
+"""What every self-check shares: the case that it looks at, its outcome, and the verdict of all together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from xaibench.errors import UnsupportedError
+from xaibench.registry import Registry
+from xaibench.threats import Threat
+from xaibench.types import Classifier, Progress
+
+__all__ = ["Case", "Check", "Outcome", "Report", "Status", "Verdict", "checks", "examine"]
+
+Status = Literal["pass", "warning", "fail", "skipped"]
+Verdict = Literal["reliable", "doubtful", "unreliable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A finished evaluation of n samples ``x`` (n, ...) of classes ``y`` (n,), all on the model's device."""
+
+    model: Classifier
+    x: Tensor
+    y: Tensor
+    ids: Tensor
+    threat: Threat
+    seed: int
+    correct: Tensor
+    """(n,) bool: classified correctly before any attack."""
+    robust: Tensor
+    """(n,) bool: correct, and broken by no attack."""
+    adversarials: Tensor
+    """As ``x``: what broke a sample, else the clean input."""
+    broken_by: tuple[str, ...]
+    """The attack's spec for each sample; ``clean`` or empty where there is none."""
+
+    @cached_property
+    def standing(self) -> Tensor:
+        """Rows of the robust samples."""
+        return self.robust.nonzero().flatten()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a check found."""
+
+    check: str
+    status: Status
+    figure: float | None
+    """The number that decided; None where there is none, or the check was skipped."""
+    limit: float | None
+    """What the figure was compared with."""
+    advice: str
+    """One sentence: what it means and what to do, or why the check was skipped."""
+
+
+class Check(Protocol):
+    """A question about a finished evaluation.
+
+    Its answer depends on the case alone. ``thorough`` says that it costs more than a small share of an evaluation.
+    """
+
+    name: ClassVar[str]
+    thorough: ClassVar[bool]
+
+    def __call__(self, case: Case) -> Outcome:
+        """Look at the case; `UnsupportedError` where the question does not apply, which counts as skipped."""
+        ...
+
+
+checks: Registry[Check] = Registry("check")
+"""Self-checks by name."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcomes of all checks that were made."""
+
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """``unreliable`` if a check failed, ``doubtful`` if one warned, else ``reliable``."""
+        found = {outcome.status for outcome in self.outcomes}
+        return "unreliable" if "fail" in found else "doubtful" if "warning" in found else "reliable"
+
+    @property
+    def fired(self) -> tuple[Outcome, ...]:
+        """Warnings and failures, failures first."""
+        order = ("fail", "warning")
+        return tuple(outcome for status in order for outcome in self.outcomes if outcome.status == status)
+
+
+def examine(case: Case, *, thorough: bool = False, progress: Progress | None = None) -> Report:
+    """Make every check on a case, the costly ones only if ``thorough``."""
+    chosen = [name for name in checks if thorough or not checks.get(name).thorough]  # type: ignore[attr-defined]
+    outcomes = []
+    for done, name in enumerate(chosen, 1):
+        outcomes.append(_outcome(name, case))
+        if progress is not None:
+            progress("self-checks", done, len(chosen), {"check": name, "status": outcomes[-1].status})
+    return Report(tuple(outcomes))
+
+
+def _outcome(name: str, case: Case) -> Outcome:
+    try:
+        with torch.no_grad():
+            return checks.create(name)(case)
+    except UnsupportedError as error:
+        return Outcome(check=name, status="skipped", figure=None, limit=None, advice=f"Not made: {error}.")

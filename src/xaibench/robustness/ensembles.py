@@ -1,0 +1,109 @@
+"""Which attacks follow one another under the name of an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from xaibench.attacks import Attack, attacks
+from xaibench.errors import InputError, UnsupportedError, unknown_name
+from xaibench.registry import Spec
+from xaibench.threats import Threat
+from xaibench.types import Capability, Classifier
+
+__all__ = ["Attacks", "Stage", "ensemble_names", "stages"]
+
+Attacks = str | Spec | Sequence[str | Spec]
+"""The name of an ensemble, an attack's spec or its text, or several of these, made one after another."""
+
+_STRANGE = "margin loss in place of DLR, which needs {needed} classes"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An attack on what the stages before it left standing."""
+
+    label: str
+    attack: Attack
+    note: str | None = None
+
+
+Ensemble = Callable[[Classifier, Threat], tuple[Stage, ...]]
+
+
+def ensemble_names() -> tuple[str, ...]:
+    """Names that stand for several attacks."""
+    return tuple(sorted(_ENSEMBLES))
+
+
+def stages(attack: Attacks, model: Classifier, threat: Threat) -> tuple[Stage, ...]:
+    """The attacks to be made on a model, in order; unknown names and bad parameters raise `InputError`."""
+    parts = [attack] if isinstance(attack, str | Spec) else list(attack)
+    if not parts:
+        raise InputError("expected at least one attack, got none")
+    found: list[Stage] = []
+    for part in parts:
+        spec = Spec.parse(part)
+        if spec.name in _ENSEMBLES:
+            if spec.params:
+                raise InputError(f"expected no parameters for {spec.name}, got {spec}")
+            found += _ENSEMBLES[spec.name](model, threat)
+        elif spec.name in attacks:
+            found.append(Stage(str(spec), attacks.create(spec)))
+        else:
+            raise unknown_name("attack", spec.name, [*attacks.names(), *_ENSEMBLES])
+    return tuple(found)
+
+
+def _listed(specs: Sequence[str], classes: int) -> tuple[Stage, ...]:
+    needed = {"apgd_dlr": 3, "apgd_t": 4}
+    return tuple(
+        Stage(spec, attacks.create(spec), _STRANGE.format(needed=least))
+        if classes < (least := needed.get(Spec.parse(spec).name, 0))
+        else Stage(spec, attacks.create(spec))
+        for spec in specs
+    )
+
+
+def _for_norms(name: str, threat: Threat) -> None:
+    if threat.norm not in ("linf", "l2", "l1"):
+        raise UnsupportedError(f"{name} is defined for linf, l2 and l1, got {threat.norm}")
+
+
+def autoattack(model: Classifier, threat: Threat) -> tuple[Stage, ...]:
+    """The standard version of Croce & Hein (ICML 2020)."""
+    _for_norms("autoattack", threat)
+    first = ("apgd_ce:restarts=5", "apgd_t:targets=5") if threat.norm == "l1" else ("apgd_ce", "apgd_t")
+    return _listed([*first, "fab_t", "square"], model.num_classes)
+
+
+def autoattack_plus(model: Classifier, threat: Threat) -> tuple[Stage, ...]:
+    """The version with restarts, of the same authors."""
+    _for_norms("autoattack-plus", threat)
+    specs = ["apgd_ce:restarts=5", "apgd_dlr:restarts=5", "fab:restarts=5", "square", "apgd_t", "fab_t"]
+    return _listed(specs, model.num_classes)
+
+
+def autoattack_rand(model: Classifier, threat: Threat) -> tuple[Stage, ...]:
+    """The version for randomised models, of the same authors: 20 gradients are averaged in each step."""
+    _for_norms("autoattack-rand", threat)
+    return _listed(["apgd_ce:eot=20", "apgd_dlr:eot=20"], model.num_classes)
+
+
+def verdict(model: Classifier, threat: Threat) -> tuple[Stage, ...]:
+    """The strongest attacks that fit the model and the threat, cheap ones first."""
+    if model.task == "text":
+        return _listed(["word_substitution", "hotflip", "character_edits", "word_insertion"], model.num_classes)
+    if Capability.GRADIENTS not in model.capabilities:
+        return _listed(["square"], model.num_classes)
+    if threat.norm == "l0":
+        return _listed(["pgd:steps=40,loss=margin,restarts=3", "fmn"], model.num_classes)
+    return _listed(["apgd_ce:steps=10", "apgd_t:steps=30", "apgd_t:steps=100,targets=3"], model.num_classes)
+
+
+_ENSEMBLES: dict[str, Ensemble] = {
+    "autoattack": autoattack,
+    "autoattack-plus": autoattack_plus,
+    "autoattack-rand": autoattack_rand,
+    "verdict": verdict,
+}
