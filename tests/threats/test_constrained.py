@@ -227,3 +227,12 @@ def test_bad_rules_are_refused_in_one_line() -> None:
     for call, message in wrong:
         with pytest.raises(InputError, match=message):
             call()
+
+
+def test_larger_balls_keep_the_rules() -> None:
+    model, bounds, rules, rows = _problem(0)
+    rules = Constrained(L1(2), integer=rules.integer, one_hot=rules.one_hot, immutable=(0,))
+    y = model.predict(rows)
+    found = attacks.create("apgd_ce:steps=20,restarts=1")(model, rows, y, rules)
+    assert bool((found != rows).any())
+    assert bool(contains(rules, found, rows, bounds).all())

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from xaibench import threats
 from xaibench.attacks.base import attacks, walk_correct
 from xaibench.attacks.engine import Answer, Jobs, Problem, Rows, State
 from xaibench.attacks.gradient import check_counts, loss_towards
 from xaibench.errors import UnsupportedError
-from xaibench.threats import Threat
+from xaibench.threats import Threat, as_dict
 from xaibench.types import Capability, Classifier, require
 
 __all__ = ["APGDCE", "APGDDLR", "APGDT", "Ascent", "checkpoints"]
@@ -295,7 +296,7 @@ class _Schedule:
 
 def enlarged(threat: Threat, multiple: float) -> Threat:
     """The same threat with another radius."""
-    return threat if multiple == 1 else replace(threat, eps=threat.eps * multiple)  # type: ignore[type-var]
+    return threat if multiple == 1 else threats.threat(**{**as_dict(threat), "eps": threat.eps * multiple})
 
 
 def _sparse_step(threat: Threat, x: Tensor, gradient: Tensor, state: State) -> Tensor:
