@@ -48,13 +48,25 @@ def test_linear_models_in_closed_form(norm: str) -> None:
     assert bool((found[torch.arange(5), y] == 0).all())
 
 
-@pytest.mark.parametrize(("threat", "expected"), [(Linf(0.5), 0.3 - 0.1), (L2(0.5), 0.3 - 0.1), (L1(0.3), 0.3 - 0.1)])
-def test_the_box_stops_the_attacker(threat: Threat, expected: float) -> None:
-    # Logit 0 minus logit 1 is a + 3 b with a = 0.3 - 0 and b at its lower limit: only a can fall, and by 0.1 alone.
-    model = table(dense(torch.tensor([[1.0, 3.0], [0.0, 0.0]]), torch.zeros(2)), Bounds((0.2, 0.0), (1.0, 1.0)))
-    found = margin_bounds(model, torch.tensor([[0.3, 0.0]]), torch.tensor([0]), threat)[0, 1]
-    assert float(found) <= expected
-    assert float(found) == pytest.approx(expected, abs=CLOSE)
+@pytest.mark.parametrize(
+    ("threat", "room", "expected"),
+    [
+        (Linf(0.5), 0.1, -0.2),
+        (L2(0.5), 0.1, -0.2),
+        (L1(0.5), 0.1, -0.2),
+        # Where the box leaves room, the ball counts: two features may fall, the third is at its limit.
+        (L2(0.5), 5.0, -(0.5**0.5)),
+        (L1(0.5), 5.0, -0.5),
+    ],
+)
+def test_the_box_stops_the_attacker(threat: Threat, room: float, expected: float) -> None:
+    model = table(
+        dense(torch.tensor([[1.0, 1.0, 3.0], [0.0, 0.0, 0.0]]), torch.zeros(2)),
+        Bounds((-room, -room, 0.0), (9.0, 9.0, 9.0)),
+    )
+    found = float(margin_bounds(model, torch.zeros(1, 3), torch.tensor([0]), threat)[0, 1])
+    assert found <= expected
+    assert found == pytest.approx(expected, abs=CLOSE)
 
 
 def crown_by_hand(parts: list[np.ndarray], x: np.ndarray, eps: float, row: np.ndarray) -> float:

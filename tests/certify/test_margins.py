@@ -60,7 +60,7 @@ def test_proofs_are_positive_margins_of_right_answers() -> None:
 def test_the_model_is_left_alone() -> None:
     torch.manual_seed(0)
     module = BUILDERS["residual"]().train()
-    module.norm.eval()
+    module.shortcut.eval()
     model = TorchClassifier(module, input_shape=SHAPE)
     x = torch.rand(2, *SHAPE)
     digest, attributes = model.digest, [sorted(vars(part)) for part in module.modules()]
@@ -70,7 +70,8 @@ def test_the_model_is_left_alone() -> None:
     assert [sorted(vars(part)) for part in module.modules()] == attributes
     assert [value._version for value in module.state_dict().values()] == versions
     assert module.training
-    assert not module.norm.training
+    assert module.norm.training
+    assert not module.shortcut.training
     assert all(value.requires_grad and value.grad is None for value in module.parameters())
 
 
