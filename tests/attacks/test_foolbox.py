@@ -347,7 +347,7 @@ def test_a_model_that_changes_its_mind_is_refused_where_decisions_are_relied_on(
 
 def test_norms_that_an_attack_does_not_search_in_are_named() -> None:
     model, x, y, _, _ = _task(2)
-    with pytest.raises(UnsupportedError, match="deepfool expected a threat in l2 or linf, got l1"):
+    with pytest.raises(UnsupportedError, match="deepfool is defined for l2, linf, got a threat in l1"):
         attacks.create("deepfool")(model, x, y, L1(0.1))
 
 

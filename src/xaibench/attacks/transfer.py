@@ -7,12 +7,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from xaibench.attacks.base import Attack, attack_correct, attacks
+from xaibench.attacks.base import Attack, attack_correct, attacks, wrong_task
 from xaibench.errors import InputError
 from xaibench.registry import Spec
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat
-from xaibench.types import Classifier
+from xaibench.types import Classifier, Task
 from xaibench.zoo import load_model
 
 __all__ = ["Transfer", "transfer"]
@@ -29,6 +29,7 @@ class Transfer:
     """
 
     name: ClassVar[str]
+    tasks: ClassVar[tuple[Task, ...]] = ("image", "tabular")
 
     source: str
     attack: str = "pgd"
@@ -65,6 +66,8 @@ def transfer(
 
     Raises `InputError` unless both models take the same inputs and tell as many classes apart.
     """
+    if target.task not in Transfer.tasks:
+        raise wrong_task(target.task)
     for what in ("task", "bounds", "num_classes"):
         here, there = getattr(source, what), getattr(target, what)
         if here != there:

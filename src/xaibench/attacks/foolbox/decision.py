@@ -25,7 +25,7 @@ class Boundary(FoolboxAttack):
         by_norm={"l2": "BoundaryAttack"},
         needs=(Capability.DETERMINISTIC,),
         draws="shared",
-        start="LinearSearchBlendedUniformNoiseAttack",
+        start="BlendedStart",
         fixed={"source_step_convergance": 0.0},
     )
 
@@ -48,7 +48,7 @@ class HopSkipJump(FoolboxAttack):
         by_norm={"l2": "EachL2HopSkipJump", "linf": "EachLinfHopSkipJump"},
         needs=(Capability.DETERMINISTIC,),
         draws="inner",
-        start="LinearSearchBlendedUniformNoiseAttack",
+        start="BlendedStart",
         renamed={
             "initial_evaluations": "initial_gradient_eval_steps",
             "max_evaluations": "max_gradient_eval_steps",
@@ -75,7 +75,7 @@ class Pointwise(FoolboxAttack):
         by_norm={"l0": "L0Pointwise", "l1": "LpPointwise", "l2": "LpPointwise"},
         needs=(Capability.DETERMINISTIC,),
         draws="alone",
-        start="SaltAndPepperNoiseAttack",
+        start="SaltAndPepperStart",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -91,7 +91,7 @@ class FoolboxAttack:
             raise wrong_task(model.task)
         require(model, self.name, *entry.needs)
         if threat.norm not in self.norms:
-            raise UnsupportedError(f"{self.name} expected a threat in {_listed(self.norms)}, got {threat.norm}")
+            raise UnsupportedError(f"{self.name} is defined for {', '.join(self.norms)}, got a threat in {threat.norm}")
         eps = threat.eps / _unit(threat, model.bounds)
 
         def search(clean: Tensor, labels: Tensor, rng: SampleRng) -> Tensor:
@@ -126,7 +126,3 @@ def _unit(threat: Threat, bounds: Bounds) -> float:
             f"got one {float(sides.max() / sides.min()):.3g} times as long as another"
         )
     return float(sides.max())
-
-
-def _listed(names: Iterable[str]) -> str:
-    return " or ".join(names)

@@ -185,7 +185,7 @@ class BrendelBethge(FoolboxAttack):
             "linf": "EachLinfBrendelBethge",
         },
         needs=(Capability.GRADIENTS, Capability.DETERMINISTIC),
-        start="LinearSearchBlendedUniformNoiseAttack",
+        start="BlendedStart",
         renamed={"learning_rate": "lr"},
     )
     shares = ("momentum",)

@@ -20,6 +20,7 @@ __all__ = [
     "L0FMN",
     "L1FMN",
     "L2FMN",
+    "BlendedStart",
     "EachHopSkipJump",
     "EachL0BrendelBethge",
     "EachL1BrendelBethge",
@@ -33,6 +34,7 @@ __all__ = [
     "LinfUniformNoise",
     "LpPointwise",
     "PatientVirtualAdversarial",
+    "SaltAndPepperStart",
     "SeededGenAttack",
     "SeededPointwise",
 ]
@@ -181,6 +183,10 @@ class SeededPointwise(fa.PointwiseAttack):  # type: ignore[misc]
         finally:
             np.random.set_state(state)
 
+
+# Where others start from need not be near: what Foolbox takes for its own starts, and as few steps of the other kind.
+BlendedStart = partial(fa.LinearSearchBlendedUniformNoiseAttack, steps=50)
+SaltAndPepperStart = partial(fa.SaltAndPepperNoiseAttack, steps=50)
 
 L0Pointwise = partial(SeededPointwise, l2_binary_search=False)
 LpPointwise = partial(SeededPointwise, l2_binary_search=True)
