@@ -118,6 +118,7 @@ class _Work:
                 self.refused.append(error)
                 found = self.x[rows]
             predictions, success = self._checked(found, rows)
+        claimed = (found != self.x[rows]).flatten(1).any(dim=1)
         broken = rows[success]
         self.adversarials[broken], self.predictions[broken] = found[success], predictions[success]
         self.robust[broken] = False
@@ -126,7 +127,8 @@ class _Work:
         note = (
             f"left out: {self.refused[-1]}" if self.refused and cost[0].backward + cost[0].forward == 0 else stage.note
         )
-        self.stages.append(StageResult(stage.label, len(rows), len(broken), cost[0], note))
+        rejected = int(claimed.sum()) - len(broken)
+        self.stages.append(StageResult(stage.label, len(rows), len(broken), cost[0], note, rejected))
 
     def prove(self) -> str | None:
         """Try to prove what stands; why that cannot be done, if it cannot."""

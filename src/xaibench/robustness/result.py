@@ -31,6 +31,8 @@ class StageResult:
     cost: Cost
     note: str | None = None
     """What the reader must know to compare it: a loss that was replaced, say."""
+    rejected: int = 0
+    """Claimed successes that did not hold when they were checked again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,7 @@ class RobustnessResult:
                     known,
                     attacked=known.attacked + stage.attacked,
                     broken=known.broken + stage.broken,
+                    rejected=known.rejected + stage.rejected,
                     cost=known.cost + stage.cost,
                 )
             )
