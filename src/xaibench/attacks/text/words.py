@@ -81,7 +81,7 @@ class WordInsertion:
     Inserted words are repetitions in the model's own terms: behind each of the ``positions`` words whose absence would
     make the model surest of the label, one of its ``neighbours`` nearest words in the model's own embedding, within
     the cosine distance ``max_distance``. Search as in `WordSubstitution`. Where a text fills its row, the word at the
-    end that the tokenizer cuts falls out, unless it must stay.
+    end that the tokenizer cuts falls out; if that one must stay, there is no result.
     """
 
     name: ClassVar[str]
@@ -111,7 +111,7 @@ class WordInsertion:
                 return insert(states, edits, _leftwards(states.rows, words))
 
             def propose(states: States) -> Edits:
-                return _with_room(states, ranked_edits(states, against, table, self.positions), clean, words)
+                return _inside(states, ranked_edits(states, against, table, self.positions), words)
 
             budget = words.budget(clean)
             return beam_search(
@@ -132,16 +132,7 @@ def _leftwards(rows: Tensor, words: Words) -> Tensor:
     return torch.where(full, torch.tensor(cut == "left", device=rows.device), rows[:, 0] == padding)
 
 
-def _with_room(states: States, edits: Edits, clean: Tensor, words: Words) -> Edits:
-    """The insertions that push nothing out of their row that must stay, nor the word that they stand behind."""
-    left, last = _leftwards(states.rows, words), states.rows.shape[1] - 1
-    outermost = edits.position == torch.where(left, 0, last)[edits.parent]
-    edits = edits.take((~outermost).nonzero().flatten())
-    # All insertions into a text push out the same word: one of them tells.
-    first = torch.ones_like(edits.parent, dtype=torch.bool)
-    first[1:] = edits.parent[1:] != edits.parent[:-1]
-    one = edits.take(first.nonzero().flatten())
-    trial = insert(states.take(one.parent), one, left[one.parent]).rows
-    fits = torch.zeros_like(left)
-    fits[one.parent] = words.keeps(trial, clean[states.owner[one.parent]])
-    return edits.take(fits[edits.parent].nonzero().flatten())
+def _inside(states: States, edits: Edits, words: Words) -> Edits:
+    """The insertions that do not push the very word out of its row that they stand behind."""
+    ends = torch.where(_leftwards(states.rows, words), 0, states.rows.shape[1] - 1)
+    return edits.take((edits.position != ends[edits.parent]).nonzero().flatten())
