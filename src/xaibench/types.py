@@ -198,6 +198,13 @@ class Classifier(Protocol):
         """Class indices (n,), int64."""
         ...
 
+    def scorer(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """A fast function from batches shaped like ``x`` to their logits up to rounding, without gradients or checks.
+
+        It holds the model as it is when this is called.
+        """
+        ...
+
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Token ids (n, length), int64."""
         ...

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, Self
 import torch
 from torch import Tensor
 
-from xaibench.attacks.shapes import halving, shapes
+from xaibench.attacks.shapes import halving, scoring, shapes
 from xaibench.errors import UnsupportedError
 from xaibench.losses import margin
 from xaibench.rng import SampleRng
@@ -193,9 +193,12 @@ class _Drive:
     watch: Callable[[Rows, Answer], None] | None
     retire: Callable[[Rows, State], None] | None
     pending: Tensor = field(init=False)
+    score: Callable[[Tensor], Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
         self.pending = torch.arange(len(self.jobs.samples), device=self.problem.x.device)
+        if self.walk.loss(self._rows(self.pending[:1])) is None:
+            self.score, self.sizes = scoring(self.problem.model, self.problem.x, self.sizes)
 
     def run(self) -> None:
         rows, state = self._fill(None, {})
@@ -227,8 +230,7 @@ class _Drive:
     def _ask(self, rows: Rows, x: Tensor) -> Answer:
         model, loss = self.problem.model, self.walk.loss(rows)
         if loss is None:
-            with torch.no_grad():
-                return Answer(model.logits(x), None, None)
+            return Answer(self.score(x), None, None)
         passes = [model.loss_gradient(x, rows.labels, loss) for _ in range(self.walk.repeats)]
         value, gradient, logits = passes[0] if len(passes) == 1 else map(_mean, zip(*passes, strict=True))
         if not bool(gradient.abs().amax().isfinite()):

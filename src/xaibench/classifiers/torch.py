@@ -17,7 +17,7 @@ from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.outputs import LOG_PROBABILITIES, OutputReader
 from xaibench.classifiers.patching import analysis, tapped
 from xaibench.classifiers.torch_attention import attention_layers, recorded_attention
-from xaibench.classifiers.tracing import traced
+from xaibench.classifiers.tracing import frozen, traced
 from xaibench.errors import InputError, UnsupportedError, first_line
 from xaibench.types import Capability, LossGradient
 
@@ -154,6 +154,12 @@ class TorchEngine:
             tap = nullcontext() if embeddings is None else self._replaced_embeddings(embeddings)
             with tap:
                 return self._pass(x)
+
+    def quick(self, x: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """A frozen copy for batches shaped like ``x``, if the module gives plain logits on a CPU."""
+        if x.is_cuda or self._interface.task == "text" or self._outputs.kind != "logits":
+            return None
+        return frozen(self.module, self._interface, x)
 
     def embed(self, x: Tensor) -> Tensor:
         """Rows of the embedding that the token ids enter."""

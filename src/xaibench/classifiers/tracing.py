@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from xaibench.classifiers.outputs import classifying
 from xaibench.classifiers.patching import analysis
 from xaibench.errors import UnsupportedError, first_line
 
-__all__ = ["traced"]
+__all__ = ["frozen", "traced"]
 
 
 class _FromInputUnits(nn.Module):
@@ -43,6 +44,22 @@ def traced(module: nn.Module, interface: Interface, x: Tensor) -> torch.export.E
             raise
         except Exception as error:  # whatever the module brings about inside torch
             raise UnsupportedError(f"the model cannot be traced as a graph: {first_line(error)}") from error
+
+
+def frozen(module: nn.Module, interface: Interface, x: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """A copy of the module, as it is now, for forward passes alone, with its layers fused; None if there is no such.
+
+    Fused kernels and weights that are laid out once make small nets on a CPU two to three times as fast. torch calls
+    this compiler deprecated in favour of one that needs a C++ compiler on the user's machine.
+    """
+    with analysis(module), _quiet(), torch.no_grad():
+        try:
+            whole = _FromInputUnits(module, interface)
+            whole.training = False
+            graph = torch.jit.freeze(torch.jit.trace(whole, x, check_trace=False))
+            return cast(Callable[[Tensor], Tensor], torch.jit.optimize_for_inference(graph))
+        except Exception:  # whatever the module or the compiler brings about: it is only a matter of speed
+            return None
 
 
 @contextmanager

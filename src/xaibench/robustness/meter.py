@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,6 +66,16 @@ class Meter:
         """See `Classifier`."""
         self._count(forward=len(x), backward=len(x))
         return self.classifier.loss_gradient(x, y, loss, embeddings=embeddings)
+
+    def scorer(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """See `Classifier`."""
+        score = self.classifier.scorer(x)
+
+        def counted(batch: Tensor) -> Tensor:
+            self._count(forward=len(batch))
+            return score(batch)
+
+        return counted
 
     def _count(self, forward: int = 0, backward: int = 0) -> None:
         self._cost = replace(self._cost, forward=self._cost.forward + forward, backward=self._cost.backward + backward)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
+import weakref
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,12 +58,7 @@ class Linf:
 
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
         """Every feature clamped; this is the nearest point of ball and box."""
-        reach = self.eps * units(clean.double(), self.scale)
-        low, high = box(clean, bounds)
-        # Limits of the ball are rounded inwards: the next number towards the clean one.
-        least = torch.nextafter((clean.double() - reach).to(clean.dtype), clean)
-        most = torch.nextafter((clean.double() + reach).to(clean.dtype), clean)
-        return x.clamp(torch.maximum(least, low), torch.minimum(most, high))
+        return x.clamp(*_cube(self, clean, bounds))
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,9 @@ class L1:
         order = slope.abs().argsort(dim=1, descending=True, stable=True)
         reach = room(slope, low, high).gather(1, order)
         spent = reach.cumsum(dim=1) - reach
-        move = torch.zeros_like(slope).scatter(1, order, torch.minimum(reach, (column(size, spent) - spent).clamp_min(0)))
+        move = torch.zeros_like(slope).scatter(
+            1, order, torch.minimum(reach, (column(size, spent) - spent).clamp_min(0))
+        )
         return x + (unit * (move * slope.sign()).view(x.shape)).to(x.dtype)
 
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
@@ -202,6 +201,36 @@ class L0:
         nearest = offset.clamp(*limits(clean, bounds, self.scale))
         gain = offset**2 - (offset - nearest) ** 2
         return place(nearest * largest(gain, self.k), clean, bounds, self.scale)
+
+
+class _Cube(NamedTuple):
+    """The limits of ball and box around the clean inputs that were asked about last: each step asks about the same."""
+
+    threat: Linf
+    clean: weakref.ref[Tensor]
+    version: int
+    bounds: Bounds
+    limits: tuple[Tensor, Tensor]
+
+
+_last = threading.local()
+
+
+def _cube(threat: Linf, clean: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+    """Lowest and highest values (n, ...) within ball and box, in the dtype of ``clean``."""
+    last: _Cube | None = getattr(_last, "cube", None)
+    asked = (threat, bounds, clean._version)
+    if last is not None and last.clean() is clean and (last.threat, last.bounds, last.version) == asked:
+        return last.limits
+    exact = clean.double()
+    reach = threat.eps * units(exact, threat.scale)
+    low, high = box(clean, bounds)
+    # The ball's limits are rounded inwards: to the next number towards the clean one.
+    least = torch.nextafter((exact - reach).to(clean.dtype), clean)
+    most = torch.nextafter((exact + reach).to(clean.dtype), clean)
+    found = torch.maximum(least, low), torch.minimum(most, high)
+    _last.cube = _Cube(threat, weakref.ref(clean), clean._version, bounds, found)
+    return found
 
 
 def _check_fields(threat: Linf | L2 | L1 | L0) -> None:
