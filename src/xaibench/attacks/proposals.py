@@ -117,9 +117,11 @@ class Bumps:
         taken = self._length(move.gather(2, out), second)
         move.scatter_(2, out, 0)
         given = spare.clamp_min(0)[:, :, None] / channels + self._power(held) + self._power(taken)
-        new = self._pattern(first, bits[:, channels:])[:, None, :] * (2 * bits[:, :channels, None] - 1)
-        new = new + old / held.clamp_min(1e-12)
-        new = new * (self._root(given) / self._length(new, first).clamp_min(1e-12))
+        pattern = self._pattern(first, bits[:, channels:])[:, None, :] * (2 * bits[:, :channels, None] - 1)
+        new = pattern + old / held.clamp_min(1e-12)
+        # A pattern that undoes what was there stands by itself: a window of one pixel changes its sign.
+        new = new + pattern * (self._length(new, first) < 1e-6).to(new.dtype)
+        new = new * (self._root(given) / self._length(new, first))
         return self._placed(move.scatter_(2, into, new).flatten(1), rows.clean)
 
     def _pattern(self, window: Windows, lying: Tensor) -> Tensor:
@@ -138,9 +140,12 @@ class Bumps:
         return torch.minimum(torch.maximum(x, low), high)
 
     def _length(self, values: Tensor, window: Windows) -> Tensor:
-        """Lengths (r, channels, 1) of what is in a window (r, channels, k)."""
-        counted = values * window.inside[:, None, :]
-        return torch.linalg.vector_norm(counted, ord=2 if self.problem.threat.norm == "l2" else 1, dim=2, keepdim=True)
+        """Lengths (r, channels, 1) of what is in a window (r, channels, k).
+
+        Added up one after another, so that the padding, which depends on the other rows, changes no bit.
+        """
+        parts = self._power(values).abs() * window.inside[:, None, :]
+        return self._root(parts.cumsum(dim=2)[..., -1:])
 
     def _power(self, size: Tensor) -> Tensor:
         """What adds up where lengths do not: squares in l2, lengths themselves in l1."""
