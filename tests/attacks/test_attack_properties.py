@@ -36,7 +36,7 @@ METHODS = [
     "newton_fool:steps=20",
     "virtual_adversarial:steps=2",
     "sparse_l1_descent:steps=8",
-    "brendel_bethge:steps=20",
+    "brendel_bethge:steps=20,learning_rate=0.02",
     "boundary:steps=200",
     "hop_skip_jump:steps=3,initial_evaluations=20",
     "pointwise",
@@ -107,8 +107,9 @@ def _norms(method: str) -> tuple[str, ...]:
 
 
 def _home(method: str) -> str:
-    """A setting that a method is defined for."""
-    return f"torch-{'linf' if 'linf' in _norms(method) else _norms(method)[0]}"
+    """A setting that a method is tried on."""
+    usual = f"torch-{'linf' if 'linf' in _norms(method) else _norms(method)[0]}"
+    return TRIED_ON.get(_name(method), (usual,))[0]
 
 
 def _follows_gradients(method: str) -> bool:
