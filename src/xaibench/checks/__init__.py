@@ -1,5 +1,44 @@
 """Self-checks: can a robustness number be trusted?"""
 
 from xaibench.checks.base import Case, Check, Outcome, Report, Status, Verdict, checks, examine
+from xaibench.checks.gradients import FiniteDifferences, UnstableGradients, ZeroGradients
+from xaibench.checks.outputs import BatchDependence, ProbabilitiesNotLogits, RandomModel, StoredAdversarials
+from xaibench.checks.planted import PlantedAdversarials
+from xaibench.checks.strength import (
+    BlackBoxBeatsWhiteBox,
+    Monotonicity,
+    MoreEffort,
+    NoiseSuffices,
+    OneStepBeatsMany,
+    UnboundedAttack,
+)
+from xaibench.checks.trace import IncompleteOptimisation, SilentSuccess
+from xaibench.checks.transfers import TransferFailure
 
-__all__ = ["Case", "Check", "Outcome", "Report", "Status", "Verdict", "checks", "examine"]
+__all__ = [
+    "BatchDependence",
+    "BlackBoxBeatsWhiteBox",
+    "Case",
+    "Check",
+    "FiniteDifferences",
+    "IncompleteOptimisation",
+    "Monotonicity",
+    "MoreEffort",
+    "NoiseSuffices",
+    "OneStepBeatsMany",
+    "Outcome",
+    "PlantedAdversarials",
+    "ProbabilitiesNotLogits",
+    "RandomModel",
+    "Report",
+    "SilentSuccess",
+    "Status",
+    "StoredAdversarials",
+    "TransferFailure",
+    "UnboundedAttack",
+    "UnstableGradients",
+    "Verdict",
+    "ZeroGradients",
+    "checks",
+    "examine",
+]

@@ -9,8 +9,10 @@ from typing import ClassVar, Literal, Protocol
 import torch
 from torch import Tensor
 
+from xaibench.attacks.engine import Problem
 from xaibench.errors import UnsupportedError
 from xaibench.registry import Registry
+from xaibench.rng import SampleRng
 from xaibench.threats import Threat
 from xaibench.types import Classifier, Progress
 
@@ -18,6 +20,8 @@ __all__ = ["Case", "Check", "Outcome", "Report", "Status", "Verdict", "checks", 
 
 Status = Literal["pass", "warning", "fail", "skipped"]
 Verdict = Literal["reliable", "doubtful", "unreliable"]
+
+_PASS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +42,35 @@ class Case:
     """As ``x``: what broke a sample, else the clean input."""
     broken_by: tuple[str, ...]
     """The attack's spec for each sample; ``clean`` or empty where there is none."""
+    attacks: tuple[str, ...] = ()
+    """The attacks that were made."""
 
     @cached_property
     def standing(self) -> Tensor:
         """Rows of the robust samples."""
         return self.robust.nonzero().flatten()
+
+    @property
+    def robust_accuracy(self) -> float:
+        """Share of samples that no attack broke."""
+        return float(self.robust.double().mean())
+
+    def some(self, mask: Tensor, count: int) -> Tensor:
+        """Up to ``count`` rows (k,) of the mask (n,), drawn by seed and id; if none, `UnsupportedError`."""
+        rows = mask.nonzero().flatten()
+        if not len(rows):
+            kind = "was left standing" if mask is self.robust else "is classified correctly"
+            raise UnsupportedError(f"no sample {kind}")
+        draw = SampleRng(self.ids[rows], seed=self.seed, stream="checks").bits((1,)).squeeze(1)
+        return rows[draw.argsort(stable=True)[:count]].sort().values
+
+    def problem(self, rows: Tensor, threat: Threat | None = None) -> Problem:
+        """The chosen samples (k,) as attacks take them, within the case's threat or another one."""
+        return Problem(self.model, self.x[rows], self.y[rows], self.ids[rows], threat or self.threat, self.seed)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Logits (n, classes) of any number of inputs."""
+        return torch.cat([self.model.logits(part) for part in x.split(_PASS)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +91,7 @@ class Check(Protocol):
     """A question about a finished evaluation.
 
     Its answer depends on the case alone. ``thorough`` says that it costs more than a small share of an evaluation.
+    Thresholds are fields.
     """
 
     name: ClassVar[str]

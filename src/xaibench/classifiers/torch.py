@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import MappingProxyType
+from typing import cast
 
 import numpy as np
 import torch
@@ -40,6 +42,10 @@ class TorchClassifier(ModelClassifier):
         interface = Interface.of(options)
         self.module = module
         super().__init__(TorchEngine(module, interface), interface)
+
+    def double(self) -> TorchClassifier:
+        """A copy that computes in float64."""
+        return TorchClassifier(copy.deepcopy(self.module).double(), **cast(Options, vars(self._interface)))
 
     def analysis(self) -> AbstractContextManager[nn.Module]:
         """The module itself, in the state that every analysis sees it in: for methods that set hooks of their own."""

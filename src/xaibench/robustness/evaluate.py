@@ -78,6 +78,7 @@ def evaluate_robustness(
         robust=work.robust,
         adversarials=work.adversarials,
         broken_by=result.broken_by,
+        attacks=tuple(stage.label for stage in planned),
     )
     return replace(result, checks=examine(case, thorough=thorough, progress=progress))
 

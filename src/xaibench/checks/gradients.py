@@ -1,0 +1,181 @@
+"""Checks of the gradient itself: there, steady, and the derivative of what the model computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xaibench.checks.base import Case, Outcome, Status, checks
+from xaibench.classifiers import TorchClassifier
+from xaibench.errors import UnsupportedError
+from xaibench.losses import margin
+from xaibench.rng import SampleRng
+from xaibench.types import Capability, Classifier, require
+
+__all__ = ["FiniteDifferences", "UnstableGradients", "ZeroGradients"]
+
+
+@checks.register("zero_gradients")
+@dataclass(frozen=True, kw_only=True)
+class ZeroGradients:
+    """Whether the input gradient of a loss is exactly zero for any correctly classified point.
+
+    Carlini et al., *On evaluating adversarial robustness* (2019). The figure is the share of such points. Where the
+    margin has a gradient and only the cross-entropy has none, attacks on the margin still work: a warning.
+    """
+
+    name: ClassVar[str]
+    thorough: ClassVar[bool] = False
+
+    samples: int = 32
+    limit: float = 0.0
+
+    def __call__(self, case: Case) -> Outcome:
+        """See `Check`."""
+        if reason := case.model.limits.get(Capability.GRADIENTS):
+            advice = f"No gradient attack could be made, query attacks alone, for the model has no gradients: {reason}."
+            return Outcome(check=self.name, status="warning", figure=None, limit=self.limit, advice=advice)
+        rows = case.some(case.correct, self.samples)
+        x, y = case.x[rows], case.y[rows]
+        flat = {loss: (_gradient(case.model, x, y, loss) == 0).all(dim=1).double().mean() for loss in ("ce", "margin")}
+        figure = float(torch.maximum(flat["ce"], flat["margin"]))
+        status: Status
+        if flat["margin"] > self.limit:
+            status, advice = (
+                "fail",
+                "Gradients vanish, so attacks that follow them are blind: attack a smooth copy of it.",
+            )
+        elif flat["ce"] > self.limit:
+            status, advice = "warning", "The cross-entropy saturates: count only attacks on logits (margin, DLR)."
+        else:
+            status, advice = "pass", "Every point looked at has a gradient."
+        return Outcome(check=self.name, status=status, figure=figure, limit=self.limit, advice=advice)
+
+
+@checks.register("unstable_gradients")
+@dataclass(frozen=True, kw_only=True)
+class UnstableGradients:
+    """Whether the loss jumps under noise too small to matter.
+
+    Pintor et al., *Indicators of attack failure* (NeurIPS 2022). The figure is the mean of
+    abs(loss(x + d) - loss(x)) / abs(loss(x)) over ``draws`` of d, uniform within +-``radius`` of the box, at correctly
+    classified points. The loss is the margin: the cross-entropy of a confident model is close to 0, and such a ratio of
+    it says little.
+    """
+
+    name: ClassVar[str]
+    thorough: ClassVar[bool] = False
+
+    samples: int = 8
+    draws: int = 100
+    radius: float = 4 / 255
+    limit: float = 0.10
+
+    def __call__(self, case: Case) -> Outcome:
+        """See `Check`."""
+        _check_numeric(case)
+        rows = case.some(case.correct, self.samples)
+        x, y = case.x[rows], case.y[rows]
+        low, high = case.model.bounds.tensors(x)
+        rng = SampleRng(case.ids[rows], seed=case.seed, stream=self.name)
+        noise = rng.uniform((self.draws, *x.shape[1:]), low=-self.radius, high=self.radius).to(x) * (high - low)
+        near = case.model.bounds.clip(x[:, None] + noise).flatten(0, 1)
+        clean = margin(case.logits(x), y)[:, None]
+        moved = margin(case.logits(near), y.repeat_interleave(self.draws)).view(len(x), -1)
+        figure = float(((moved - clean).abs() / clean.abs().clamp_min(1e-12)).mean())
+        fired = figure > self.limit
+        return Outcome(
+            check=self.name,
+            status="warning" if fired else "pass",
+            figure=figure,
+            limit=self.limit,
+            advice="The loss jumps under tiny noise, so a gradient says little: average it over noise (EOT)."
+            if fired
+            else "The loss is steady under tiny noise.",
+        )
+
+
+@checks.register("finite_differences")
+@dataclass(frozen=True, kw_only=True)
+class FiniteDifferences:
+    """Whether the gradient is the derivative of the margin.
+
+    The figure is the mean cosine, over points, between the slopes along ``directions`` random diagonals of the box by
+    the gradient and by central differences; in float64 where the model can be had in it. ``grave`` and below is a
+    failure, but for models that are flat where the gradient is not: these are piecewise constant, and their gradient is
+    a stand-in for one, which may serve an attack well.
+    """
+
+    name: ClassVar[str]
+    thorough: ClassVar[bool] = False
+
+    samples: int = 8
+    directions: int = 16
+    limit: float = 0.99
+    grave: float = 0.5
+
+    def __call__(self, case: Case) -> Outcome:
+        """See `Check`."""
+        require(case.model, self.name, Capability.GRADIENTS)
+        _check_numeric(case)
+        rows = case.some(case.correct, self.samples)
+        model = _in_double(case.model, case.x[rows])
+        by_gradient, by_difference, blur = self._slopes(model, case, rows)
+        agree = torch.cosine_similarity(by_gradient, by_difference, dim=1, eps=1e-30)
+        lost = torch.maximum(by_gradient.abs().amax(dim=1), by_difference.abs().amax(dim=1)) <= blur
+        figure = float(torch.where(lost, 1.0, agree).mean())
+        status: Status
+        flat = bool((by_difference == 0).all())
+        if figure >= self.limit:
+            status, advice = "pass", "The gradient agrees with finite differences."
+        elif flat:
+            status, advice = (
+                "warning",
+                "The model is piecewise constant and its gradient a stand-in: try query attacks.",
+            )
+        else:
+            status = "fail" if figure <= self.grave else "warning"
+            advice = "The gradient is not the derivative of the model: look for custom or detached operations."
+        return Outcome(check=self.name, status=status, figure=figure, limit=self.limit, advice=advice)
+
+    def _slopes(self, model: Classifier, case: Case, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Along the diagonals (k, directions), by the gradient and by differences; and what rounding blurs (k,)."""
+        logits = model.logits(case.x[rows])
+        x, y = case.x[rows].to(logits.dtype), case.y[rows]
+        low, high = model.bounds.tensors(x)
+        rng = SampleRng(case.ids[rows], seed=case.seed, stream=self.name)
+        signs = rng.bits((self.directions, *x.shape[1:])).sign().to(x) * (high - low)
+        h = torch.finfo(x.dtype).eps ** (1 / 3)
+        points = torch.cat([x[:, None] + h * signs, x[:, None] - h * signs]).flatten(0, 1)
+        labels = y.repeat_interleave(self.directions).repeat(2)
+        values = torch.cat([model.logits(part) for part in points.split(256)])
+        above, below = margin(values, labels).view(2, len(x), -1)
+        gradient = _gradient(model, x, y, "margin")
+        slopes = (signs.flatten(2) @ gradient[:, :, None].to(x)).squeeze(2)
+        blur = 100 * torch.finfo(x.dtype).eps / h * logits.abs().amax(dim=1)
+        return slopes.double(), ((above - below) / (2 * h)).double(), blur.double()
+
+
+def _gradient(model: Classifier, x: Tensor, y: Tensor, loss: str) -> Tensor:
+    """(n, features)."""
+    return model.loss_gradient(x, y, loss).gradient.flatten(1)
+
+
+def _check_numeric(case: Case) -> None:
+    if case.model.task == "text":
+        raise UnsupportedError("it moves numbers a little, and token ids are names")
+
+
+def _in_double(model: Classifier, x: Tensor) -> Classifier:
+    """A copy that computes in float64, or the model itself where there is none."""
+    if not isinstance(model, TorchClassifier):
+        return model
+    try:
+        twin = model.double()
+        twin.loss_gradient(x, twin.predict(x))
+    except (RuntimeError, TypeError):  # a dtype is written into the model's code, or it cannot be copied
+        return model
+    return twin
