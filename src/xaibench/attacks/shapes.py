@@ -35,11 +35,15 @@ def shapes(model: Classifier, x: Tensor, y: Tensor, batch_size: int | None = Non
 
 
 def scoring(model: Classifier, x: Tensor, sizes: tuple[int, ...]) -> tuple[Callable[[Tensor], Tensor], tuple[int, ...]]:
-    """The model's fast way from inputs to logits, and those of ``sizes`` in which that too gives the same bits."""
-    whole = x[torch.arange(sizes[-1], device=x.device) % len(x)]
+    """The model's fast way from inputs to logits, and those of ``sizes`` in which that too gives the same bits.
+
+    The last size is always among them: a random model never gives the same bits.
+    """
+    *smaller, last = sizes
+    whole = x[torch.arange(last, device=x.device) % len(x)]
     score = model.scorer(whole)
     logits = score(whole)
-    return score, tuple(size for size in sizes if torch.equal(score(whole[:size]), logits[:size]))
+    return score, (*(size for size in smaller if torch.equal(score(whole[:size]), logits[:size])), last)
 
 
 def halving(run: Callable[[tuple[int, ...]], None], sizes: tuple[int, ...]) -> None:

@@ -145,17 +145,27 @@ class ModelClassifier:
         with torch.no_grad():
             x = self._read(x)
             quick = self._engine.quick(x) if hasattr(self._engine, "quick") else None
-            if quick is not None:
-                usual = self.logits(x)
-                found = quick(x)
-                if found.shape == usual.shape and torch.allclose(found, usual, rtol=1e-4, atol=1e-4):
-                    return lambda batch: quick(batch.to(self.device, self._engine.dtype))
+            if quick is not None and self._agrees(quick, x):
+                return torch.no_grad()(lambda batch: quick(batch.to(self.device, self._engine.dtype)))
 
         def plain(batch: Tensor) -> Tensor:
             with torch.no_grad():
                 return self.logits(batch)
 
         return plain
+
+    def _agrees(self, quick: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+        """Whether a frozen copy made on ``x`` gives the logits elsewhere too: its constants may stem from ``x``."""
+        low, high = self.bounds.tensors(x)
+        for batch in (x, (low + high - x)[: len(x) // 2 + 1]):
+            usual = self.logits(batch)
+            try:
+                found = quick(batch)
+            except RuntimeError:  # the size of the batch is one of the constants
+                return False
+            if found.shape != usual.shape or not torch.allclose(found, usual, rtol=1e-4, atol=1e-4):
+                return False
+        return True
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Token ids (n, length), int64."""
