@@ -24,6 +24,7 @@ FLOORS: dict[str, dict[str, float]] = {
     "cancer-mlp": {"accuracy": 0.95},
     "cifar10-cnn": {"accuracy": 0.68},
     "cifar10-lenet": {"accuracy": 0.60},
+    "cifar10-lenet-robust": {"accuracy": 0.49},
     "cifar10-resnet": {"accuracy": 0.86},
     "digits-cnn": {"accuracy": 0.97},
     "digits-cnn-robust": {"accuracy": 0.975},
