@@ -21,7 +21,7 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.registry import Spec
 from xaibench.rng import SampleRng
 from xaibench.threats import L0, L1, L2, Linf, Threat, feature_scale, threat
-from xaibench.types import Capability, Classifier
+from xaibench.types import Bounds, Capability, Classifier
 
 D = 12
 NAMES = [name for name in attacks if issubclass(attacks.get(name), FoolboxAttack)]
@@ -159,16 +159,46 @@ def test_gaussian_noise_breaks_as_often_as_a_cap_of_the_sphere_is_large(repeats:
     assert float(broken.double().mean()) == pytest.approx(1 - (1 - once) ** repeats, abs=4 * 0.5 / math.sqrt(n))
 
 
-def test_uniform_noise_breaks_as_often_as_the_surface_of_the_cube_lies_across() -> None:
-    weight = torch.zeros(2, D)
+@pytest.mark.parametrize("features", [2, D])
+def test_uniform_noise_breaks_as_often_as_the_surface_of_the_cube_lies_across(features: int) -> None:
+    weight = torch.zeros(2, features)
     weight[1, 0] = 1.0
     model, n = linear(weight, torch.tensor([0.0, -0.5])), 4000
-    x = torch.full((1, D), 0.5)
+    x = torch.full((1, features), 0.5)
     x[0, 0] = 0.45
     _, broken = _broken("uniform_noise:repeats=1", Linf(0.1), model, *_copies(x, torch.tensor([0]), n))
     # Feature 0 is on a face of the cube itself, or uniform where another feature is.
-    expected = 0.5 / D + (1 - 1 / D) * (1 - 0.05 / 0.1) / 2
+    expected = 0.5 / features + (1 - 1 / features) * (1 - 0.05 / 0.1) / 2
     assert float(broken.double().mean()) == pytest.approx(expected, abs=4 * 0.5 / math.sqrt(n))
+
+
+def test_what_rounding_takes_back_at_the_boundary_is_taken_a_bit_further() -> None:
+    class Rounding(nn.Module):
+        """Sees a little more of class 1 in batches of some sizes than of others."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            more = 1e-5 if len(x) % 16 == 0 else 0.0
+            return torch.stack([x[:, 0] - 0.5, torch.full_like(x[:, 0], more)], dim=1)
+
+    model = TorchClassifier(Rounding(), task="tabular", input_shape=(3,))
+    x = torch.full((5, 3), 0.9)
+    _, broken = _broken("contrast_search:target=0.0,binary_search_steps=20", Linf(1.0), model, x, model.predict(x))
+    assert bool(broken.all())
+
+
+@pytest.mark.filterwarnings("ignore:Please import:DeprecationWarning")
+def test_projections_of_foolbox_are_put_right() -> None:
+    import eagerpy as ep
+
+    from xaibench.attacks.foolbox import mended
+
+    center, size = torch.full((3, 6), 0.5), torch.tensor([0.05, 0.3, 2.0])
+    x = center + size[:, None] * torch.tensor([0.5, -0.1, 0.2, 0.05, -0.12, 0.03])
+    l0 = mended.L0FMN().project(ep.astensor(x), ep.astensor(center), ep.astensor(torch.tensor([1.0, 3.0, 6.0]))).raw
+    assert (l0 != center).sum(dim=1).tolist() == [1, 3, 6]
+    assert torch.equal(l0[2], x[2])
+    l1 = mended.EachSparseL1Descent().project(ep.astensor(x), ep.astensor(center), 0.5).raw
+    torch.testing.assert_close(l1, L1(0.5).project(x, center, Bounds(-5.0, 5.0)), rtol=0, atol=1e-6)
 
 
 def _slope_length(model: Classifier) -> float:
@@ -355,8 +385,8 @@ def test_norms_that_an_attack_does_not_search_in_are_named() -> None:
     ("name", "params", "message"),
     [
         ("ddn", {"steps": 0}, "expected `steps` >= 1, got 0"),
-        ("ddn", {"gamma": 1.5}, "expected `gamma` <= 1, got 1.5"),
-        ("ddn", {"gamma": 0.0}, "expected `gamma` > 0 and finite, got 0.0"),
+        ("ddn", {"gamma": 1.5}, r"expected `gamma` within 0\.\.1, got 1.5"),
+        ("ddn", {"init_epsilon": 0.0}, "expected `init_epsilon` > 0 and finite, got 0.0"),
         ("carlini_wagner", {"confidence": -1.0}, "expected `confidence` > 0 and finite, got -1.0"),
         ("carlini_wagner", {"step_size": math.inf}, "expected `step_size` > 0 and finite, got inf"),
         ("deepfool", {"candidates": 1}, "expected `candidates` >= 2, got 1"),

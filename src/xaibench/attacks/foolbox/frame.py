@@ -63,7 +63,7 @@ class FoolboxAttack:
     tasks: ClassVar[tuple[Task, ...]] = ("image", "tabular")
     norms: ClassVar[tuple[str, ...]]
     shares: ClassVar[tuple[str, ...]] = ()
-    """Fields of which more than 1 makes no sense."""
+    """Fields that lie within 0..1."""
 
     batch_size: int = 256
 
@@ -74,8 +74,10 @@ class FoolboxAttack:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if each.name in self.shares and not value <= 1:
-                raise InputError(f"expected `{each.name}` <= 1, got {value}")
+            if each.name in self.shares:
+                if not 0 <= value <= 1:
+                    raise InputError(f"expected `{each.name}` within 0..1, got {value}")
+                continue
             if each.type == "int" and value < 1:
                 raise InputError(f"expected `{each.name}` >= 1, got {value}")
             # What is 0 by default may be 0.

@@ -7,14 +7,18 @@ Most let the samples of a batch depend on each other; the classes named ``Each..
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
 from typing import Any
 
 import eagerpy as ep
-import foolbox.attacks as fa
 import numpy as np
-from foolbox.attacks.fast_minimum_norm import project_onto_l1_ball
-from foolbox.devutils import atleast_kd, flatten
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Foolbox imports scipy by names that are gone soon
+    import foolbox.attacks as fa
+    from foolbox.attacks.fast_minimum_norm import project_onto_l1_ball
+    from foolbox.devutils import atleast_kd, flatten
 
 __all__ = [
     "L0FMN",
