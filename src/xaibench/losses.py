@@ -47,7 +47,7 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     >>> margin(torch.tensor([[2.0, 5.0, 1.0]]), torch.tensor([0]))
     tensor([3.])
     """
-    others = logits.masked_fill(F.one_hot(y, logits.shape[1]).bool(), -torch.inf)
+    others = logits.scatter(1, y[:, None], -torch.inf)
     return others.amax(1) - _of_label(logits, y)
 
 

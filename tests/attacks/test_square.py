@@ -46,7 +46,8 @@ def test_windows_have_the_share_of_the_area() -> None:
 
 
 def test_every_place_is_equally_likely() -> None:
-    schedule = Schedule((1, 5, 7), torch.tensor([[2, 3], [5, 1]]), torch.tensor([0]))
+    local = torch.tensor([[0, 1, 2, 7, 8, 9], [0, 7, 14, 21, 28, 28]])
+    schedule = Schedule((1, 5, 7), torch.tensor([[2, 3], [5, 1]]), torch.tensor([0]), torch.tensor([6, 5]), local)
     count = 40_000
     words = SampleRng(torch.arange(count)).bits(())
     level = torch.arange(count) % 2
@@ -66,7 +67,7 @@ def test_every_place_is_equally_likely() -> None:
         assert inside.sum(dim=1).unique().tolist() == [height * width]
         covered = torch.zeros(len(place), 35).scatter_add(1, place, inside)
         assert covered.unique().tolist() == [0, 1]
-        assert torch.equal(windows.local[rows] + place[:, :1], place)
+        assert torch.equal(place - place[:, :1], local[size].expand_as(place))
 
 
 @pytest.mark.parametrize("norm", NORMS[1:])

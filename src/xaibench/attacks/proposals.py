@@ -79,14 +79,15 @@ class Bumps:
 
     @cached_property
     def patterns(self) -> Tensor:
-        """(sizes, 2, height, width) of each size, upright and lying, in the corner of an empty plane."""
-        _, height, width = self.schedule.grid
-        norm = self.problem.threat.norm
-        planes = self.problem.x.new_zeros(len(self.schedule.sides), 2, height, width)
-        for plane, (tall, wide) in zip(planes, self.schedule.sides.tolist(), strict=True):
-            plane[0, :tall, :wide] = bump(tall, wide, norm)
-            plane[1, :tall, :wide] = bump(wide, tall, norm).T
-        return planes
+        """(sizes, 2, k) the values of each size's pattern, upright and lying, pixel by pixel as in the schedule."""
+        norm, pixels = self.problem.threat.norm, self.schedule.local.shape[1]
+        both = [
+            torch.stack([bump(tall, wide, norm).flatten(), bump(wide, tall, norm).T.flatten()])
+            for tall, wide in self.schedule.sides.tolist()
+        ]
+        # Padding has to repeat the last pixel's value: it is written to that pixel.
+        padded = [torch.cat([pair, pair[:, -1:].expand(2, pixels - pair.shape[1])], dim=1) for pair in both]
+        return torch.stack(padded).to(self.problem.x)
 
     def begin(self, rows: Rows, rng: SampleRng) -> State:
         """A grid of patterns, five along the shorter side, each of its own sign in each channel."""
@@ -117,17 +118,13 @@ class Bumps:
         taken = self._length(move.gather(2, out), second)
         move.scatter_(2, out, 0)
         given = spare.clamp_min(0)[:, :, None] / channels + self._power(held) + self._power(taken)
-        pattern = self._pattern(first, bits[:, channels:])[:, None, :] * (2 * bits[:, :channels, None] - 1)
+        pattern = self.patterns[first.level, bits[:, channels], : first.index.shape[1]]
+        pattern = pattern[:, None, :] * (2 * bits[:, :channels, None] - 1)
         new = pattern + old / held.clamp_min(1e-12)
         # A pattern that undoes what was there stands by itself: a window of one pixel changes its sign.
         new = new + pattern * (self._length(new, first) < 1e-6).to(new.dtype)
         new = new * (self._root(given) / self._length(new, first))
         return self._placed(move.scatter_(2, into, new).flatten(1), rows.clean)
-
-    def _pattern(self, window: Windows, lying: Tensor) -> Tensor:
-        """The values (r, k) of each window's pattern."""
-        plane = self.schedule.grid[1] * self.schedule.grid[2]
-        return self.patterns.flatten()[(window.level[:, None] * 2 + lying) * plane + window.local]
 
     def _placed(self, move: Tensor, clean: Tensor) -> Tensor:
         """Points (r, ...) at the radius along moves (r, features), then brought into the box."""

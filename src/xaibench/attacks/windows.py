@@ -83,22 +83,19 @@ def _peak(height: int, width: int, norm: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Windows:
-    """A window of each row's plane, all padded to the largest: its last row and column stand more than once."""
+    """A window of each row's plane, all as long as the largest: smaller ones repeat their last pixel."""
 
     index: Tensor
     """(r, k) positions in the flat plane."""
     inside: Tensor
-    """(r, k) 1 where a position stands for the first time, else 0."""
-    local: Tensor
-    """(r, k) positions in a flat plane with the window's corner at its origin."""
-
+    """(r, k) 1, and 0 for repetitions."""
     level: Tensor
     """(r,) which of the schedule's sizes each has."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The sizes of a search's windows."""
+    """The sizes of a search's windows; of every size all pixels, seen from its corner."""
 
     grid: tuple[int, int, int]
     """Channels, height and width of the inputs."""
@@ -106,6 +103,10 @@ class Schedule:
     """(sizes, 2) all heights and widths."""
     levels: Tensor
     """(queries,) which of them each query takes."""
+    areas: Tensor
+    """(sizes,) pixels in each."""
+    local: Tensor
+    """(sizes, k) their positions in the flat plane, row by row, where the window has its corner at the origin."""
 
     @classmethod
     def of(cls, x: Tensor, queries: int, p: float, *, odd: bool) -> Self:
@@ -114,28 +115,24 @@ class Schedule:
         shares = [window_share(query, queries, p) for query in range(queries)]
         known = {share: window_sides(share, *shape[1:], odd=odd) for share in set(shares)}
         sides, levels = torch.tensor([known[share] for share in shares]).unique(dim=0, return_inverse=True)
-        return cls(shape, sides.to(x.device), levels.to(x.device))
+        areas = sides.prod(dim=1)
+        count = torch.minimum(torch.arange(int(areas.max())), areas[:, None] - 1)
+        local = count // sides[:, 1:] * shape[2] + count % sides[:, 1:]
+        return cls(shape, *(part.to(x.device) for part in (sides, levels, areas, local)))
 
     def windows(self, words: Tensor, level: Tensor) -> Windows:
         """Windows of sizes ``level`` (r,) at corners that are uniform by random ``words`` (r,) of 64 bits."""
         _, height, width = self.grid
-        sides = self.sides[level]
-        bits = torch.stack([words & 0xFFFFFFFF, (words >> 32) & 0xFFFFFFFF], dim=1)
-        corner = (bits * (sides.new_tensor([height + 1, width + 1]) - sides)) >> 32
-        rows, row_inside = _span(sides[:, :1])
-        columns, column_inside = _span(sides[:, 1:])
-        local = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
-        inside = (row_inside[:, :, None] * column_inside[:, None, :]).flatten(1)
-        return Windows(local + corner[:, :1] * width + corner[:, 1:], inside, local, level)
+        sides, areas = self.sides[level], self.areas[level]
+        halves = (words[:, None] >> sides.new_tensor([0, 32])) & 0xFFFFFFFF
+        corner = (halves * (sides.new_tensor([height + 1, width + 1]) - sides)) >> 32
+        longest = int(areas.max())
+        index = self.local[:, :longest][level] + (corner * sides.new_tensor([width, 1])).sum(dim=1, keepdim=True)
+        inside = (torch.arange(longest, device=level.device) < areas[:, None]).float()
+        return Windows(index, inside, level)
 
 
 def spread(words: Tensor, count: int) -> Tensor:
     """The first ``count`` bits of random words (r, w): (r, count) of 0 and 1."""
     places = torch.arange(count, device=words.device)
     return (words[:, places // 64] >> (places % 64)) & 1
-
-
-def _span(side: Tensor) -> tuple[Tensor, Tensor]:
-    """0, 1, ... up to each side (r, 1), padded to the largest by repeating the last; and which are not padding."""
-    count = torch.arange(int(side.max()), device=side.device)
-    return torch.minimum(count, side - 1), (count < side).float()
