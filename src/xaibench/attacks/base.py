@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from xaibench.attacks.engine import Jobs, Problem, Walk, drive
+from xaibench.attacks.engine import Found, Jobs, Problem, Walk, drive
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.registry import Registry
 from xaibench.rng import SampleRng
@@ -76,8 +76,12 @@ def walk_correct(
     ids: Tensor | None,
     seed: int,
     batch_size: int | None,
+    note: Callable[[Problem, Tensor, Jobs, Found], None] | None = None,
 ) -> Tensor:
-    """Let walks start from the correctly classified samples, all in one flat batch, and keep verified successes."""
+    """Let walks start from the correctly classified samples, all in one flat batch, and keep verified successes.
+
+    ``note`` is told what was attacked, with which clean logits, by which jobs, and what they found.
+    """
     x, y, ids = _checked(model, x, y, threat, ids)
     with torch.no_grad():
         logits = torch.cat([model.logits(part) for part in x.split(batch_size or _LOGITS)])
@@ -85,7 +89,11 @@ def walk_correct(
     result = x.clone()
     if len(rows):
         problem = Problem(model, x[rows], y[rows], ids[rows], threat, seed)
-        result[rows] = drive(problem, *plan(problem, logits[rows]), batch_size=batch_size).adversarials
+        walk, jobs = plan(problem, logits[rows])
+        found = drive(problem, walk, jobs, batch_size=batch_size)
+        result[rows] = found.adversarials
+        if note is not None:
+            note(problem, logits[rows], jobs, found)
     return result
 
 

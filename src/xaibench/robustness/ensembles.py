@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from xaibench.attacks import Attack, attacks
+from xaibench.attacks import attacks
 from xaibench.errors import InputError, UnsupportedError, unknown_name
 from xaibench.registry import Spec
+from xaibench.robustness.stage import Stage
+from xaibench.robustness.verdict import pursuit
 from xaibench.threats import Threat
 from xaibench.types import Capability, Classifier
 
@@ -17,15 +18,6 @@ Attacks = str | Spec | Sequence[str | Spec]
 """The name of an ensemble, an attack's spec or its text, or several of these, made one after another."""
 
 _STRANGE = "margin loss in place of DLR, which needs {needed} classes"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """An attack on what the stages before it left standing."""
-
-    label: str
-    attack: Attack
-    note: str | None = None
 
 
 Ensemble = Callable[[Classifier, Threat], tuple[Stage, ...]]
@@ -98,7 +90,7 @@ def verdict(model: Classifier, threat: Threat) -> tuple[Stage, ...]:
         return _listed(["square"], model.num_classes)
     if threat.norm == "l0":
         return _listed(["pgd:steps=40,loss=margin,restarts=3", "fmn"], model.num_classes)
-    return _listed(["apgd_ce:steps=10", "apgd_t:steps=30", "apgd_t:steps=100,targets=3"], model.num_classes)
+    return pursuit()
 
 
 _ENSEMBLES: dict[str, Ensemble] = {

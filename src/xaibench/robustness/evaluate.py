@@ -12,9 +12,10 @@ from xaibench.attacks.base import check_inputs
 from xaibench.certify import prove
 from xaibench.checks import Case, examine
 from xaibench.errors import InputError, UnsupportedError
-from xaibench.robustness.ensembles import Attacks, Stage, stages
+from xaibench.robustness.ensembles import Attacks, stages
 from xaibench.robustness.meter import Cost, Meter
 from xaibench.robustness.result import CLEAN, RobustnessResult, StageResult
+from xaibench.robustness.stage import Stage
 from xaibench.threats import Threat, contains
 from xaibench.types import Classifier, Inputs, Progress
 
