@@ -124,9 +124,10 @@ class BatchDependence:
 @checks.register("probabilities_not_logits")
 @dataclass(frozen=True, kw_only=True)
 class ProbabilitiesNotLogits:
-    """Whether what attacks get as logits are probabilities: non-negative rows that sum to one, or their logarithms.
+    """Whether what attacks get as logits are probabilities, non-negative rows that sum to one, or logarithms of these.
 
-    The figure is the largest gap between a row's sum and one; a softmax over such outputs hardly has a gradient.
+    The figure is the largest gap between the sum of a row, or of its exponentials, and one. A softmax over
+    probabilities hardly has a gradient; log-probabilities saturate.
     """
 
     name: ClassVar[str]
@@ -138,18 +139,21 @@ class ProbabilitiesNotLogits:
     def __call__(self, case: Case) -> Outcome:
         """See `Check`."""
         logits = case.model.logits(case.x[: self.samples])
-        figure = float((logits.double().sum(dim=1) - 1).abs().max())
-        fired = figure <= self.limit and bool((logits >= 0).all())
+        sums = torch.stack([values.sum(dim=1) for values in (logits.double(), logits.double().exp())])
+        plain, logarithms = ((sums - 1).abs().amax(dim=1)).tolist()
+        figure = min(plain, logarithms)
         hidden = case.model.limits.get(Capability.LOGITS)
-        if fired:
+        fired = hidden is not None or logarithms <= self.limit
+        if plain <= self.limit and bool((logits >= 0).all()):
+            fired = True
             advice = "The model's outputs are probabilities under one more softmax: hand over what comes before it."
-        elif hidden:
-            advice = f"Losses on logits are misleading here, for {hidden}."
+        elif fired:
+            advice = f"Losses on logits are misleading here, for {hidden or 'the outputs are log-probabilities'}."
         else:
             advice = "The outputs are logits."
         return Outcome(
             check=self.name,
-            status="warning" if fired or hidden else "pass",
+            status="warning" if fired else "pass",
             figure=figure,
             limit=self.limit,
             advice=advice,
