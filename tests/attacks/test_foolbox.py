@@ -401,9 +401,10 @@ def test_bad_parameters_are_refused(name: str, params: dict[str, Any], message: 
 
 @pytest.mark.parametrize("text", ["fmn:steps=30", "uniform_noise:repeats=20"])
 def test_exported_programs_can_be_attacked(text: str) -> None:
+    torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(32, 8), nn.Tanh(), nn.Linear(8, 3)).eval()
     dynamic = ({0: torch.export.Dim("n", min=1, max=64)},)
     model = ExportedClassifier(torch.export.export(module, (torch.rand(8, 2, 4, 4),), dynamic_shapes=dynamic))
     x = inputs_for(model, 8)
-    _, broken = _broken(text, Linf(0.2), model, x, model.predict(x))
+    _, broken = _broken(text, Linf(0.4), model, x, model.predict(x))
     assert bool(broken.any())
