@@ -21,7 +21,7 @@ from xaibench.metrics import wilson_interval
 from xaibench.threats import Linf, threat
 from xaibench.types import Classifier
 
-DIGITS = Plan(model="factories:digits", data="digits", n=40, samples=3)
+DIGITS = Plan(model="factories:digits", data="digits", n=40, samples=3, checks=False, minimal=0, corruptions=0)
 
 
 def test_the_curve_of_a_linear_model_is_its_closed_form() -> None:
@@ -49,7 +49,7 @@ def test_curves_never_rise_and_the_worst_case_is_below_all() -> None:
     robustness = evaluation.results.robustness
     assert robustness is not None
     *single, worst = evaluation.curves
-    assert [curve.attack for curve in single] == ["fgsm", "pgd"]
+    assert [curve.attack for curve in single] == ["fgsm", "pgd", "verdict"]
     for curve in evaluation.curves:
         assert list(curve.robust) == sorted(curve.robust, reverse=True)
         assert curve.robust[0] == round(evaluation.clean.accuracy * 40)
@@ -66,14 +66,14 @@ def test_adversarial_examples_hold_when_checked_by_hand() -> None:
     assert torch.equal(clean_prediction, found["predictions"])
     for index, attack in enumerate(DIGITS.attacks):
         x = found[f"adversarials/{attack}"]
-        assert float((x - found["inputs"]).abs().max()) <= 0.04 + 1e-6
         assert float(x.min()) >= 0
         assert float(x.max()) <= 1
         assert torch.equal(model.predict(x), found[f"predictions/{attack}"])
-        robust = int((found[f"predictions/{attack}"] == found["labels"]).sum())
         robustness = evaluation.results.robustness
         assert robustness is not None
-        assert robust == evaluation.curves[index].robust[robustness.index]
+        for radius, robust in zip(robustness.radii, evaluation.curves[index].robust, strict=True):
+            within = (x - found["inputs"]).flatten(1).abs().amax(dim=1) <= radius + 1e-6
+            assert robust == int((~within | (found[f"predictions/{attack}"] == found["labels"])).sum())
 
 
 def test_maps_of_a_linear_model_are_its_weights() -> None:
@@ -105,19 +105,27 @@ def test_keras_and_torch_with_the_same_weights_give_the_same_report() -> None:
     assert "tensorflow" in keras_run.versions
 
 
-def test_text_is_explained_and_its_robustness_is_left_out_with_the_reason(tmp_path: Path) -> None:
+def test_text_is_attacked_and_explained(tmp_path: Path) -> None:
+    """A good and a bad word decide: one edit of each word turns a text of two words, and no other edit helps more."""
     table = factories.words_table(str(tmp_path / "texts.csv"))
-    evaluation = run(Plan(model="factories:words", data=table, split="all", samples=2))
-    assert evaluation.results.robustness is None
-    assert [(item.what, item.reason) for item in evaluation.results.not_measured] == [
-        ("robustness", "attacks on text are not measured yet")
-    ]
-    assert "attacks on text are not measured yet" in evaluation.summary
+    evaluation = run(Plan(model="factories:words", data=table, split="all", samples=2, attacks=("hotflip",)))
+    robustness, model, found = evaluation.results.robustness, factories.words(), evaluation.adversarials
+    assert robustness is not None
+    assert (robustness.norm, robustness.unit) == ("words", "number of edited words")
+    assert robustness.radii == (0, 1, 2, 4, 8)
+    broken_at, changed = found["broken_at/hotflip"], (found["adversarials/hotflip"] != found["inputs"]).sum(dim=1)
+    assert bool((broken_at < 5).any())
+    assert all(
+        edits <= robustness.radii[at] for edits, at in zip(changed.tolist(), broken_at.tolist(), strict=True) if at < 5
+    )
+    assert torch.equal(model.predict(found["adversarials/hotflip"]), found["predictions/hotflip"])
     assert evaluation.clean.accuracy == 1.0
     values = dict(zip(["", "[UNK]", *factories.GOOD, *factories.BAD, "film"], range(9), strict=True))
-    model = factories.words()
     for sample in evaluation.explanations:
         assert sample.tokens is not None
+        assert sample.attacked_tokens is not None
+        edits = sum(one != other for one, other in zip(sample.tokens, sample.attacked_tokens, strict=True))
+        assert sample.distance == edits
         gradients = evaluation.attributions[sample.clean.maps[1].key]
         side = -1 if sample.clean.prediction else 1
         embedding = model.embed(torch.tensor([[values[sample.tokens[0]]] * 8]))[0, 0, 0]
@@ -129,8 +137,10 @@ def test_what_a_model_cannot_do_is_said_with_its_reason() -> None:
     missing = {item.what: item.reason for item in evaluation.results.not_measured}
     assert list(missing) == ["fgsm", "pgd", "saliency", "integrated_gradients"]
     assert all("they are kept secret" in reason for reason in missing.values())
-    assert evaluation.results.robustness is None
-    assert "they are kept secret" in evaluation.summary
+    assert [curve.attack for curve in evaluation.curves] == ["verdict", "worst-case"]
+    none = run(DIGITS.model_copy(update={"model": "factories:digits_gradientless", "attacks": ("pgd",)}))
+    assert none.results.robustness is None
+    assert "they are kept secret" in none.summary
     assert evaluation.clean.n == 40
 
 

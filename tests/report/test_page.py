@@ -124,9 +124,9 @@ def test_names_and_texts_of_the_data_are_never_markup(pages: dict[str, tuple[str
     assert "<b>bad</b>" in page.text
 
 
-def test_a_page_says_what_was_not_measured(pages: dict[str, tuple[str, Page]]) -> None:
-    page = pages["text"][1]
-    assert "Not measured: robustness. Attacks on text are not measured yet." in page.text
+def test_a_page_says_what_was_not_measured(tmp_path: Path) -> None:
+    page = page_of(run(Plan(model="factories:digits", data="digits", n=10, attacks=(), explainers=())), tmp_path)[1]
+    assert "Not measured: robustness. The plan has no attacks." in page.text
     assert not any(attributes.get("id") == "plotly" for attributes in page.all("script"))
 
 

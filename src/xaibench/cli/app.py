@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 from xaibench.cli.app_command import open_app
+from xaibench.cli.attack import attack
 from xaibench.cli.card import card
+from xaibench.cli.check import check
+from xaibench.cli.compare import compare
 from xaibench.cli.data import data_app
 from xaibench.cli.evaluate import evaluate
 from xaibench.cli.models import models_app
 from xaibench.cli.report import report
 from xaibench.cli.train import train
+from xaibench.cli.verify import verify
 
 __all__ = ["app"]
 
@@ -34,6 +38,7 @@ def _main(
     [dim]xaibench models[/]                 what is at hand
     [dim]xaibench evaluate digits-cnn[/]    how well it does
     [dim]xaibench report digits-cnn[/]      why it decides so, and how easily it is fooled
+    [dim]xaibench verify reports/digits-cnn[/]    whether a report is true
     [dim]xaibench app[/]                    the same, by looking
     """
 
@@ -49,6 +54,10 @@ app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.command("evaluate")(evaluate)
 app.command("report")(report)
+app.command("verify")(verify)
+app.command("check")(check)
+app.command("compare")(compare)
+app.command("attack")(attack)
 app.command("train")(train)
 app.command("card")(card)
 app.command("app")(open_app)

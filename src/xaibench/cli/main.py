@@ -15,6 +15,7 @@ from xaibench.errors import InputError
 __all__ = ["main", "run"]
 
 _INTERRUPTED = 130
+_CRASHED = -1
 _GOING_ON = {
     "report": "the same command goes on where it stopped",
     "train": "the same command with --resume goes on where it stopped",
@@ -29,8 +30,9 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code.
 
-    0 is success, 2 bad input or usage (one line on standard error), 130 interrupted, 1 anything else. Warnings and
-    chatter of third-party libraries are kept off the terminal unless ``--debug`` is given; the app's server logs there.
+    0 is success, 2 bad input or usage (one line on standard error), 130 interrupted, 1 a check that failed or anything
+    else. Warnings and chatter of third-party libraries are kept off the terminal unless ``--debug`` is given; the app's
+    server logs there.
     """
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -39,7 +41,9 @@ def run(arguments: Sequence[str]) -> int:
         if not debug:
             warnings.simplefilter("ignore")
         code = _run(arguments, log)
-    if log is not None and code != 1:
+    if code == _CRASHED:
+        return 1
+    if log is not None:
         log.unlink()
     return code
 
@@ -67,7 +71,7 @@ def _run(arguments: list[str], log: Path | None) -> int:
         with log.open("a") as file:
             traceback.print_exc(file=file)
         say(f"xaibench: error: unexpected {type(error).__name__}: {error}; details are in {log}")
-        return 1
+        return _CRASHED
     if code == _INTERRUPTED:
         say(f"xaibench: interrupted; {_GOING_ON.get(''.join(arguments[:1]), 'nothing was overwritten')}")
     return code if isinstance(code, int) else 0

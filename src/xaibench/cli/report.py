@@ -27,12 +27,19 @@ def report(
         typer.Option(help="How far a perturbation may go, in input units; customary for the data by default."),
     ] = None,
     attack: Annotated[
-        list[str] | None, typer.Option(help="An attack, as name or name:key=value,...; repeat for several.")
+        list[str] | None, typer.Option(help="An attack or ensemble, as name or name:key=value,...; repeat for several.")
     ] = None,
     explainer: Annotated[
         list[str] | None, typer.Option(help="An explainer, as name or name:key=value,...; repeat for several.")
     ] = None,
     samples: Annotated[int, typer.Option(help="How many samples are explained, clean and attacked.")] = 6,
+    proofs: Annotated[int, typer.Option(help="How many samples, of those not broken, are tried to be proved.")] = 100,
+    minimal: Annotated[
+        int | None, typer.Option(help="How many samples the smallest perturbation is searched for; 50, but for text.")
+    ] = None,
+    corruptions: Annotated[int | None, typer.Option(help="How many images are corrupted in every way; 100.")] = None,
+    checks: Annotated[bool, typer.Option("--checks/--no-checks", help="Check whether the numbers hold.")] = True,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Make the costly self-checks as well.")] = False,
     seed: Seed = 0,
     weights: Weights = None,
     out: Annotated[
@@ -63,6 +70,11 @@ def report(
         norm=norm,
         eps=eps,
         samples=samples,
+        proofs=proofs,
+        minimal=minimal,
+        corruptions=corruptions,
+        checks=checks,
+        thorough=thorough,
         **{key: specs for key, specs in chosen.items() if specs},
     )
     folder = out or Path("reports") / Path(model.replace(":", "-")).stem

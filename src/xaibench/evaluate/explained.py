@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,9 @@ from xaibench.evaluate.job import Job
 from xaibench.evaluate.results import ExplainedSample, Map, NotMeasured, View
 from xaibench.evaluate.settle import threat_at
 from xaibench.evaluate.shards import Piece, Shard
+from xaibench.evaluate.tally import measured
 from xaibench.explainers import explain
 from xaibench.rng import permutation
-from xaibench.types import Inputs
 
 __all__ = ["choose_samples", "explain_samples", "rank_correlation"]
 
@@ -26,7 +27,7 @@ _BATCH = 16
 Explained = tuple[tuple[ExplainedSample, ...], dict[str, Tensor], tuple[NotMeasured, ...]]
 
 
-def explain_samples(job: Job, logits: Tensor, adversarials: dict[str, Tensor]) -> Explained:
+def explain_samples(job: Job, logits: Tensor, adversarials: Mapping[str, Tensor]) -> Explained:
     """Explain the chosen samples; gives them, the values of their maps by key, and what could not be explained.
 
     Each view is explained for the class that the model predicts for it: what speaks for the right answer before, and
@@ -38,7 +39,7 @@ def explain_samples(job: Job, logits: Tensor, adversarials: dict[str, Tensor]) -
         return (), {}, ()
     attack_of = _breaking_attack(job, adversarials)
     chosen = choose_samples(predictions, data.labels, attack_of, count=plan.samples, seed=plan.seed)
-    sides = {"clean": _Side(job, "clean", chosen, data.take(chosen).inputs)}
+    sides = {"clean": _Side(job, "clean", chosen, job.x[chosen])}
     if attacked := [row for row in chosen if attack_of[row] is not None]:
         x = torch.stack([adversarials[f"adversarials/{attack_of[row]}"][row] for row in attacked])
         sides["attacked"] = _Side(job, "attacked", attacked, x)
@@ -83,10 +84,9 @@ def choose_samples(
 
 
 class _Side:
-    """Inputs (m, ...) at some rows, explained for ``targets`` (m,), the predicted classes if not given."""
+    """Inputs ``x`` (m, ...) at some rows, explained for ``targets`` (m,), the predicted classes if not given."""
 
-    def __init__(self, job: Job, name: str, rows: list[int], inputs: Inputs, targets: Tensor | None = None) -> None:
-        x = inputs if isinstance(inputs, Tensor) else job.model.encode(inputs)
+    def __init__(self, job: Job, name: str, rows: list[int], x: Tensor, targets: Tensor | None = None) -> None:
         self.job, self.name, self.rows, self.x = job, name, rows, x.to(job.model.device)
         logits = [batch_logits(job.model, self.x[part]) for part in batches(len(rows), _BATCH)]
         self.confidence, self.prediction = torch.cat(logits).softmax(dim=1).max(dim=1)
@@ -135,16 +135,14 @@ class _Side:
         )
 
 
-def _breaking_attack(job: Job, adversarials: dict[str, Tensor]) -> list[str | None]:
-    """For each sample the last attack of the plan that broke it, None where none did or it was wrong before."""
+def _breaking_attack(job: Job, adversarials: Mapping[str, Tensor]) -> list[str | None]:
+    """For each sample the last attack of the plan that broke it at eps; None where none did or it was wrong before."""
     found: list[str | None] = [None] * len(job.data)
-    for spec in job.plan.attacks:
-        if f"predictions/{spec}" in adversarials:
-            changed = (adversarials[f"adversarials/{spec}"] != adversarials["inputs"]).flatten(1).any(dim=1)
-            broken = changed & (adversarials[f"predictions/{spec}"] != job.data.labels)
-            correct = adversarials["predictions"] == job.data.labels
-            for row in (broken & correct).nonzero().flatten().tolist():
-                found[row] = spec
+    for spec in measured(job.plan, adversarials):
+        broken_at = adversarials[f"broken_at/{spec}"]
+        index = (job.plan.curve or ()).index(job.plan.eps or 0)
+        for row in ((broken_at > 0) & (broken_at <= index)).nonzero().flatten().tolist():
+            found[row] = spec
     return found
 
 
@@ -169,6 +167,8 @@ def _sample(
         }
     if job.model.task == "text":
         details["tokens"] = tuple(job.model.tokens(sides["clean"].at(row))[0])
+        if attack is not None:
+            details["attacked_tokens"] = tuple(job.model.tokens(sides["attacked"].at(row))[0])
     return ExplainedSample(
         id=int(job.data.ids[row]), index=row, label=int(job.data.labels[row]), clean=clean, **details
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from xaibench.data import Data
-from xaibench.evaluate.batches import batch_inputs, batches
+from xaibench.evaluate.batches import batch_logits, batches
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.shards import Piece, Shard, Shards
 from xaibench.types import Classifier, Progress
@@ -43,6 +45,17 @@ class Job:
         """Slices that cover the data, one per shard."""
         return batches(len(self.data), self.plan.batch_size)
 
+    @cached_property
+    def x(self) -> Tensor:
+        """All inputs (n, ...) on the CPU; token ids for text."""
+        inputs = self.data.inputs
+        return inputs if isinstance(inputs, Tensor) else self.model.encode(inputs).cpu()
+
     def inputs(self, rows: slice) -> Tensor:
         """Inputs of these rows on the model's device; token ids for text."""
-        return batch_inputs(self.model, self.data, rows)
+        return self.x[rows].to(self.model.device)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Classes (n,) of inputs (n, ...), on the CPU."""
+        logits = [batch_logits(self.model, x[rows].to(self.model.device)) for rows in batches(len(x))]
+        return torch.cat(logits).argmax(dim=1)

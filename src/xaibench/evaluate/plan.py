@@ -10,8 +10,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from xaibench.card import Strict, first_problem
-from xaibench.errors import InputError
+from xaibench.errors import InputError, unknown_name
 from xaibench.evaluate.options import ModelOptions
+from xaibench.registry import Spec
 
 __all__ = ["Plan"]
 
@@ -39,17 +40,39 @@ class Plan(Strict):
     split: str = Field(default="test", min_length=1, description="split of the data")
     n: int = Field(default=200, ge=1, description="number of samples, a seeded selection of the split")
     seed: int = Field(default=0, ge=0, description="seed of the selection of samples and of every attack")
-    norm: Literal["linf", "l2", "l1", "l0"] = Field(default="linf", description="norm of the threat model")
+    norm: Literal["linf", "l2", "l1", "l0", "words"] = Field(
+        default="linf", description="norm of the threat model; for text always words"
+    )
     eps: float | None = Field(
         default=None,
         gt=0,
         description="radius of the threat model: input units, fractions of each feature's range for tables, or a"
-        " number of features for l0; None: customary for the data",
+        " number of features for l0 and of words for text; None: customary for the data",
     )
     curve: tuple[float, ...] | None = Field(
         default=None, description="radii of the robust accuracy curve; 0 and eps are always among them"
     )
-    attacks: tuple[str, ...] = Field(default=("fgsm", "pgd"), description="attacks as specs; the last is the main one")
+    attacks: tuple[str, ...] = Field(
+        default=("fgsm", "pgd", "verdict"),
+        description="attacks and ensembles of them as specs, the last is the main one; of the default, those that exist"
+        " for the task",
+    )
+    proofs: int = Field(
+        default=50,
+        ge=0,
+        description="number of samples, of those that no attack broke, that linear bounds try to prove",
+    )
+    checks: bool = Field(default=True, description="whether self-checks of the robustness numbers are made")
+    thorough: bool = Field(default=False, description="whether the costly self-checks are made as well")
+    minimal: int | None = Field(
+        default=None,
+        ge=0,
+        description="number of samples whose distance to the nearest adversarial example is searched; None: 50, but"
+        " none for text",
+    )
+    corruptions: int | None = Field(
+        default=None, ge=0, description="number of samples that are corrupted in every way; None: 100 images"
+    )
     explainers: tuple[str, ...] = Field(default=("saliency", "integrated_gradients"), description="explainers as specs")
     samples: int = Field(default=6, ge=0, description="number of samples that are explained")
     batch_size: int | None = Field(default=None, ge=1, description="samples per batch and shard")
@@ -66,11 +89,20 @@ class Plan(Strict):
     def _check_methods(self) -> None:
         from xaibench.attacks import attacks
         from xaibench.explainers import explainers
+        from xaibench.robustness import ensemble_names
 
-        for name, registry in (("attacks", attacks), ("explainers", explainers)):
-            specs = getattr(self, name)
-            if len({registry.create(spec) for spec in specs}) < len(specs):
-                raise InputError(f"bad plan: expected each of `{name}` once, got {', '.join(specs)}")
+        ensembles = ensemble_names()
+        for spec in map(Spec.parse, self.attacks):
+            if spec.name not in attacks and spec.name not in ensembles:
+                raise unknown_name("attack", spec.name, (*attacks.names(), *ensembles))
+            if spec.name in ensembles and spec.params:
+                raise InputError(f"expected no parameters for {spec.name}, got {spec}")
+        single = [spec for spec in self.attacks if spec not in ensembles]
+        made = {spec: attacks.create(spec) for spec in single}
+        if len(set(made.values())) < len(single) or len(set(self.attacks)) < len(self.attacks):
+            raise InputError(f"bad plan: expected each of `attacks` once, got {', '.join(self.attacks)}")
+        if len({explainers.create(spec) for spec in self.explainers}) < len(self.explainers):
+            raise InputError(f"bad plan: expected each of `explainers` once, got {', '.join(self.explainers)}")
 
     @classmethod
     def read(cls, path: Path | str) -> Plan:

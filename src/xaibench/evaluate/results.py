@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from xaibench.card import Card, Strict
+from xaibench.evaluate.hardness import Corruptions, Curve, Interval, Robustness
 from xaibench.evaluate.plan import Plan
 
 __all__ = [
@@ -20,7 +21,6 @@ __all__ = [
     "Caveat",
     "ClassScores",
     "CleanMetrics",
-    "Curve",
     "DataInfo",
     "Evaluation",
     "ExplainedSample",
@@ -28,11 +28,8 @@ __all__ = [
     "ModelInfo",
     "NotMeasured",
     "Results",
-    "Robustness",
     "View",
 ]
-
-Interval = tuple[float, float]
 
 
 class ModelInfo(Strict):
@@ -96,33 +93,6 @@ class CleanMetrics(Strict):
     calibration: tuple[Calibration, ...]
 
 
-class Curve(Strict):
-    """Robust accuracy at each radius of the robustness section, for one attack or for the worst of all."""
-
-    attack: str = Field(description="the attack's spec, or `worst-case`: broken by any of the attacks")
-    params: dict[str, Any] = Field(default={}, description="all parameters of the attack, defaults included")
-    robust: tuple[int, ...] = Field(description="number of samples that are classified correctly and not broken")
-    accuracy: tuple[float, ...]
-    interval: tuple[Interval, ...]
-    rejected: int = Field(default=0, description="claimed successes that did not hold when they were checked again")
-
-
-class Robustness(Strict):
-    """Accuracy under attack over a range of radii."""
-
-    norm: str
-    eps: float = Field(description="the radius that the headline is about")
-    unit: str = Field(description="what a radius counts")
-    radii: tuple[float, ...]
-    curves: tuple[Curve, ...] = Field(description="one per attack, in the order of the plan")
-    worst_case: Curve
-
-    @property
-    def index(self) -> int:
-        """Position of `eps` among the radii."""
-        return self.radii.index(self.eps)
-
-
 class Map(Strict):
     """One attribution; its values stand in ``attributions.safetensors`` under ``key``."""
 
@@ -158,6 +128,7 @@ class ExplainedSample(Strict):
         description="Spearman rank correlation of attributions before and after, both of the clean class, by explainer",
     )
     tokens: tuple[str, ...] | None = Field(default=None, description="the words, for text")
+    attacked_tokens: tuple[str, ...] | None = Field(default=None, description="the words under attack, for text")
 
 
 class NotMeasured(Strict):
@@ -179,6 +150,7 @@ class Results(Strict):
 
     clean: CleanMetrics
     robustness: Robustness | None
+    corruptions: Corruptions | None = None
     explanations: tuple[ExplainedSample, ...]
     not_measured: tuple[NotMeasured, ...]
     caveats: tuple[Caveat, ...] = Field(default=(), description="reasons not to take the numbers at their word")
@@ -188,9 +160,14 @@ class Results(Strict):
 class Evaluation:
     """A finished evaluation.
 
-    ``adversarials`` holds tensors over the n samples: ``ids``, ``labels``, ``predictions`` (clean), ``inputs`` unless
-    the task is text, and for every attack ``adversarials/<attack>`` (the clean input where the sample was not broken
-    at eps) and ``predictions/<attack>``. ``attributions`` holds the values of each `Map` by its key.
+    ``adversarials`` holds tensors over the n samples: ``ids``, ``labels``, ``predictions`` (clean), ``inputs`` (token
+    ids for text), and for every attack ``broken_at/<attack>``, the position among the radii of the first one at which
+    it broke the sample (0 for one that is misclassified without it, the number of radii for one that it never broke),
+    ``adversarials/<attack>``, the example that did it (else the clean input), its class ``predictions/<attack>``, and
+    ``stages/<attack>``, which stage of an ensemble found it (-1 for none). ``proved_at`` is the position of the largest
+    radius at which a sample is proved (0 for none beyond the clean input, -1 where that is misclassified).
+    ``minimal/rows`` (m,) and ``minimal/examples`` (m, ...) are the nearest examples found. ``attributions`` holds the
+    values of each `Map` by its key.
     """
 
     plan: Plan

@@ -1,22 +1,28 @@
-"""The robustness stage: every attack over the whole range of radii, each success checked again."""
+"""The robustness stage: every attack over the whole range of radii, each success checked again; proofs; self-checks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from xaibench.attacks import Attack, attacks
 from xaibench.errors import UnsupportedError
-from xaibench.evaluate.batches import batch_logits
+from xaibench.evaluate.batches import batch_logits, batches
+from xaibench.evaluate.hardness import Robustness
 from xaibench.evaluate.job import Job
-from xaibench.evaluate.results import Curve, NotMeasured, Robustness
+from xaibench.evaluate.minimal import nearest
+from xaibench.evaluate.proofs import prove_standing
+from xaibench.evaluate.results import NotMeasured
+from xaibench.evaluate.selfcheck import self_check
 from xaibench.evaluate.settle import threat_at
 from xaibench.evaluate.shards import Piece, Shard
-from xaibench.metrics import wilson_interval
-from xaibench.registry import Spec
+from xaibench.evaluate.tally import Effort, tally
+from xaibench.robustness import RobustnessResult, ensemble_names, evaluate_robustness
+from xaibench.robustness.result import CLEAN
 from xaibench.threats import Threat, contains
 from xaibench.types import Classifier
 
@@ -24,110 +30,168 @@ __all__ = ["holds", "measure_robustness"]
 
 Measured = tuple[Robustness | None, dict[str, Tensor], tuple[NotMeasured, ...]]
 
-_UNITS = {"image": "input units", "tabular": "share of each feature's range"}
+_BLOCK = 256
+"""Samples per shard: an ensemble runs full batches of the rows that are left of them."""
 
 
 def measure_robustness(job: Job, logits: Tensor) -> Measured:
-    """Robust accuracy by attack, the adversarial examples at eps, and what could not be measured.
+    """Robust accuracy by attack, the adversarial examples, and what could not be measured.
 
     An input that is broken at one radius is broken at every larger one, for the same example lies within them all; so
     the curves never rise, and larger radii are tried only on what still stands.
     """
-    plan, data = job.plan, job.data
-    tensors = {"ids": data.ids, "labels": data.labels, "predictions": logits.argmax(dim=1)}
-    if isinstance(data.inputs, Tensor):
-        tensors["inputs"] = data.inputs
-    if job.model.task == "text":
-        return None, tensors, (NotMeasured(what="robustness", reason="attacks on text are not measured yet"),)
+    plan = job.plan
+    predictions = logits.argmax(dim=1)
+    tensors = {"ids": job.data.ids, "labels": job.data.labels, "predictions": predictions, "inputs": job.x}
     if plan.eps is None or plan.curve is None:
         return None, tensors, (NotMeasured(what="robustness", reason="the plan has no attacks"),)
-    curves: list[Curve] = []
-    broken: list[Tensor] = []
+    efforts: dict[str, list[Effort]] = {}
     left_out: list[NotMeasured] = []
     for position, spec in enumerate(plan.attacks):
         try:
-            shards = _attack_all(job, position, spec, logits)
+            shards = _attack_all(job, position, spec, predictions == job.data.labels)
         except UnsupportedError as error:
             left_out.append(NotMeasured(what=spec, reason=str(error)))
             continue
-        broken.append(torch.cat([shard.tensors["broken_at"] for shard in shards]))
-        tensors[f"adversarials/{spec}"] = torch.cat([shard.tensors["adversarials"] for shard in shards])
-        tensors[f"predictions/{spec}"] = torch.cat([shard.tensors["predictions"] for shard in shards])
-        rejected = sum(shard.info["rejected"] for shard in shards)
-        params = asdict(attacks.create(Spec.parse(spec)))  # type: ignore[call-overload]
-        curves.append(_curve(spec, broken[-1], len(plan.curve), params=params, rejected=rejected))
-    if not curves:
+        for name in ("broken_at", "adversarials", "predictions"):
+            tensors[f"{name}/{spec}"] = torch.cat([shard.tensors[name] for shard in shards])
+        efforts[spec] = _efforts(effort for shard in shards for effort in shard.info["efforts"])
+        if spec in ensemble_names():
+            tensors[f"stages/{spec}"] = _stages(shards, [effort.stage for effort in efforts[spec]])
+            for effort in efforts[spec]:
+                job.seconds[f"{spec}: {effort.stage}"] += effort.seconds
+    if not efforts:
         return None, tensors, tuple(left_out)
-    worst = torch.stack(broken).amin(dim=0)
-    robustness = Robustness(
-        norm=plan.norm,
-        eps=plan.eps,
-        unit="number of changed features" if plan.norm == "l0" else _UNITS[job.model.task],
-        radii=plan.curve,
-        curves=tuple(curves),
-        worst_case=_curve("worst-case", worst, len(plan.curve)),
+    tensors["proved_at"], tried, unproved = prove_standing(job, logits, tensors)
+    robustness = tally(plan, job.model.task, job.data.class_names, tensors, efforts, tried=tried, unproved=unproved)
+    minimal, examples, refused = nearest(job, predictions)
+    checks, unchecked = self_check(job, tensors)
+    return (
+        robustness.model_copy(update={"minimal": minimal, "checks": checks}),
+        {**tensors, **examples},
+        (*left_out, *refused, *unchecked),
     )
-    return robustness, tensors, tuple(left_out)
 
 
-def _attack_all(job: Job, position: int, spec: str, logits: Tensor) -> list[Shard]:
-    method = attacks.create(Spec.parse(spec))
-    correct = logits.argmax(dim=1) == job.data.labels
+def _attack_all(job: Job, position: int, spec: str, correct: Tensor) -> list[Shard]:
+    work = _attack_texts if job.model.task == "text" else _attack_rows
     units = {
-        f"attack-{position}-{rows.start}": partial(_attack_rows, job, method, rows, correct[rows])
-        for rows in job.batches()
+        f"attack-{position}-{rows.start}": partial(work, job, spec, rows, correct[rows])
+        for rows in batches(len(job.data), job.plan.batch_size or _BLOCK)
     }
-    return job.collect(Spec.parse(spec).name, units)
+    return job.collect(spec, units)
 
 
-def _attack_rows(job: Job, method: Attack, rows: slice, correct: Tensor) -> Piece:
-    """Attack the samples of one shard at rising radii until they break.
+def _attack_rows(job: Job, spec: str, rows: slice, correct: Tensor) -> Piece:
+    """Attack the samples of one shard at rising radii until they break."""
+    found = _Found(job, rows, correct)
+    for position, radius in enumerate(job.plan.curve or ()):
+        standing = found.standing
+        if radius and len(standing):
+            found.add(standing, found.attack(spec, radius, standing), position)
+    return found.piece()
 
-    ``broken_at`` (n,) is the position of the first radius at which a sample is misclassified (0: without an attack),
-    and the number of radii where none does it.
-    """
-    plan, model = job.plan, job.model
-    radii = plan.curve or ()
-    x = job.inputs(rows)
-    y, ids = job.data.labels[rows].to(x.device), job.data.ids[rows].to(x.device)
-    broken_at = torch.where(correct.to(x.device), len(radii), 0)
-    adversarials, rejected = x.clone(), 0
-    for position, radius in enumerate(radii):
-        active = (broken_at == len(radii)).nonzero().flatten()
-        if not radius or not len(active):
-            continue
-        threat = threat_at(plan, radius, model)
-        found = method(model, x[active], y[active], threat, ids=ids[active], seed=plan.seed)
-        success = holds(model, found, x[active], y[active], threat)
-        rejected += int(((found != x[active]).flatten(1).any(dim=1) & ~success).sum())
-        broken_at[active[success]] = position
-        if radius <= (plan.eps or 0):
-            adversarials[active[success]] = found[success]
-    tensors = {"broken_at": broken_at, "adversarials": adversarials, "predictions": _predict(model, adversarials)}
-    return Piece(tensors, {"rejected": rejected})
+
+def _attack_texts(job: Job, spec: str, rows: slice, correct: Tensor) -> Piece:
+    """Attack the texts of one shard within eps edits, then within the most; an example counts from the edits it has."""
+    found, radii = _Found(job, rows, correct), job.plan.curve or ()
+    for radius in dict.fromkeys((job.plan.eps or radii[-1], radii[-1])):
+        standing = found.standing
+        if len(standing):
+            result = found.attack(spec, radius, standing)
+            at = torch.searchsorted(torch.tensor(radii, dtype=torch.float64), result.distance)
+            found.add(standing, result, at)
+    return found.piece()
+
+
+class _Found:
+    """What is known of the samples of one shard so far."""
+
+    def __init__(self, job: Job, rows: slice, correct: Tensor) -> None:
+        self.job, self.radii = job, len(job.plan.curve or ())
+        self.x, self.y, self.ids = job.x[rows], job.data.labels[rows], job.data.ids[rows]
+        self.broken_at = torch.where(correct, self.radii, 0)
+        self.adversarials, self.predictions = self.x.clone(), job.predict(self.x)
+        self.stages = torch.full_like(self.y, -1)
+        self.efforts: list[Effort] = []
+
+    @property
+    def standing(self) -> Tensor:
+        return (self.broken_at == self.radii).nonzero().flatten()
+
+    def attack(self, spec: str, radius: float, rows: Tensor) -> RobustnessResult:
+        """Attack these rows at one radius."""
+        return evaluate_robustness(
+            self.job.model,
+            self.x[rows],
+            self.y[rows],
+            threat=threat_at(self.job.plan, radius, self.job.model),
+            attack=spec,
+            seed=self.job.plan.seed,
+            sample_ids=self.ids[rows],
+            certify=False,
+            checks=False,
+        )
+
+    def add(self, rows: Tensor, result: RobustnessResult, position: int | Tensor) -> None:
+        """Keep what was broken of these rows, at the position(s) of its radius among all."""
+        self.efforts = _efforts(
+            [
+                *map(asdict, self.efforts),
+                *(
+                    {
+                        "stage": stage.attack,
+                        "forward": stage.cost.forward,
+                        "backward": stage.cost.backward,
+                        "rejected": stage.rejected,
+                        "seconds": stage.cost.seconds,
+                        "note": stage.note,
+                    }
+                    for stage in result.stages
+                ),
+            ]
+        )
+        names = [effort.stage for effort in self.efforts]
+        stage = torch.tensor([names.index(name) if name in names else -1 for name in result.broken_by])
+        broken = ~result.robust & torch.tensor([name != CLEAN for name in result.broken_by])
+        hit = rows[broken]
+        self.broken_at[hit] = position[broken] if isinstance(position, Tensor) else position
+        self.adversarials[hit], self.predictions[hit] = result.adversarials[broken], result.predictions[broken]
+        self.stages[hit] = stage[broken]
+
+    def piece(self) -> Piece:
+        tensors = {
+            "broken_at": self.broken_at,
+            "adversarials": self.adversarials,
+            "predictions": self.predictions,
+            "stages": self.stages,
+        }
+        return Piece(tensors, {"efforts": list(map(asdict, self.efforts))})
+
+
+def _efforts(parts: Iterable[Mapping[str, Any]]) -> list[Effort]:
+    """Those of the same stage added up, in the order in which they came first."""
+    totals: dict[str, Effort] = {}
+    for part in parts:
+        one = Effort(**part)
+        known = totals.setdefault(one.stage, Effort(stage=one.stage, note=one.note))
+        for name in ("forward", "backward", "rejected", "seconds"):
+            setattr(known, name, getattr(known, name) + getattr(one, name))
+    return list(totals.values())
+
+
+def _stages(shards: Sequence[Shard], names: Sequence[str]) -> Tensor:
+    """Stage of each sample by its position among ``names``; shards count those that they came to."""
+    parts = []
+    for shard in shards:
+        own = [names.index(effort["stage"]) for effort in shard.info["efforts"]]
+        parts.append(torch.tensor([*own, -1])[shard.tensors["stages"]])
+    return torch.cat(parts)
 
 
 def holds(model: Classifier, found: Tensor, clean: Tensor, labels: Tensor, threat: Threat) -> Tensor:
     """Which adversarial examples (n, ...) are finite, within the threat and the box, and misclassified: bool (n,)."""
     finite = found.isfinite().flatten(1).all(dim=1)
     found = torch.where(finite.view(-1, *[1] * (found.ndim - 1)), found, clean)
-    return finite & contains(threat, found, clean, model.bounds) & (_predict(model, found) != labels)
-
-
-def _predict(model: Classifier, x: Tensor) -> Tensor:
-    return batch_logits(model, x).argmax(dim=1).to(x.device)
-
-
-def _curve(
-    attack: str, broken_at: Tensor, radii: int, *, params: dict[str, object] | None = None, rejected: int = 0
-) -> Curve:
-    n = len(broken_at)
-    robust = tuple(int((broken_at > position).sum()) for position in range(radii))
-    return Curve(
-        attack=attack,
-        params=params or {},
-        robust=robust,
-        accuracy=tuple(count / n for count in robust),
-        interval=tuple(wilson_interval(count, n) for count in robust),
-        rejected=rejected,
-    )
+    predictions = batch_logits(model, found.to(model.device)).argmax(dim=1).to(found.device)
+    return finite & contains(threat, found, clean, model.bounds) & (predictions != labels)

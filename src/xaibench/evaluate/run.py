@@ -18,6 +18,7 @@ from xaibench.evaluate.align import align
 from xaibench.evaluate.batches import batch_inputs, batch_logits, batches
 from xaibench.evaluate.caveats import find_caveats
 from xaibench.evaluate.clean import clean_logits, clean_metrics
+from xaibench.evaluate.corrupted import measure_corruptions
 from xaibench.evaluate.explained import explain_samples
 from xaibench.evaluate.inputs import load_pair
 from xaibench.evaluate.job import Job
@@ -29,7 +30,7 @@ from xaibench.evaluate.shards import Shards
 from xaibench.metrics import classification_metrics
 from xaibench.types import Classifier, Progress
 
-__all__ = ["evaluate_clean", "run"]
+__all__ = ["data_info", "evaluate_clean", "model_info", "run"]
 
 _FRAMEWORKS = {"keras": ("keras", "tensorflow"), "savedmodel": ("keras", "tensorflow")}
 
@@ -70,17 +71,19 @@ def run(
         job = Job(plan=plan, model=model, data=data, shards=shards, progress=progress)
         logits = clean_logits(job)
         robustness, adversarials, left_out = measure_robustness(job, logits)
-        explanations, attributions, more_left_out = explain_samples(job, logits, adversarials)
+        corruptions, uncorrupted = measure_corruptions(job)
+        explanations, attributions, unexplained = explain_samples(job, logits, adversarials)
         caveats = find_caveats(job)
     return Evaluation(
         plan=plan,
-        model=_model_info(plan, model),
-        data=_data_info(data),
+        model=model_info(plan, model),
+        data=data_info(data),
         results=Results(
             clean=clean_metrics(logits, data),
             robustness=robustness,
+            corruptions=corruptions,
             explanations=explanations,
-            not_measured=(*left_out, *more_left_out),
+            not_measured=(*left_out, *uncorrupted, *unexplained),
             caveats=caveats,
         ),
         adversarials=adversarials,
@@ -127,7 +130,8 @@ def _workspace(out: Path | str | None) -> Iterator[Path]:
     yield Path(out)
 
 
-def _model_info(plan: Plan, model: Classifier) -> ModelInfo:
+def model_info(plan: Plan, model: Classifier) -> ModelInfo:
+    """What a report says of the classifier."""
     return ModelInfo(
         name=model.card.name if model.card else plan.model,
         framework=model.framework,
@@ -140,7 +144,8 @@ def _model_info(plan: Plan, model: Classifier) -> ModelInfo:
     )
 
 
-def _data_info(data: Data) -> DataInfo:
+def data_info(data: Data) -> DataInfo:
+    """What a report says of the samples."""
     return DataInfo(
         name=data.name,
         split=data.split,
@@ -152,5 +157,5 @@ def _data_info(data: Data) -> DataInfo:
 
 
 def _versions(framework: str) -> dict[str, str]:
-    packages = ("xaibench", "torch", "numpy", *_FRAMEWORKS.get(framework, ()))
+    packages = ("xaibench", "torch", "numpy", "plotly", *_FRAMEWORKS.get(framework, ()))
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+from torch import Tensor
+
+from xaibench.attacks.base import attacks_for
 from xaibench.data import Data
 from xaibench.errors import InputError
 from xaibench.evaluate.plan import Plan
-from xaibench.threats import Threat, check_threat, feature_scale, threat
+from xaibench.registry import Spec
+from xaibench.robustness import ensemble_names
+from xaibench.threats import Threat, Words, check_threat, feature_scale, threat
 from xaibench.types import Classifier
 
 __all__ = ["customary_curve", "settle", "threat_at"]
 
 _FRACTIONS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0)
+_HALVES = (0.25, 0.5, 2.0)
+_COUNTED = ("l0", Words.norm)
+
+_MINIMAL, _CORRUPTED = 50, 100
 
 
 def _data_name(plan: Plan, model: Classifier) -> str:
@@ -24,11 +34,18 @@ def _data_name(plan: Plan, model: Classifier) -> str:
 
 
 def settle(plan: Plan, model: Classifier, data: Data) -> Plan:
-    """The plan with every open field filled in: data, n, eps, curve and weights of the defaults."""
+    """The plan with every open field filled in: data, n, attacks, norm, eps, curve, and numbers of samples."""
     values = {**plan.model_dump(), "data": _data_name(plan, model), "n": len(data)}
-    if model.task == "text" or not plan.attacks:
-        return Plan(**values)
-    shape = tuple(data.inputs.shape[1:])  # type: ignore[union-attr]
+    values |= _fitting(plan, model)
+    corruptible = model.task == "image" and isinstance(model.bounds.span, float)
+    if plan.minimal is None:
+        values["minimal"] = 0 if model.task == "text" or not values["attacks"] else _MINIMAL
+    if plan.corruptions is None:
+        values["corruptions"] = _CORRUPTED if corruptible else 0
+    plan = Plan(**values)
+    if not plan.attacks:
+        return plan
+    shape = _shape(model, data)
     eps = plan.eps if plan.eps is not None else _customary(plan.norm, model, shape)
     check_threat(threat_at(plan, eps, model), model.bounds, shape)
     curve = plan.curve
@@ -37,8 +54,7 @@ def settle(plan: Plan, model: Classifier, data: Data) -> Plan:
     else:
         for radius in filter(None, curve):
             check_threat(threat_at(plan, radius, model), model.bounds, shape)
-    values.update(eps=eps, curve=tuple(sorted({0.0, eps, *curve})))
-    return Plan(**values)
+    return Plan(**{**plan.model_dump(), "eps": eps, "curve": tuple(sorted({0.0, eps, *curve}))})
 
 
 def customary_curve(norm: str, eps: float) -> tuple[float, ...]:
@@ -46,15 +62,42 @@ def customary_curve(norm: str, eps: float) -> tuple[float, ...]:
 
     >>> customary_curve("linf", 0.1)
     (0.025, 0.05, 0.075, 0.125, 0.15, 0.2)
+    >>> customary_curve("words", 4)
+    (1.0, 2.0, 8.0)
     """
-    radii = [round(eps * fraction, 10) for fraction in _FRACTIONS]
-    return tuple(float(math.ceil(radius)) for radius in radii) if norm == "l0" else tuple(radii)
+    radii = [round(eps * fraction, 10) for fraction in (_HALVES if norm == Words.norm else _FRACTIONS)]
+    return tuple(float(math.ceil(radius)) for radius in radii) if norm in _COUNTED else tuple(radii)
 
 
 def threat_at(plan: Plan, radius: float, model: Classifier) -> Threat:
     """The plan's threat model at a radius; for tables a radius is a fraction of each feature's range."""
+    if plan.norm == Words.norm:
+        return Words(int(radius)).fit(model)
     scale = None if plan.norm == "l0" else feature_scale(model.task, model.bounds)
     return threat(plan.norm, radius, scale)
+
+
+def _fitting(plan: Plan, model: Classifier) -> dict[str, Any]:
+    """Norm and attacks where the plan leaves them at their defaults; those that do not fit the task are refused."""
+    fields = Plan.model_fields
+    text = model.task == "text"
+    norm = Words.norm if text and plan.norm == fields["norm"].default else plan.norm
+    if (norm == Words.norm) != text:
+        raise InputError(
+            f"expected {'words' if text else 'linf, l2, l1 or l0'} as the norm for {model.task}, got {norm}"
+        )
+    exist = (*ensemble_names(), *attacks_for(model.task))
+    if plan.attacks == fields["attacks"].default:
+        return {"norm": norm, "attacks": tuple(name for name in plan.attacks if name in exist)}
+    for name in (Spec.parse(spec).name for spec in plan.attacks):
+        if name not in exist:
+            raise InputError(f"expected an attack that exists for {model.task} ({', '.join(exist)}), got {name}")
+    return {"norm": norm}
+
+
+def _shape(model: Classifier, data: Data) -> tuple[int, ...]:
+    """Shape of one input, without the batch."""
+    return tuple((data.inputs if isinstance(data.inputs, Tensor) else model.encode(data.inputs[:1])).shape[1:])
 
 
 def _fits(plan: Plan, radius: float, model: Classifier, shape: tuple[int, ...]) -> bool:
@@ -69,8 +112,10 @@ def _customary(norm: str, model: Classifier, shape: tuple[int, ...]) -> float:
     """A radius of the size that the field reports for such data.
 
     Linf: 0.1 for tables and grey images, 8/255 for colour, in units of the input range; the other norms are a share
-    of the corner of that box, about what is reported for CIFAR-10 and MNIST.
+    of the corner of that box, about what is reported for CIFAR-10 and MNIST. Text: 4 words.
     """
+    if norm == Words.norm:
+        return float(min(4, shape[0]))
     size = math.prod(shape)
     base = 8 / 255 if model.task == "image" and shape[0] > 1 else 0.1
     if norm == "l0":

@@ -5,14 +5,15 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from xaibench.evaluate.results import CleanMetrics, Robustness
+from xaibench.evaluate.hardness import Robustness, SelfChecks
+from xaibench.evaluate.results import CleanMetrics
 
 if TYPE_CHECKING:
     from xaibench.evaluate.results import Evaluation
 
 __all__ = ["format_radius", "halving_radius", "norm_label", "percent", "signed", "summarise"]
 
-_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}
+_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0", "words": "word"}
 
 
 def summarise(evaluation: Evaluation) -> str:
@@ -94,11 +95,30 @@ def _robust(robustness: Robustness | None, left_out: dict[str, str]) -> str:
         if half is not None
         else f"more than half of its accuracy is left at {format_radius(robustness.radii[-1])}"
     )
-    return (
-        f"Under {norm_label(robustness.norm)} perturbations of at most {format_radius(robustness.eps)},"
-        f" {percent(worst.accuracy[robustness.index])} remain correct ({percent(low)} to {percent(high)}), an upper"
-        f" bound on its robustness, and {after}."
+    proved, share = map(percent, robustness.bracket)
+    sure = f"95 % interval {percent(low)} to {percent(high)}"
+    left = (
+        f"{share} remain correct ({sure}), an upper bound on its robustness"
+        if robustness.proved is None
+        else f"its robust accuracy lies between {proved} (proved) and {share} (not broken; {sure})"
     )
+    return f"{_threat(robustness)}, {left}, and {after}.{_trust(robustness.checks)}"
+
+
+def _threat(robustness: Robustness) -> str:
+    if robustness.norm == "words":
+        return f"With at most {format_radius(robustness.eps)} words edited"
+    return f"Under {norm_label(robustness.norm)} perturbations of at most {format_radius(robustness.eps)}"
+
+
+def _trust(checks: SelfChecks | None) -> str:
+    """A sentence on what the self-checks found."""
+    if checks is None:
+        return ""
+    fired = [outcome.check.replace("_", " ") for outcome in checks.outcomes if outcome.status in ("warning", "fail")]
+    if not fired:
+        return " The self-checks call this number reliable."
+    return f" The self-checks call this number {checks.verdict}: {', '.join(fired)}."
 
 
 def _explained(evaluation: Evaluation) -> str:

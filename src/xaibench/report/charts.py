@@ -10,19 +10,28 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from xaibench.evaluate.results import Calibration, Curve, Robustness
+from xaibench.evaluate.hardness import Curve, MinimalDistances, Robustness
+from xaibench.evaluate.results import Calibration
 from xaibench.evaluate.summary import format_radius, norm_label
+from xaibench.report.labels import method_label
 
 __all__ = [
+    "Bar",
     "Bin",
     "CurveChart",
     "Frame",
+    "Histogram",
     "Line",
     "ReliabilityChart",
+    "Tick",
     "curve_chart",
+    "histogram",
     "plotly_library",
     "reliability_chart",
 ]
+
+PROVED = "proved"
+"""Name of the curve of what is proved."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,8 @@ class Line:
 
     name: str
     slot: int
-    """Which colour and marker it takes; 0 is the worst case."""
+    """Which colour and marker it takes; 0 is the worst case, the last what is proved."""
+    label: str
     line: str
     dots: tuple[tuple[float, float], ...]
 
@@ -73,6 +83,38 @@ class CurveChart:
     eps: float
     unit: str
     traces: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of a histogram in SVG units, and what it counts."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    count: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A line across a chart, and the count that it stands for."""
+
+    y: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often distances of each size were found."""
+
+    frame: Frame
+    bars: tuple[Bar, ...]
+    ticks: tuple[Tick, ...]
+    median: float | None
+    """Position of the median; None where it lies beyond all that were found."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +143,63 @@ def curve_chart(robustness: Robustness) -> CurveChart:
     radii = robustness.radii
     frame = Frame(760, 380, right=radii[-1] * 1.02)
     low, high = zip(*robustness.worst_case.interval, strict=True)
-    curves = (robustness.worst_case, *robustness.curves)
+    curves = [(slot, _name(slot, curve), curve) for slot, curve in enumerate(_curves(robustness))]
     return CurveChart(
         frame=frame,
-        lines=tuple(_line(frame, radii, curve, slot) for slot, curve in enumerate(curves)),
+        lines=tuple(_line(frame, radii, curve, slot, label) for slot, label, curve in curves),
         band=frame.path([*radii, *reversed(radii)], [*high, *reversed(low)]),
         ticks=_ticks(robustness),
         eps=robustness.eps,
-        unit=f"{norm_label(robustness.norm)} radius, {robustness.unit}",
-        traces=[_trace(radii, curve, slot) for slot, curve in enumerate(curves)],
+        unit=robustness.unit
+        if robustness.norm == "words"
+        else f"{norm_label(robustness.norm)} radius, {robustness.unit}",
+        traces=[_trace(radii, curve, slot, label) for slot, label, curve in curves],
+    )
+
+
+def _curves(robustness: Robustness) -> tuple[Curve, ...]:
+    """The worst case, the attacks, and what is proved as far as it was tried, if anything is."""
+    index, proved = robustness.index, robustness.proved
+    if proved is None or not proved.count[index]:
+        return (robustness.worst_case, *robustness.curves)
+    tried = slice(index + 1)
+    lower = Curve(
+        attack=PROVED,
+        robust=proved.count[tried],
+        accuracy=proved.accuracy[tried],
+        interval=proved.interval[tried],
+    )
+    return (robustness.worst_case, *robustness.curves, lower)
+
+
+def _name(slot: int, curve: Curve) -> str:
+    if not slot:
+        return "Worst case of all attacks, with its 95 % interval"
+    return "Proved: no attack can break these" if curve.attack == PROVED else method_label(curve.attack)
+
+
+def histogram(minimal: MinimalDistances) -> Histogram:
+    """The chart of the distances of the nearest adversarial examples."""
+    top = max(*minimal.counts, 1)
+    frame = Frame(760, 240, right=minimal.edges[-1], top=34.0)
+    step = max(1, math.ceil(top / 4))
+    left = None if minimal.median is None else frame.x(minimal.median)
+    return Histogram(
+        frame=frame,
+        bars=tuple(
+            Bar(
+                x=frame.x(low) + 1,
+                y=frame.y(count / top),
+                width=round(frame.x(high) - frame.x(low) - 2, 2),
+                height=round(frame.y(0) - frame.y(count / top), 2),
+                count=count,
+                low=low,
+                high=high,
+            )
+            for count, low, high in zip(minimal.counts, minimal.edges, minimal.edges[1:], strict=False)
+        ),
+        ticks=tuple(Tick(frame.y(count / top), count) for count in range(0, top + 1, step)),
+        median=left,
     )
 
 
@@ -150,20 +240,21 @@ def _ticks(robustness: Robustness) -> tuple[float, ...]:
     return tuple(sorted(ticks))
 
 
-def _line(frame: Frame, radii: Sequence[float], curve: Curve, slot: int) -> Line:
+def _line(frame: Frame, radii: Sequence[float], curve: Curve, slot: int, label: str) -> Line:
     return Line(
         name=curve.attack,
         slot=slot,
-        line=frame.path(radii, curve.accuracy),
-        dots=tuple((frame.x(x), frame.y(y)) for x, y in zip(radii, curve.accuracy, strict=True)),
+        label=label,
+        line=frame.path(radii[: len(curve.accuracy)], curve.accuracy),
+        dots=tuple((frame.x(x), frame.y(y)) for x, y in zip(radii, curve.accuracy, strict=False)),
     )
 
 
-def _trace(radii: Sequence[float], curve: Curve, slot: int) -> dict[str, Any]:
+def _trace(radii: Sequence[float], curve: Curve, slot: int, label: str) -> dict[str, Any]:
     return {
-        "name": curve.attack,
+        "name": label if slot else "worst case",
         "slot": slot,
-        "x": list(radii),
+        "x": list(radii[: len(curve.accuracy)]),
         "labels": [format_radius(radius) for radius in radii],
         "y": [100 * share for share in curve.accuracy],
         "low": [100 * low for low, _ in curve.interval],

@@ -18,6 +18,9 @@ _FLAGS = {
     "n": "--n",
     "seed": "--seed",
     "samples": "--samples",
+    "proofs": "--proofs",
+    "minimal": "--minimal",
+    "corruptions": "--corruptions",
 }
 
 
@@ -25,8 +28,8 @@ def command(plan: Plan) -> str | None:
     """The command line of a settled plan; None where it has settings that only Python offers.
 
     >>> command(Plan(model="digits-cnn", data="digits", n=50))
-    'xaibench report digits-cnn --data digits --split test --norm linf --n 50 --seed 0 --samples 6 --attack fgsm \
---attack pgd --explainer saliency --explainer integrated_gradients'
+    'xaibench report digits-cnn --data digits --split test --norm linf --n 50 --seed 0 --samples 6 --proofs \
+100 --attack fgsm --attack pgd --attack verdict --explainer saliency --explainer integrated_gradients'
     """
     if plan.given or plan.batch_size is not None or not plan.attacks or not plan.explainers or not _usual_curve(plan):
         return None
@@ -42,6 +45,7 @@ def command(plan: Plan) -> str | None:
         value = getattr(plan, name)
         if value is not None:
             words += [flag, str(value)]
+    words += ["--thorough"] * plan.thorough + ["--no-checks"] * (not plan.checks)
     words += [word for spec in plan.attacks for word in ("--attack", spec)]
     words += [word for spec in plan.explainers for word in ("--explainer", spec)]
     return shlex.join(words)

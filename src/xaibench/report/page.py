@@ -12,9 +12,10 @@ from torch import Tensor
 from xaibench.evaluate.align import are_numbers
 from xaibench.evaluate.results import Results
 from xaibench.evaluate.summary import format_radius, halving_radius, norm_label, percent, signed
-from xaibench.report.charts import curve_chart, plotly_library, reliability_chart
+from xaibench.report.charts import curve_chart, histogram, plotly_library, reliability_chart
 from xaibench.report.command import command, python_call
-from xaibench.report.samples import Sample, method_label, samples_of, signed_methods
+from xaibench.report.labels import method_label, stage_label
+from xaibench.report.samples import Sample, samples_of, signed_methods
 from xaibench.report.schema import Report
 
 __all__ = ["render"]
@@ -28,6 +29,7 @@ def render(report: Report, adversarials: Mapping[str, Tensor], attributions: Map
     results = report.results
     samples = samples_of(report, adversarials, attributions)
     both_ways = {method_label(spec) for spec, both in signed_methods(report, attributions).items() if both}
+    robustness = results.robustness
     small = len(report.data.class_names) <= _LARGEST_MATRIX
     return (
         _environment()
@@ -36,8 +38,10 @@ def render(report: Report, adversarials: Mapping[str, Tensor], attributions: Map
             report=report,
             tiles=_tiles(results),
             notes=_notes(report),
-            curve=curve_chart(results.robustness) if results.robustness else None,
-            plotly=plotly_library() if results.robustness else "",
+            curve=curve_chart(robustness) if robustness else None,
+            plotly=plotly_library() if robustness else "",
+            histogram=histogram(robustness.minimal) if robustness and robustness.minimal else None,
+            attacked_matrix=_matrix(robustness.confusion_matrix) if robustness and small else [],
             robustness_reason=next((item.reason for item in results.not_measured), "the plan has no attacks"),
             samples=samples,
             signed=both_ways,
@@ -87,6 +91,9 @@ def _environment() -> Environment:
         bind=_bind,
         radius=format_radius,
         method=method_label,
+        stage=stage_label,
+        seconds=lambda value: "–" if value is None else f"{value:.1f}",
+        thousands=lambda count: f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
         norm=norm_label,
         signed=signed,
     )
@@ -119,7 +126,13 @@ def _tiles(results: Results) -> list[Tile]:
         auc = "–" if clean.auc is None else f"{clean.auc:.3f}"
         tiles.append(Tile("Area under the ROC curve", auc, "", "1 is a perfect ranking, 0.5 is chance"))
         tiles.append(Tile("F1", *_split(clean.f1), "mean over classes"))
-    tiles.append(Tile("Calibration error", *_split(clean.calibration_error), "mean gap of confidence and accuracy"))
+    if robustness is not None and robustness.proved is not None:
+        at, proved = robustness.index, robustness.proved
+        label = f"Proved robust at {norm_label(robustness.norm)} ε = {format_radius(robustness.eps)}"
+        tiles.append(_share_tile(label, proved.accuracy[at], proved.interval[at]))
+    else:
+        note = "mean gap of confidence and accuracy"
+        tiles.append(Tile("Calibration error", *_split(clean.calibration_error), note))
     return tiles
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["collapse", "map_picture", "perturbation_picture", "photo"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["collapse", "map_picture", "perturbation_picture", "photo", "triptych"]
 
 _NEGATIVE, _MIDDLE, _POSITIVE = (179, 88, 6), (247, 247, 245), (18, 78, 150)
 _STRONG = (40, 16, 84)
@@ -18,14 +22,13 @@ _EXACT = 96
 _LARGEST = 208
 """Pixels a side: pictures up to the first are kept as they are, others shrunk to the second, as wide as shown."""
 
+_SHOWN = 256
+"""Pixels a side that a saved picture of a small image is enlarged to."""
+
 
 def photo(x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> str:
     """An image (channels, height, width) within ``bounds`` as it looks; of more than four channels, their mean."""
-    low, high = bounds
-    unit = ((x.float() - low) / (high - low)).clamp(0, 1)
-    if len(unit) not in (1, 3, 4):
-        unit = unit.mean(dim=0, keepdim=True)
-    return _uri(np.rint(unit.permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8))
+    return _uri(_photo_pixels(x, bounds))
 
 
 def perturbation_picture(delta: Tensor) -> str:
@@ -33,17 +36,45 @@ def perturbation_picture(delta: Tensor) -> str:
 
     One channel: blue is brighter, orange is darker. Several: each colour by its own change around grey.
     """
+    return _uri(_delta_pixels(delta))
+
+
+def triptych(clean: Tensor, attacked: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Image:
+    """A clean image, the attacked one, and the change magnified to full colour, side by side."""
+    from PIL import Image
+
+    parts = [_photo_pixels(clean, bounds), _photo_pixels(attacked, bounds), _delta_pixels(attacked - clean)]
+    factor = max(1, _SHOWN // max(clean.shape[1:]))
+    colour = [np.repeat(part[..., :3], 3 if part.shape[-1] == 1 else 1, axis=-1) for part in parts]
+    gap = np.full((clean.shape[1], 1, 3), 255, dtype=np.uint8)
+    row = np.concatenate([colour[0], gap, colour[1], gap, colour[2]], axis=1)
+    return Image.fromarray(row.repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+def _photo_pixels(x: Tensor, bounds: tuple[float, float]) -> np.ndarray:
+    low, high = bounds
+    unit = ((x.float() - low) / (high - low)).clamp(0, 1)
+    if len(unit) not in (1, 3, 4):
+        unit = unit.mean(dim=0, keepdim=True)
+    return np.rint(unit.permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)
+
+
+def _delta_pixels(delta: Tensor) -> np.ndarray:
     if len(delta) != 3:
-        return map_picture(delta.mean(dim=0), signed=True)
-    return photo(delta / _scale(delta), (-1.0, 1.0))
+        return _map_pixels(delta.mean(dim=0), signed=True)
+    return _photo_pixels(delta / _scale(delta), (-1.0, 1.0))
 
 
 def map_picture(values: Tensor, *, signed: bool) -> str:
     """Attributions (height, width) scaled to their largest size: orange, white, blue; else white to violet."""
+    return _uri(_map_pixels(values, signed=signed))
+
+
+def _map_pixels(values: Tensor, *, signed: bool) -> np.ndarray:
     unit = (values.float() / _scale(values)).clamp(-1, 1).cpu().numpy()[..., None]
     middle = np.array(_MIDDLE, dtype=float)
     end = np.where(unit < 0, np.array(_NEGATIVE, dtype=float), np.array(_POSITIVE if signed else _STRONG, dtype=float))
-    return _uri(np.rint(middle + (end - middle) * np.abs(unit)).astype(np.uint8))
+    return np.rint(middle + (end - middle) * np.abs(unit)).astype(np.uint8)
 
 
 def collapse(values: Tensor, *, signed: bool) -> Tensor:

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from xaibench.evaluate.results import ExplainedSample, Map, View
 from xaibench.evaluate.summary import percent
-from xaibench.registry import Spec
+from xaibench.report.labels import edited, method_label
 from xaibench.report.pictures import collapse, map_picture, perturbation_picture, photo
 from xaibench.report.schema import Report
 
-__all__ = ["Bar", "Panel", "Row", "Sample", "Word", "method_label", "samples_of", "signed_methods"]
+__all__ = ["Bar", "Panel", "Row", "Sample", "Word", "samples_of", "signed_methods"]
 
 _FEATURES = 8
-_ACRONYMS = {"apgd", "ce", "ddn", "dlr", "fab", "fgsm", "fmn", "lime", "lrp", "pgd", "rise", "shap", "tcav"}
 _SMALL = 64
 """Pictures below this many pixels a side are enlarged without smoothing."""
 
@@ -28,6 +27,8 @@ class Word:
 
     text: str
     share: float
+    changed: bool = False
+    """Whether the attack put it in, or takes it out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,18 +74,6 @@ class Sample:
     bars: Mapping[str, tuple[Bar, ...]]
     agreement: Mapping[str, float]
     pixelated: bool = False
-
-
-def method_label(spec: str) -> str:
-    """A method's name for reading.
-
-    >>> method_label("integrated_gradients:steps=20"), method_label("pgd")
-    ('Integrated gradients (steps=20)', 'PGD')
-    """
-    parsed = Spec.parse(spec)
-    params = ", ".join(f"{key}={value}" for key, value in parsed.params.items())
-    name = " ".join(word.upper() if word in _ACRONYMS else word for word in parsed.name.split("_"))
-    return name[:1].upper() + name[1:] + (f" ({params})" if params else "")
 
 
 def signed_methods(report: Report, attributions: Mapping[str, Tensor]) -> dict[str, bool]:
@@ -142,7 +131,7 @@ class _Page:
 
     def _panels(self, title: str, sample: ExplainedSample, view: View, inputs: list[Tensor]) -> tuple[Panel, ...]:
         if self.report.model.task == "text":
-            return tuple(self._words(sample, map_) for map_ in view.maps)
+            return tuple(self._words(sample, view, map_) for map_ in view.maps)
         if self.report.model.task == "tabular":
             return ()
         maps = [self._map(sample, view, map_) for map_ in view.maps]
@@ -186,10 +175,17 @@ class _Page:
             return "all zero: the logit of this class does not depend on the input"
         return "" if map_.completeness_gap is None else f"gap {percent(map_.completeness_gap)}"
 
-    def _words(self, sample: ExplainedSample, map_: Map) -> Panel:
+    def _words(self, sample: ExplainedSample, view: View, map_: Map) -> Panel:
+        tokens = (sample.attacked_tokens if view is sample.attacked else sample.tokens) or ()
+        other = (sample.tokens if view is sample.attacked else sample.attacked_tokens) or tokens
         values = self.attributions[map_.key].float()
         shares = (values / values.abs().amax().clamp_min(1e-30)).tolist()
-        words = [Word(text=text, share=share) for text, share in zip(sample.tokens or (), shares, strict=True) if text]
+        marks = edited(tokens, other)
+        words = [
+            Word(text=text, share=share, changed=mark)
+            for text, share, mark in zip(tokens, shares, marks, strict=True)
+            if text
+        ]
         return Panel(title=method_label(map_.explainer), note=self._note(map_), words=tuple(words))
 
     def _bars(self, sample: ExplainedSample, inputs: list[Tensor]) -> dict[str, tuple[Bar, ...]]:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from xaibench.card import Strict
+from xaibench.card import Strict, first_problem
+from xaibench.errors import InputError
 from xaibench.evaluate import Evaluation, Plan
 from xaibench.evaluate.results import DataInfo, ModelInfo, Results
 
 __all__ = ["SCHEMA_ID", "Report", "Timings", "report_schema"]
 
-SCHEMA_ID = "urn:xaibench:report:1"
+SCHEMA_ID = "urn:xaibench:report:2"
 
 
 class Timings(Strict):
     """When the report was made and how long its work took: all that differs between two equal runs."""
 
     finished: str = Field(description="UTC, ISO 8601")
-    seconds: dict[str, float] = Field(description="seconds of work by stage")
+    seconds: dict[str, float] = Field(
+        description="seconds of work by stage; those of one stage of an ensemble, a part of its own, after a colon"
+    )
+    page_digest: str | None = Field(default=None, description="SHA-256 of index.html, which shows these times")
 
 
 class Report(Strict):
     """One evaluation of one classifier."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     summary: str = Field(description="the results in three sentences, and one for each caveat")
     plan: Plan = Field(description="what was asked for, with every open field filled in")
     model: ModelInfo
@@ -36,12 +43,13 @@ class Report(Strict):
     )
     files: dict[str, str] = Field(description="SHA-256 of the files that belong to the report, by name")
     versions: dict[str, str]
+    digest: str | None = Field(default=None, description="SHA-256 of this document without `digest` and `timings`")
     timings: Timings
 
     @classmethod
     def of(cls, evaluation: Evaluation, *, files: dict[str, str], finished: str) -> Report:
         """The report of an evaluation whose tensors were written to ``files`` (name to digest)."""
-        return cls(
+        report = cls(
             summary=evaluation.summary,
             plan=evaluation.plan,
             model=evaluation.model,
@@ -52,6 +60,23 @@ class Report(Strict):
             versions=dict(evaluation.versions),
             timings=Timings(finished=finished, seconds=dict(evaluation.seconds)),
         )
+        return report.model_copy(update={"digest": report.own_digest()})
+
+    def own_digest(self) -> str:
+        """SHA-256 of the document without digest and timings, as JSON with sorted keys."""
+        values = self.model_dump(mode="json", exclude={"digest", "timings"})
+        return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    @classmethod
+    def read(cls, folder: Path | str) -> Report:
+        """The report in a folder; a missing or malformed one raises `InputError`."""
+        path = Path(folder) / "report.json"
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise InputError(f"expected a report at {path}, got {error.strerror}") from None
+        except ValidationError as error:
+            raise InputError(f"expected a report in {path}, got: {first_problem(error)}") from None
 
 
 def report_schema() -> dict[str, Any]:

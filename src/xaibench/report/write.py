@@ -66,6 +66,8 @@ def write_report(evaluation: Evaluation, out: Path | str) -> Path:
     files = {path.name: file_digest(path) for path in sorted(staging.glob("*.safetensors"))}
     report = Report.of(evaluation, files=files, finished=datetime.now(UTC).isoformat(timespec="seconds"))
     write_text(staging / "index.html", render(report, evaluation.adversarials, evaluation.attributions))
+    timings = report.timings.model_copy(update={"page_digest": file_digest(staging / "index.html")})
+    report = report.model_copy(update={"timings": timings})
     write_json(staging / "report.json", report.model_dump(mode="json"))
     for name in _FINAL:
         os.replace(staging / name, out / name)
