@@ -14,6 +14,7 @@ from xaibench.types import Capability, Classifier
 
 __all__ = ["halving", "scoring", "shapes"]
 
+_SMALL = (4, 8)
 _SIZES = (16, 32, 64, 128, 256)
 _FIXED = 64
 _AS_GOOD = 1.5
@@ -66,12 +67,10 @@ def _chosen(model: Classifier, x: Tensor, y: Tensor) -> tuple[int, ...]:
     """The fastest size and those below it, if all agree."""
     if Capability.DETERMINISTIC not in model.capabilities:
         return (_FIXED,)
-    first: tuple[Tensor, ...] | None = None
+    first = _pass(model, x, y, _SIZES[0])
     share: dict[int, float] = {}
     for size in _SIZES:
-        result = _pass(model, x, y, size)  # the first pass of a shape sets up its kernels
-        first = first or result
-        if not _agree(first, result):
+        if not _agree(first, _pass(model, x, y, size)):  # the first pass of a shape also sets up its kernels
             return (_FIXED,)
         seconds = min(_seconds(model, x, y, size) for _ in range(3))
         share[size] = seconds / size
@@ -79,7 +78,8 @@ def _chosen(model: Classifier, x: Tensor, y: Tensor) -> tuple[int, ...]:
             break
     # Steps have costs of their own beside the model's: of sizes about as fast, the largest.
     best = max(size for size, value in share.items() if value <= _AS_GOOD * min(share.values()))
-    return tuple(size for size in _SIZES if size <= best)
+    small = [size for size in _SMALL if _agree(_pass(model, x, y, size), first)]
+    return (*small, *(size for size in _SIZES if size <= best))
 
 
 def _seconds(model: Classifier, x: Tensor, y: Tensor, size: int) -> float:
@@ -94,7 +94,7 @@ def _seconds(model: Classifier, x: Tensor, y: Tensor, size: int) -> float:
 
 def _below(model: Classifier, x: Tensor, y: Tensor, batch_size: int) -> tuple[int, ...]:
     """The given size, and the usual ones below it that agree with it."""
-    smaller = [size for size in _SIZES if size < batch_size]
+    smaller = [size for size in (*_SMALL, *_SIZES) if size < batch_size]
     if not smaller or Capability.DETERMINISTIC not in model.capabilities:
         return (batch_size,)
     whole = _pass(model, x, y, batch_size)

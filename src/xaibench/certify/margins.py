@@ -12,6 +12,7 @@ from xaibench.certify.graph import network_of
 from xaibench.certify.network import Network
 from xaibench.certify.regions import Region
 from xaibench.errors import InputError, UnsupportedError
+from xaibench.losses import margin
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat, check_threat
 from xaibench.types import Capability, Classifier, require
@@ -20,6 +21,7 @@ __all__ = ["Method", "margin_bounds", "network_margins", "prove"]
 
 Method = Literal["interval", "crown"]
 
+_HOPELESS = 20
 _AGREEMENT = 1e-3
 """By how much, as a share of the largest logit, a network and the model that it was read from may differ."""
 
@@ -50,20 +52,26 @@ def margin_bounds(
 def prove(model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, batch_size: int = 16) -> Tensor:
     """Whether no input that ``threat`` allows makes the model answer otherwise than ``y``: bool (n,).
 
-    True is a proof; False says nothing. Intervals are tried first, linear bounds on what they leave open. Arguments and
-    errors are those of `margin_bounds`.
+    True is a proof; False says nothing. Intervals are tried first, and linear bounds, which cost far more, on what they
+    leave open: but for points where intervals miss a proof by more than 20 times the margin of the clean input, which
+    linear bounds were never seen to make up for. Arguments and errors are those of `margin_bounds`.
     """
     x, y = _checked(model, x, y, threat)
     network = _read(model, x)
     proved = torch.zeros_like(y, dtype=torch.bool)
-    left = (model.predict(x) == y).nonzero()[:, 0]
+    with torch.no_grad():
+        logits = model.logits(x)
+    left = (logits.argmax(dim=1) == y).nonzero()[:, 0]
+    clean = -margin(logits, y).double()
+    hopeless = torch.zeros_like(proved)
     methods: tuple[Method, ...] = ("interval", "crown")
     for method in methods:
         for rows in left.split(batch_size):
             others = torch.arange(network.classes, device=y.device) != y[rows, None]
             margins = network_margins(network, Region.of(x[rows], threat, model.bounds), y[rows], method)
             proved[rows] = ((margins > 0) | ~others).all(dim=1)
-        left = left[~proved[left]]
+            hopeless[rows] = margins.where(others, torch.inf).amin(dim=1) < -_HOPELESS * clean[rows]
+        left = left[~proved[left] & ~hopeless[left]]
     return proved
 
 
