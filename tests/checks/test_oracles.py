@@ -199,7 +199,8 @@ def test_a_gap_that_large_steps_jump_over_is_not_monotone() -> None:
 def test_planted_points_are_found_along_gradients_and_not_against_them(threat: Threat) -> None:
     weight = torch.tensor([[1.0, -2.0, 0.5, 1.0], [-1.0, 0.5, 2.0, 1.0], [0.0, 1.0, -1.0, -2.0]])
     x = torch.rand(16, 4, generator=torch.Generator().manual_seed(0)) * 0.4 + 0.3
-    honest, flipped = (formula(lambda x, f=f: f(x) @ weight.T, features=4) for f in (lambda x: x, Flipped.apply))
+    honest = formula(lambda x: x @ weight.T, features=4)
+    flipped = formula(lambda x: Flipped.apply(x) @ weight.T, features=4)
     assert PlantedAdversarials()(case(honest, x, threat)).figure == 1
     outcome = PlantedAdversarials()(case(flipped, x, threat))
     assert outcome.figure is not None

@@ -16,7 +16,7 @@ from xaibench.rng import SampleRng
 from xaibench.threats import Threat
 from xaibench.types import Classifier, Progress
 
-__all__ = ["Case", "Check", "Outcome", "Report", "Status", "Verdict", "checks", "examine"]
+__all__ = ["Case", "Check", "Outcome", "Report", "Status", "Verdict", "checks", "examine", "graded"]
 
 Status = Literal["pass", "warning", "fail", "skipped"]
 Verdict = Literal["reliable", "doubtful", "unreliable"]
@@ -85,6 +85,11 @@ class Outcome:
     """What the figure was compared with."""
     advice: str
     """One sentence: what it means and what to do, or why the check was skipped."""
+
+
+def graded(figure: float, limit: float, grave: float) -> Status:
+    """The status of a figure that should be small: it warns above ``limit`` and fails above ``grave``."""
+    return "pass" if figure <= limit else "warning" if figure <= grave else "fail"
 
 
 class Check(Protocol):

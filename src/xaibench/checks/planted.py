@@ -84,18 +84,17 @@ class _Heads:
 
 def _plant(case: Case, problem: Problem, count: int) -> _Heads:
     threat, x = problem.threat, problem.x
-    n = len(x)
     rng = SampleRng(problem.ids, seed=case.seed, stream="checks/planted")
 
     def drawn(stretch: float, first: int) -> Tensor:
         """Logits (n, count, classes) of points at ``stretch`` of the radius, but for what the box cuts off."""
-        points = []
+        logits = []
         for draw in range(first, first + count):
             offset = threat.sample(rng, x, problem.bounds, draw) - x
             size = threat.distance(x + offset, x).clamp_min(1e-12).to(x)
             offset = offset * (stretch * threat.eps / size).view(-1, *[1] * (x.ndim - 1))
-            points.append(threat.project(x + offset, x, problem.bounds))
-        return case.logits(torch.stack(points, dim=1).flatten(0, 1)).view(n, count, -1).double()
+            logits.append(case.logits(threat.project(x + offset, x, problem.bounds)).double())
+        return torch.stack(logits, dim=1)
 
     clean = case.logits(x).double()[:, None]
     inside = torch.cat([clean, drawn(0.5, 0)], dim=1)
@@ -110,7 +109,7 @@ def _plant(case: Case, problem: Problem, count: int) -> _Heads:
     reached = (edge.transpose(1, 2) * weights).sum(dim=1)
     gap = (reached - highest) / weights.norm(dim=1).clamp_min(1e-300)
     best = gap.argmax(dim=1)
-    row = torch.arange(n, device=x.device)
+    row = torch.arange(len(x), device=x.device)
     threshold = (highest[row, best] + reached[row, best]) / 2
     # Float32 rounding of the logits is no planted point.
     planted = gap[row, best] > 1e-5 * clean.abs().amax(dim=(1, 2))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xaibench import threats
 from xaibench.attacks import APGDCE, APGDT, FGSM, PGD, Attack, Square
-from xaibench.checks.base import Case, Outcome, Status, checks
+from xaibench.checks.base import Case, Outcome, Status, checks, graded
 from xaibench.errors import UnsupportedError
 from xaibench.metrics import wilson_interval
 from xaibench.rng import SampleRng, derive_seed
@@ -102,7 +102,7 @@ class OneStepBeatsMany:
         _check_task(case)
         rows = case.some(case.robust, self.samples)
         broken = _broken(case, rows, FGSM(), FGSM(loss="margin"))
-        return _rematch(self, case, broken, "One gradient step", "the attacks of this evaluation failed, use verdict")
+        return _rematch(self, case, broken, "One gradient step", "those of this evaluation were too weak, or blind")
 
 
 @checks.register("more_effort")
@@ -195,7 +195,7 @@ class UnboundedAttack:
     """Whether an attack fails on any point although it may change it to anything in the box.
 
     Athalye et al. (ICML 2018). The attack starts from the clean points, for random points of the box are misclassified
-    anyway. The figure is the share of points left.
+    anyway. The figure is the share of points left; it fails above ``grave``.
     """
 
     name: ClassVar[str]
@@ -204,6 +204,7 @@ class UnboundedAttack:
     samples: int = 16
     steps: int = 20
     limit: float = 0.0
+    grave: float = 0.1
 
     def __call__(self, case: Case) -> Outcome:
         """See `Check`."""
@@ -214,15 +215,15 @@ class UnboundedAttack:
         rows = case.some(case.correct, self.samples)
         attack = PGD(steps=self.steps, random_start=False, loss="margin")
         figure = 1 - float(_broken(case, rows, attack, threat=_whole_box(case)).double().mean())
-        fired = figure > self.limit
+        status = graded(figure, self.limit, self.grave)
         return Outcome(
             check=self.name,
-            status="fail" if fired else "pass",
+            status=status,
             figure=figure,
             limit=self.limit,
-            advice="An attack fails even where any change is allowed, so attacks do not work on this model."
-            if fired
-            else "Where any change is allowed, every attack succeeds.",
+            advice="Where any change is allowed, every attack succeeds."
+            if status == "pass"
+            else "An attack fails even where any change is allowed, so attacks do not work on this model.",
         )
 
 
@@ -232,7 +233,7 @@ class Monotonicity:
     """Whether robust accuracy rises when epsilon rises.
 
     Carlini et al. (2019). The figure is the largest rise from half of epsilon to epsilon and to its double, for PGD of
-    ``steps`` steps with the same seed.
+    ``steps`` steps with the same seed; it fails above ``grave``.
     """
 
     name: ClassVar[str]
@@ -241,6 +242,7 @@ class Monotonicity:
     samples: int = 16
     steps: int = 10
     limit: float = 0.07
+    grave: float = 0.25
 
     def __call__(self, case: Case) -> Outcome:
         """See `Check`."""
@@ -256,15 +258,15 @@ class Monotonicity:
             float((~_broken(case, rows, attack, threat=_resized(case.threat, eps))).double().mean()) for eps in radii
         ]
         figure = max(after - before for before, after in itertools.pairwise(robust))
-        fired = figure > self.limit
+        status = graded(figure, self.limit, self.grave)
         return Outcome(
             check=self.name,
-            status="fail" if fired else "pass",
+            status=status,
             figure=figure,
             limit=self.limit,
-            advice="Larger changes fool the model less often, which no working attack would find."
-            if fired
-            else "Robust accuracy does not rise with epsilon.",
+            advice="Robust accuracy does not rise with epsilon."
+            if status == "pass"
+            else "Larger changes fool the model less often, which no working attack would find.",
         )
 
 

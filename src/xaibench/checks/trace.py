@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xaibench.attacks.apgd import Ascent
 from xaibench.attacks.engine import Answer, Jobs, Problem, Rows, drive
-from xaibench.checks.base import Case, Outcome, checks
+from xaibench.checks.base import Case, Outcome, checks, graded
 from xaibench.errors import UnsupportedError
 from xaibench.threats.base import Ruled
 from xaibench.types import Capability, LossGradient, require
@@ -82,8 +82,8 @@ class SilentSuccess:
     """Whether an ascent passes misclassified points and does not report one in the end.
 
     Pintor et al., *Indicators of attack failure* (NeurIPS 2022). The figure is the share of such samples among those
-    that stood. Each iterate counts here, and is looked at again before it does: so this fires where a second look sees
-    another model.
+    that stood; it fails above ``grave``. Each iterate counts here, and is looked at again before it does: so this fires
+    where a second look sees another model.
     """
 
     name: ClassVar[str]
@@ -92,20 +92,21 @@ class SilentSuccess:
     samples: int = 16
     steps: int = 10
     limit: float = 0.0
+    grave: float = 0.1
 
     def __call__(self, case: Case) -> Outcome:
         """See `Check`."""
         trace = _trace(self.name, case, self.samples, self.steps)
         figure = float((trace.crossed & ~trace.broken).double().mean())
-        fired = figure > self.limit
+        status = graded(figure, self.limit, self.grave)
         return Outcome(
             check=self.name,
-            status="fail" if fired else "pass",
+            status=status,
             figure=figure,
             limit=self.limit,
-            advice="Points that fooled the model no longer do when looked at again: it is random, or mixes its batch."
-            if fired
-            else "No misclassified point was lost on the way.",
+            advice="No misclassified point was lost on the way."
+            if status == "pass"
+            else "Points that fooled the model no longer do when looked at again: it is random, or mixes its batch.",
         )
 
 
