@@ -10,6 +10,7 @@ import pytest
 import torch
 from broken import Flipped
 from cases import along, case, formula, plane, two
+from small_models import inputs_for, keras_cnn
 from torch import Tensor, nn
 
 from xaibench.checks import (
@@ -206,6 +207,11 @@ def test_planted_points_are_found_along_gradients_and_not_against_them(threat: T
     assert outcome.figure is not None
     assert outcome.figure < 0.5, "random starts find some"
     assert outcome.status == "fail"
+
+
+def test_planted_points_are_found_in_any_framework() -> None:
+    model = keras_cnn()
+    assert PlantedAdversarials(samples=8)(case(model, inputs_for(model, 8))).figure == 1
 
 
 def test_what_fools_a_copy_has_to_fool_the_model() -> None:

@@ -4,14 +4,8 @@ from xaibench.checks.base import Case, Check, Outcome, Report, Status, Verdict, 
 from xaibench.checks.gradients import FiniteDifferences, UnstableGradients, ZeroGradients
 from xaibench.checks.outputs import BatchDependence, ProbabilitiesNotLogits, RandomModel, StoredAdversarials
 from xaibench.checks.planted import PlantedAdversarials
-from xaibench.checks.strength import (
-    BlackBoxBeatsWhiteBox,
-    Monotonicity,
-    MoreEffort,
-    NoiseSuffices,
-    OneStepBeatsMany,
-    UnboundedAttack,
-)
+from xaibench.checks.radii import Monotonicity, UnboundedAttack
+from xaibench.checks.rematches import BlackBoxBeatsWhiteBox, MoreEffort, NoiseSuffices, OneStepBeatsMany
 from xaibench.checks.trace import IncompleteOptimisation, SilentSuccess
 from xaibench.checks.transfers import TransferFailure
 

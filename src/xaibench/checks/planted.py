@@ -49,8 +49,11 @@ class PlantedAdversarials:
         if not bool(heads.planted.any()):
             raise UnsupportedError("no point could be planted, for the logits do not change within the ball")
 
+        def loss(logits: Tensor, _: Tensor) -> Tensor:
+            return heads(logits).to(logits.dtype)
+
         def ask(x: Tensor) -> LossGradient:
-            return case.model.loss_gradient(x, problem.y, lambda logits, _: heads(logits))
+            return case.model.loss_gradient(x, problem.y, loss)
 
         found = torch.zeros_like(heads.planted)
         for restart in range(self.restarts):

@@ -1,32 +1,27 @@
-"""Checks of the attacks' strength: another attack on samples that stand, and attacks in smaller and larger balls."""
+"""Checks that attack the samples which stand once more, otherwise."""
 
 from __future__ import annotations
 
-import itertools
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
-from xaibench import threats
-from xaibench.attacks import APGDCE, APGDT, FGSM, PGD, Attack, Square
-from xaibench.checks.base import Case, Outcome, Status, checks, graded
+from xaibench.attacks import APGDCE, APGDT, FGSM, Attack, Square
+from xaibench.checks.base import Case, Outcome, Status, checks
 from xaibench.errors import UnsupportedError
 from xaibench.metrics import wilson_interval
 from xaibench.rng import SampleRng, derive_seed
-from xaibench.threats import Threat, as_dict
-from xaibench.threats.base import Ruled
-from xaibench.types import Capability, require
+from xaibench.threats import Threat
 
 __all__ = [
     "BlackBoxBeatsWhiteBox",
-    "Monotonicity",
     "MoreEffort",
     "NoiseSuffices",
     "OneStepBeatsMany",
-    "UnboundedAttack",
+    "broken_by",
+    "check_task",
 ]
 
 
@@ -62,7 +57,7 @@ def _rematch(check: _Rematch, case: Case, broken: Tensor, what: str, advice: str
     )
 
 
-def _broken(case: Case, rows: Tensor, *attacks: Attack, threat: Threat | None = None) -> Tensor:
+def broken_by(case: Case, rows: Tensor, *attacks: Attack, threat: Threat | None = None) -> Tensor:
     """Which of the rows (k,) any of the attacks breaks, each on what those before it left; with a seed of its own."""
     broken = torch.zeros_like(rows, dtype=torch.bool)
     for attack in attacks:
@@ -76,7 +71,8 @@ def _broken(case: Case, rows: Tensor, *attacks: Attack, threat: Threat | None = 
     return broken
 
 
-def _check_task(case: Case) -> None:
+def check_task(case: Case) -> None:
+    """Raise `UnsupportedError` where attacks in norms do not exist."""
     if case.model.task == "text" or case.threat.norm == "spatial":
         raise UnsupportedError(f"it needs a ball of linf, l2, l1 or l0, got {case.threat.norm}")
 
@@ -99,9 +95,9 @@ class OneStepBeatsMany:
 
     def __call__(self, case: Case) -> Outcome:
         """See `Check`."""
-        _check_task(case)
+        check_task(case)
         rows = case.some(case.robust, self.samples)
-        broken = _broken(case, rows, FGSM(), FGSM(loss="margin"))
+        broken = broken_by(case, rows, FGSM(), FGSM(loss="margin"))
         return _rematch(self, case, broken, "One gradient step", "those of this evaluation were too weak, or blind")
 
 
@@ -125,9 +121,9 @@ class MoreEffort:
 
     def __call__(self, case: Case) -> Outcome:
         """See `Check`."""
-        _check_task(case)
+        check_task(case)
         rows = case.some(case.robust, self.samples)
-        broken = _broken(case, rows, APGDCE(steps=self.steps), APGDT(steps=self.steps, targets=self.targets))
+        broken = broken_by(case, rows, APGDCE(steps=self.steps), APGDT(steps=self.steps, targets=self.targets))
         return _rematch(self, case, broken, "More steps and restarts", "give the attacks a larger budget")
 
 
@@ -150,8 +146,8 @@ class BlackBoxBeatsWhiteBox:
 
     def __call__(self, case: Case) -> Outcome:
         """See `Check`."""
-        _check_task(case)
-        broken = _broken(case, case.some(case.robust, self.samples), Square(queries=self.queries))
+        check_task(case)
+        broken = broken_by(case, case.some(case.robust, self.samples), Square(queries=self.queries))
         return _rematch(self, case, broken, "Square", "gradients are obstructed, so attack with more queries")
 
 
@@ -173,7 +169,7 @@ class NoiseSuffices:
 
     def __call__(self, case: Case) -> Outcome:
         """See `Check`."""
-        _check_task(case)
+        check_task(case)
         part = case.problem(case.some(case.robust, self.samples))
         rng = SampleRng(part.ids, seed=case.seed, stream=self.name)
         broken = torch.zeros_like(part.y, dtype=torch.bool)
@@ -187,95 +183,3 @@ class NoiseSuffices:
             points = points if finish is None else finish(points, part.x[left], part.bounds)
             broken[left] = case.logits(points).argmax(dim=1) != part.y[left]
         return _rematch(self, case, broken, "Random noise", "the gradient attacks did not work")
-
-
-@checks.register("unbounded_attack")
-@dataclass(frozen=True, kw_only=True)
-class UnboundedAttack:
-    """Whether an attack fails on any point although it may change it to anything in the box.
-
-    Athalye et al. (ICML 2018). The attack starts from the clean points, for random points of the box are misclassified
-    anyway. The figure is the share of points left; it fails above ``grave``.
-    """
-
-    name: ClassVar[str]
-    thorough: ClassVar[bool] = False
-
-    samples: int = 16
-    steps: int = 20
-    limit: float = 0.0
-    grave: float = 0.1
-
-    def __call__(self, case: Case) -> Outcome:
-        """See `Check`."""
-        _check_task(case)
-        require(case.model, self.name, Capability.GRADIENTS)
-        if isinstance(case.threat, Ruled):
-            raise UnsupportedError("rules keep inputs from being changed to anything in the box")
-        rows = case.some(case.correct, self.samples)
-        attack = PGD(steps=self.steps, random_start=False, loss="margin")
-        figure = 1 - float(_broken(case, rows, attack, threat=_whole_box(case)).double().mean())
-        status = graded(figure, self.limit, self.grave)
-        return Outcome(
-            check=self.name,
-            status=status,
-            figure=figure,
-            limit=self.limit,
-            advice="Where any change is allowed, every attack succeeds."
-            if status == "pass"
-            else "An attack fails even where any change is allowed, so attacks do not work on this model.",
-        )
-
-
-@checks.register("monotonicity")
-@dataclass(frozen=True, kw_only=True)
-class Monotonicity:
-    """Whether robust accuracy rises when epsilon rises.
-
-    Carlini et al. (2019). The figure is the largest rise from half of epsilon to epsilon and to its double, for PGD of
-    ``steps`` steps with the same seed; it fails above ``grave``.
-    """
-
-    name: ClassVar[str]
-    thorough: ClassVar[bool] = False
-
-    samples: int = 16
-    steps: int = 10
-    limit: float = 0.07
-    grave: float = 0.25
-
-    def __call__(self, case: Case) -> Outcome:
-        """See `Check`."""
-        _check_task(case)
-        require(case.model, self.name, Capability.GRADIENTS)
-        if case.threat.norm == "l0" or isinstance(case.threat, Ruled):
-            raise UnsupportedError("it halves and doubles the radius of plain balls of linf, l2 and l1")
-        rows = case.some(case.correct, self.samples)
-        largest = _whole_box(case).eps
-        radii = [min(case.threat.eps * factor, largest) for factor in (0.5, 1.0, 2.0)]
-        attack = PGD(steps=self.steps, loss="margin")
-        robust = [
-            float((~_broken(case, rows, attack, threat=_resized(case.threat, eps))).double().mean()) for eps in radii
-        ]
-        figure = max(after - before for before, after in itertools.pairwise(robust))
-        status = graded(figure, self.limit, self.grave)
-        return Outcome(
-            check=self.name,
-            status=status,
-            figure=figure,
-            limit=self.limit,
-            advice="Robust accuracy does not rise with epsilon."
-            if status == "pass"
-            else "Larger changes fool the model less often, which no working attack would find.",
-        )
-
-
-def _whole_box(case: Case) -> Threat:
-    """The threat enlarged until it holds the box of inputs."""
-    low, high = (limit.expand_as(case.x[:1]) for limit in case.model.bounds.tensors(case.x[:1].double()))
-    size = float(case.threat.distance(low, high))
-    return _resized(case.threat, size if case.threat.norm == "l0" else math.nextafter(size, 0))
-
-
-def _resized(threat: Threat, eps: float) -> Threat:
-    return threats.threat(**{**as_dict(threat), "eps": eps})
