@@ -157,7 +157,7 @@ def test_bounds_hold_for_the_rounding_of_float32() -> None:
     assert model.logits(x).tolist() == [[0.0, 0.0]]
     network = network_of(model.export(x.expand(2, -1)))
     assert network(x).tolist() == [[1.0, 0.0]]
-    bounds = NetworkBounds(network, Region.of(x, Linf(0.1), WIDE), linear=True)
+    bounds = NetworkBounds(network, Region.of(x, Linf(0.1), WIDE), linear=True, tight=True)
     low, high = bounds.interval(len(network.nodes) - 1)
     assert float(low[0, 0]) <= 0.0 <= float(high[0, 0])
     row = torch.tensor([[1.0, -1.0]], dtype=torch.float64)

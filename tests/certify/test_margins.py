@@ -148,7 +148,7 @@ def test_bad_input_is_named() -> None:
         ({"y": y[:-1]}, "expected 7 class indices, got torch.int64"),
         ({"y": y + 3}, r"expected classes in 0\.\.2"),
         ({"x": x[:0], "y": y[:0]}, "expected a batch of floating-point inputs"),
-        ({"method": "simplex"}, "expected method as interval or crown, got 'simplex'"),
+        ({"method": "simplex"}, "expected method as interval, crown-ibp, crown, got 'simplex'"),
     ]
     for change, message in wrong:
         with pytest.raises(InputError, match=message):

@@ -41,14 +41,16 @@ _LARGEST = 2**25
 class NetworkBounds:
     """Bounds on all nodes of a network over the regions around n samples.
 
-    With ``linear`` the inputs of nonlinear operations get linear bounds where their intervals leave anything open;
-    without it they keep their intervals, but for those that no nonlinear operation comes before.
+    With ``linear`` bounds are carried back to the input; with ``tight`` those on the inputs of nonlinear operations
+    too, where their intervals leave anything open. Without it these keep their intervals, but for those that no
+    nonlinear operation comes before.
     """
 
-    def __init__(self, network: Network, region: Region, *, linear: bool) -> None:
+    def __init__(self, network: Network, region: Region, *, linear: bool, tight: bool) -> None:
         self._network = network
         self._region = region
         self._linear = linear
+        self._tight = tight
         self._intervals: list[Interval] = []
         self._errors: dict[int, Tensor] = {}
         self._relaxations: dict[int, Relaxation] = {}
@@ -168,7 +170,7 @@ class NetworkBounds:
         """Entries (n, features) of a node whose bounds matter to the nonlinear operations that follow it."""
         after = self._network.children(index)
         users = [(child, op) for child in after if isinstance(op := self._network.operation(child), Nonlinear)]
-        if not users or not (self._linear or self._network.is_affine(index)):
+        if not users or not (self._tight or self._network.is_affine(index)):
             return None
         low, high = self._intervals[index]
         mask = torch.zeros_like(low, dtype=torch.bool)
