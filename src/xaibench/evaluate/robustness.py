@@ -21,7 +21,7 @@ from xaibench.evaluate.selfcheck import self_check
 from xaibench.evaluate.settle import threat_at
 from xaibench.evaluate.shards import Piece, Shard
 from xaibench.evaluate.tally import Effort, tally
-from xaibench.robustness import RobustnessResult, ensemble_names, evaluate_robustness
+from xaibench.robustness import StageResult, ensemble_names, evaluate_robustness
 from xaibench.robustness.result import CLEAN
 from xaibench.threats import Threat, contains
 from xaibench.types import Classifier
@@ -38,7 +38,7 @@ def measure_robustness(job: Job, logits: Tensor) -> Measured:
     """Robust accuracy by attack, the adversarial examples, and what could not be measured.
 
     An input that is broken at one radius is broken at every larger one, for the same example lies within them all; so
-    the curves never rise, and larger radii are tried only on what still stands.
+    the curves never rise, and radii are tried only where that does not say already what happens.
     """
     plan = job.plan
     predictions = logits.argmax(dim=1)
@@ -74,7 +74,8 @@ def measure_robustness(job: Job, logits: Tensor) -> Measured:
 
 
 def _attack_all(job: Job, position: int, spec: str, correct: Tensor) -> list[Shard]:
-    work = _attack_texts if job.model.task == "text" else _attack_rows
+    # What costs much is probed at few radii; single steps are not sure to break more at larger ones.
+    work = _bisect if job.model.task == "text" or spec in ensemble_names() else _climb
     units = {
         f"attack-{position}-{rows.start}": partial(work, job, spec, rows, correct[rows])
         for rows in batches(len(job.data), job.plan.batch_size or _BLOCK)
@@ -82,25 +83,28 @@ def _attack_all(job: Job, position: int, spec: str, correct: Tensor) -> list[Sha
     return job.collect(spec, units)
 
 
-def _attack_rows(job: Job, spec: str, rows: slice, correct: Tensor) -> Piece:
+def _climb(job: Job, spec: str, rows: slice, correct: Tensor) -> Piece:
     """Attack the samples of one shard at rising radii until they break."""
     found = _Found(job, rows, correct)
     for position, radius in enumerate(job.plan.curve or ()):
-        standing = found.standing
+        standing = (found.broken_at == len(found.radii)).nonzero().flatten()
         if radius and len(standing):
-            found.add(standing, found.attack(spec, radius, standing), position)
+            found.attack(spec, position, standing)
     return found.piece()
 
 
-def _attack_texts(job: Job, spec: str, rows: slice, correct: Tensor) -> Piece:
-    """Attack the texts of one shard within eps edits, then within the most; an example counts from the edits it has."""
-    found, radii = _Found(job, rows, correct), job.plan.curve or ()
-    for radius in dict.fromkeys((job.plan.eps or radii[-1], radii[-1])):
-        standing = found.standing
-        if len(standing):
-            result = found.attack(spec, radius, standing)
-            at = torch.searchsorted(torch.tensor(radii, dtype=torch.float64), result.distance)
-            found.add(standing, result, at)
+def _bisect(job: Job, spec: str, rows: slice, correct: Tensor) -> Piece:
+    """Attack the samples of one shard at eps, then at radii halfway between where they stood and where they broke."""
+    found = _Found(job, rows, correct)
+    stood = torch.zeros_like(found.broken_at)
+    probe = torch.full_like(found.broken_at, found.radii.index(job.plan.eps or 0))
+    while bool((left := found.broken_at - stood > 1).any()):
+        for position in probe[left].unique().tolist():
+            tried = (left & (probe == position)).nonzero().flatten()
+            found.attack(spec, position, tried)
+            held = tried[found.broken_at[tried] > position]
+            stood[held] = position
+        probe = (stood + found.broken_at) // 2
     return found.piece()
 
 
@@ -108,56 +112,37 @@ class _Found:
     """What is known of the samples of one shard so far."""
 
     def __init__(self, job: Job, rows: slice, correct: Tensor) -> None:
-        self.job, self.radii = job, len(job.plan.curve or ())
+        self.job, self.radii = job, job.plan.curve or ()
         self.x, self.y, self.ids = job.x[rows], job.data.labels[rows], job.data.ids[rows]
-        self.broken_at = torch.where(correct, self.radii, 0)
+        self.broken_at = torch.where(correct, len(self.radii), 0)
         self.adversarials, self.predictions = self.x.clone(), job.predict(self.x)
         self.stages = torch.full_like(self.y, -1)
         self.efforts: list[Effort] = []
 
-    @property
-    def standing(self) -> Tensor:
-        return (self.broken_at == self.radii).nonzero().flatten()
-
-    def attack(self, spec: str, radius: float, rows: Tensor) -> RobustnessResult:
-        """Attack these rows at one radius."""
-        return evaluate_robustness(
+    def attack(self, spec: str, position: int, rows: Tensor) -> None:
+        """Attack these rows at one radius, and keep what broke at it."""
+        result = evaluate_robustness(
             self.job.model,
             self.x[rows],
             self.y[rows],
-            threat=threat_at(self.job.plan, radius, self.job.model),
+            threat=threat_at(self.job.plan, self.radii[position], self.job.model),
             attack=spec,
             seed=self.job.plan.seed,
             sample_ids=self.ids[rows],
             certify=False,
             checks=False,
         )
-
-    def add(self, rows: Tensor, result: RobustnessResult, position: int | Tensor) -> None:
-        """Keep what was broken of these rows, at the position(s) of its radius among all."""
-        self.efforts = _efforts(
-            [
-                *map(asdict, self.efforts),
-                *(
-                    {
-                        "stage": stage.attack,
-                        "forward": stage.cost.forward,
-                        "backward": stage.cost.backward,
-                        "rejected": stage.rejected,
-                        "seconds": stage.cost.seconds,
-                        "note": stage.note,
-                    }
-                    for stage in result.stages
-                ),
-            ]
-        )
+        self.efforts = _efforts([*map(asdict, self.efforts), *map(_effort, result.stages)])
         names = [effort.stage for effort in self.efforts]
         stage = torch.tensor([names.index(name) if name in names else -1 for name in result.broken_by])
+        # A clean input on the very boundary may be read otherwise in another batch, which is no success.
         broken = ~result.robust & torch.tensor([name != CLEAN for name in result.broken_by])
-        hit = rows[broken]
-        self.broken_at[hit] = position[broken] if isinstance(position, Tensor) else position
+        hit, at = rows[broken], torch.full((len(rows),), position)
+        if self.job.model.task == "text":
+            # Fewer edits may have been enough.
+            at = torch.searchsorted(torch.tensor(self.radii, dtype=torch.float64), result.distance)
+        self.broken_at[hit], self.stages[hit] = at[broken], stage[broken]
         self.adversarials[hit], self.predictions[hit] = result.adversarials[broken], result.predictions[broken]
-        self.stages[hit] = stage[broken]
 
     def piece(self) -> Piece:
         tensors = {
@@ -167,6 +152,17 @@ class _Found:
             "stages": self.stages,
         }
         return Piece(tensors, {"efforts": list(map(asdict, self.efforts))})
+
+
+def _effort(stage: StageResult) -> dict[str, Any]:
+    return {
+        "stage": stage.attack,
+        "forward": stage.cost.forward,
+        "backward": stage.cost.backward,
+        "rejected": stage.rejected,
+        "seconds": stage.cost.seconds,
+        "note": stage.note,
+    }
 
 
 def _efforts(parts: Iterable[Mapping[str, Any]]) -> list[Effort]:
