@@ -163,6 +163,9 @@ def check_inputs(
     if not isinstance(inputs, Tensor):
         raise InputError(f"expected inputs as a tensor, got {type(inputs).__name__}")
     x, y, ids = _checked(model, inputs, y, threat, ids)
+    broken = int((~x.isfinite()).flatten(1).any(dim=1).sum())
+    if broken:
+        raise InputError(f"expected finite inputs, got NaN or infinity in {broken} of {len(x)}")
     low, high = model.bounds.tensors(x)
     if model.task == "image" and not bool(((x >= low) & (x <= high)).all()):
         span = f"{float(x.min()):.6g}..{float(x.max()):.6g}"
