@@ -75,9 +75,9 @@ def shattered(x: Tensor) -> Tensor:
 
 
 def median(x: Tensor) -> Tensor:
-    """A median filter that lets a tenth of the gradient of something else through."""
+    """A median filter that lets a gradient of something else through."""
     patches = F.unfold(F.pad(x.detach(), (1, 1, 1, 1), mode="replicate"), 3).view(len(x), 9, 8, 8)
-    return patches.median(dim=1, keepdim=True).values + 0.1 * (x - x.detach())
+    return patches.median(dim=1, keepdim=True).values + 0.1 * (x - x.detach()).flip(-1)
 
 
 def clipped(x: Tensor) -> Tensor:

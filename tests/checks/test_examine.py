@@ -80,9 +80,13 @@ def test_outcomes_say_what_was_found_in_one_sentence(ball: Threat) -> None:
     assert report == examine(looked_at)
 
 
-def test_thorough_makes_all_checks() -> None:
-    few = along(torch.full((2,), 0.3))
-    assert [found.check for found in examine(case(plane(), few), thorough=True).outcomes] == list(checks)
+def test_thorough_makes_all_checks_and_some_on_more() -> None:
+    few = case(plane(), along(torch.full((20,), 0.3)), Linf(0.01))
+    everything = {found.check: found for found in examine(few, thorough=True).outcomes}
+    assert tuple(everything) == checks.names()
+    assert "of 20 samples" in everything["black_box_beats_white_box"].advice
+    cheap = {found.check: found for found in examine(few).outcomes}
+    assert "of 16 samples" in cheap["black_box_beats_white_box"].advice
 
 
 def test_samples_are_drawn_by_their_ids() -> None:

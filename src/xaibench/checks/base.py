@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xaibench.attacks.engine import Problem
 from xaibench.errors import UnsupportedError
-from xaibench.registry import Registry
+from xaibench.registry import Registry, Spec
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat
 from xaibench.types import Classifier, Progress
@@ -95,8 +95,9 @@ def graded(figure: float, limit: float, grave: float) -> Status:
 class Check(Protocol):
     """A question about a finished evaluation.
 
-    Its answer depends on the case alone. ``thorough`` says that it costs more than a small share of an evaluation.
-    Thresholds are fields.
+    Its answer depends on the case alone; its thresholds are fields. ``thorough`` says that it costs more than a small
+    share of an evaluation. One that does not may do more where those are made too: ``if_thorough`` holds its fields
+    for that.
     """
 
     name: ClassVar[str]
@@ -135,15 +136,16 @@ def examine(case: Case, *, thorough: bool = False, progress: Progress | None = N
     chosen = [name for name in checks if thorough or not checks.get(name).thorough]  # type: ignore[attr-defined]
     outcomes = []
     for done, name in enumerate(chosen, 1):
-        outcomes.append(_outcome(name, case))
+        more = getattr(checks.get(name), "if_thorough", {}) if thorough else {}
+        outcomes.append(_outcome(Spec(name, more), case))
         if progress is not None:
             progress("self-checks", done, len(chosen), {"check": name, "status": outcomes[-1].status})
     return Report(tuple(outcomes))
 
 
-def _outcome(name: str, case: Case) -> Outcome:
+def _outcome(check: Spec, case: Case) -> Outcome:
     try:
         with torch.no_grad():
-            return checks.create(name)(case)
+            return checks.create(check)(case)
     except UnsupportedError as error:
-        return Outcome(check=name, status="skipped", figure=None, limit=None, advice=f"Not made: {error}.")
+        return Outcome(check=check.name, status="skipped", figure=None, limit=None, advice=f"Not made: {error}.")

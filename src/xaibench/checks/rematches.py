@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, Protocol
 
 import torch
@@ -138,6 +140,7 @@ class BlackBoxBeatsWhiteBox:
 
     name: ClassVar[str]
     thorough: ClassVar[bool] = False
+    if_thorough: ClassVar[Mapping[str, int]] = MappingProxyType({"samples": 64, "queries": 2000})
 
     samples: int = 16
     queries: int = 100
