@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,15 +22,19 @@ from xaibench.report import write_report
 HERE = Path(__file__).parent
 
 
-def killed_run(out: Path, shards: int) -> None:
+def resumable_process(how: str, out: Path, count: int) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(HERE), str(HERE.parent)])
-    ended = subprocess.run(
-        [sys.executable, str(HERE / "resumable.py"), str(out), str(shards)],
-        env={**os.environ, "PYTHONPATH": path},
+    return subprocess.run(
+        [sys.executable, str(HERE / "resumable.py"), how, str(out), str(count)],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def killed_run(out: Path, shards: int) -> None:
+    ended = resumable_process("half", out, shards)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
@@ -65,6 +70,28 @@ def test_a_killed_run_resumes_and_ends_like_an_unbroken_one(tmp_path: Path, shar
         assert (broken / name).read_bytes() == (whole / name).read_bytes()
     assert sorted(path.name for path in broken.iterdir()) == sorted(path.name for path in whole.iterdir())
     assert len(list(broken.iterdir())) == 4
+
+
+def without_times(page: Path) -> str:
+    text = re.sub(r"<li>Work: .*?</li>|<time .*?</time>", "", page.read_text())
+    return re.sub(r"(<td>[\d\u202f]+</td>){2}<td>[\d.]+</td></tr>", "", text)
+
+
+def test_a_report_killed_at_any_of_20_random_moments_ends_like_a_whole_one(tmp_path: Path) -> None:
+    """The moments are spread evenly over the whole run, the writing of its files included."""
+    ended = resumable_process("often", tmp_path, 20)
+    assert ended.returncode == 0, ended.stderr
+    progress = {line.partition(" True ")[2] for line in ended.stdout.splitlines()}
+    assert len(progress) >= 5, ended.stdout
+    whole = tmp_path / "whole"
+    names = sorted(path.name for path in whole.iterdir())
+    assert len(names) == 4
+    for folder in (tmp_path / str(kill) for kill in range(20)):
+        assert sorted(path.name for path in folder.iterdir()) == names
+        assert without_timings(folder) == without_timings(whole)
+        assert without_times(folder / "index.html") == without_times(whole / "index.html")
+        for name in ("adversarials.safetensors", "attributions.safetensors"):
+            assert (folder / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_a_damaged_shard_is_made_again(tmp_path: Path) -> None:

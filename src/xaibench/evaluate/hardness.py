@@ -37,24 +37,20 @@ class Curve(Strict):
 
 
 class StageRow(Strict):
-    """One attack of an ensemble: what it broke at eps of what the stages before it left, and its cost at all radii."""
+    """One attack of an ensemble: what it broke at eps of what the stages before it left."""
 
     stage: str
     broken: int
     gain: int = Field(description="broken by it, and by no attack of the plan before its ensemble")
-    forward: int = Field(description="samples passed through the model")
-    backward: int = Field(description="samples whose gradient was taken")
     note: str | None = Field(default=None, description="what the reader must know to compare it")
 
 
 class AttackRow(Strict):
-    """One attack of the plan: what it broke at eps, and its cost at all radii."""
+    """One attack of the plan: what it broke at eps."""
 
     attack: str
     broken: int
     gain: int = Field(description="broken by it, and by no attack of the plan before it")
-    forward: int
-    backward: int
     stages: tuple[StageRow, ...]
 
 
@@ -129,7 +125,7 @@ class Robustness(Strict):
     radii: tuple[float, ...]
     curves: tuple[Curve, ...] = Field(description="one per attack, in the order of the plan")
     worst_case: Curve
-    attacks: tuple[AttackRow, ...] = Field(default=(), description="what each attack broke, and what that took")
+    attacks: tuple[AttackRow, ...] = Field(default=(), description="what each attack broke")
     proved: Proved | None = Field(default=None, description="None where nothing could be proved")
     unproved: str | None = Field(default=None, description="why proofs were not tried")
     per_class: tuple[ClassRobustness, ...] = ()

@@ -29,6 +29,8 @@ class Job:
     shards: Shards
     progress: Progress | None = None
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    passes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Samples passed forwards and backwards through the model, by attack; see `Evaluation`."""
 
     def collect(self, stage: str, units: Mapping[str, Callable[[], Piece]]) -> list[Shard]:
         """The shards of a stage, in order; those of an interrupted run are not made again."""

@@ -178,6 +178,11 @@ class Evaluation:
     attributions: Mapping[str, Tensor]
     versions: Mapping[str, str]
     seconds: Mapping[str, float] = field(compare=False)
+    passes: Mapping[str, tuple[int, int]] = field(compare=False, default_factory=dict)
+    """Samples passed through the model forwards and backwards, by attack and by ``<attack>: <stage>``, at all radii.
+
+    With the rows that fill up a batch, whose size is the one that is fastest where the run is made.
+    """
     path: Path | None = None
     shards: Path | None = None
     """Folder of the run's finished shards below ``path``, of no use once the report is written."""

@@ -60,6 +60,9 @@ def measure_robustness(job: Job, logits: Tensor) -> Measured:
             tensors[f"stages/{spec}"] = _stages(shards, [effort.stage for effort in efforts[spec]])
             for effort in efforts[spec]:
                 job.seconds[f"{spec}: {effort.stage}"] += effort.seconds
+                job.passes[f"{spec}: {effort.stage}"] = effort.forward, effort.backward
+        forward, backward = (sum(getattr(one, way) for one in efforts[spec]) for way in ("forward", "backward"))
+        job.passes[spec] = forward, backward
     if not efforts:
         return None, tensors, tuple(left_out)
     tensors["proved_at"], tried, unproved = prove_standing(job, logits, tensors)

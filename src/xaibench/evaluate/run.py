@@ -90,6 +90,7 @@ def run(
         attributions=attributions,
         versions=_versions(model.framework),
         seconds=dict(job.seconds),
+        passes=dict(job.passes),
         path=Path(out) if out is not None else None,
         shards=shards.folder if out is not None else None,
     )

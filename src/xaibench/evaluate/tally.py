@@ -141,15 +141,11 @@ def _rows(
                 attack=spec,
                 broken=int(broken.sum()),
                 gain=int(new.sum()),
-                forward=sum(one.forward for one in effort),
-                backward=sum(one.backward for one in effort),
                 stages=tuple(
                     StageRow(
                         stage=one.stage,
                         broken=int((broken & (stages == position)).sum()),
                         gain=int((new & (stages == position)).sum()),
-                        forward=one.forward,
-                        backward=one.backward,
                         note=one.note,
                     )
                     for position, one in enumerate(effort)

@@ -93,7 +93,9 @@ def _environment() -> Environment:
         method=method_label,
         stage=stage_label,
         seconds=lambda value: "–" if value is None else f"{value:.1f}",
-        thousands=lambda count: f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
+        thousands=lambda count: format(count, "," if isinstance(count, int) else "").replace(
+            ",", "\N{NARROW NO-BREAK SPACE}"
+        ),
         norm=norm_label,
         signed=signed,
     )

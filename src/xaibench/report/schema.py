@@ -20,11 +20,14 @@ SCHEMA_ID = "urn:xaibench:report:2"
 
 
 class Timings(Strict):
-    """When the report was made and how long its work took: all that differs between two equal runs."""
+    """When the report was made and what its work took: all that differs between two equal runs."""
 
     finished: str = Field(description="UTC, ISO 8601")
     seconds: dict[str, float] = Field(
         description="seconds of work by stage; those of one stage of an ensemble, a part of its own, after a colon"
+    )
+    passes: dict[str, tuple[int, int]] = Field(
+        default={}, description="samples passed through the model forwards and backwards, by attack, at all radii"
     )
     page_digest: str | None = Field(default=None, description="SHA-256 of index.html, which shows these times")
 
@@ -58,7 +61,7 @@ class Report(Strict):
             results_digest=evaluation.digest,
             files=files,
             versions=dict(evaluation.versions),
-            timings=Timings(finished=finished, seconds=dict(evaluation.seconds)),
+            timings=Timings(finished=finished, seconds=dict(evaluation.seconds), passes=dict(evaluation.passes)),
         )
         return report.model_copy(update={"digest": report.own_digest()})
 

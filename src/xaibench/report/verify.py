@@ -56,9 +56,9 @@ class Claim:
 def verify(folder: Path | str, model: Classifier | None = None, data: Data | None = None) -> Iterator[Claim]:
     """Check a report's claims, group by group; the first false one raises `FalseClaimError`.
 
-    ``model`` and ``data`` are needed for reports on objects that were not loaded by name. What an attack took cannot be
-    found again without making it: passes and notes are covered by the digest of the document alone, and times by that
-    of the page. Raises `InputError` where there is no report, or its model or data are not at hand.
+    ``model`` and ``data`` are needed for reports on objects that were not loaded by name. What only an attack itself
+    can tell (claims that it took back, notes of its stages) is covered by the digest of the document alone, and what it
+    took by that of the page. Raises `InputError` where there is no report, or its model or data are not at hand.
     """
     folder = Path(folder)
     report = Report.read(folder)
@@ -327,14 +327,12 @@ class _Case:
 
 
 def _efforts(stated: Robustness) -> dict[str, list[Effort]]:
-    """What attacks took, which cannot be found again."""
+    """What cannot be found again without making the attacks."""
     rejected = {curve.attack: curve.rejected for curve in stated.curves}
     efforts = {}
     for row in stated.attacks:
-        parts = [
-            Effort(stage=one.stage, forward=one.forward, backward=one.backward, note=one.note) for one in row.stages
-        ]
-        efforts[row.attack] = parts or [Effort(stage=row.attack, forward=row.forward, backward=row.backward)]
+        parts = [Effort(stage=one.stage, note=one.note) for one in row.stages]
+        efforts[row.attack] = parts or [Effort(stage=row.attack)]
         efforts[row.attack][0].rejected = rejected.get(row.attack, 0)
     return efforts
 

@@ -61,9 +61,10 @@ def write_report(evaluation: Evaluation, out: Path | str) -> Path:
         raise InputError(f"expected a folder to write to, got the file {out}")
     staging = out / WORK / "report"
     staging.mkdir(parents=True, exist_ok=True)
-    _save(evaluation.adversarials, staging / "adversarials.safetensors")
-    _save(evaluation.attributions, staging / "attributions.safetensors")
-    files = {path.name: file_digest(path) for path in sorted(staging.glob("*.safetensors"))}
+    tensors = {"adversarials": evaluation.adversarials, "attributions": evaluation.attributions}
+    for name, own in tensors.items():
+        _save(own, staging / f"{name}.safetensors")
+    files = {f"{name}.safetensors": file_digest(staging / f"{name}.safetensors") for name in tensors}
     report = Report.of(evaluation, files=files, finished=datetime.now(UTC).isoformat(timespec="seconds"))
     write_text(staging / "index.html", render(report, evaluation.adversarials, evaluation.attributions))
     timings = report.timings.model_copy(update={"page_digest": file_digest(staging / "index.html")})
