@@ -15,7 +15,7 @@ from xaibench.types import Capability, Classifier
 __all__ = ["halving", "scoring", "shapes"]
 
 _SMALL = (4, 8)
-_SIZES = (16, 32, 64, 128, 256)
+_SIZES = (16, 32, 64, 96, 128, 160, 192, 224, 256)
 _FIXED = 64
 _AS_GOOD = 1.5
 _PATIENCE = 0.25  # seconds that a batch may take for a larger one to be tried
