@@ -13,7 +13,19 @@ from torch import Tensor
 
 from xaibench.types import Bounds
 
-__all__ = ["box", "chosen", "contracted", "displacement", "largest", "limits", "normalised", "place", "room", "shrunk", "units"]
+__all__ = [
+    "box",
+    "chosen",
+    "contracted",
+    "displacement",
+    "largest",
+    "limits",
+    "normalised",
+    "place",
+    "room",
+    "shrunk",
+    "units",
+]
 
 
 def units(like: Tensor, scale: tuple[float, ...] | None) -> Tensor:
@@ -51,6 +63,11 @@ def place(offset: Tensor, clean: Tensor, bounds: Bounds, scale: tuple[float, ...
 def chosen(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     """``yes`` where the mask holds, else ``no``, both finite: several times faster than `torch.where` on a CPU."""
     return torch.lerp(no, yes, mask.to(no.dtype))
+
+
+def column(values: float | Tensor, like: Tensor) -> float | Tensor:
+    """A number for each row (n,) in the shape that multiplies rows of ``like`` (n, ...); a single number as it is."""
+    return values.view(-1, *[1] * (like.ndim - 1)) if isinstance(values, Tensor) else values
 
 
 def room(offset: Tensor, low: Tensor, high: Tensor) -> Tensor:
