@@ -152,7 +152,6 @@ class Interface:
         word = self.tokenizer.id_to_token
         return [["" if value == pad else (word(value) or "") for value in row] for row in x.tolist()]
 
-
     def vocabulary(self, size: int | None) -> Vocabulary:
         """What the ids below ``size`` stand for; without a tokenizer each is its own word, but for 0, which pads."""
         if self.tokenizer is None and size is None:

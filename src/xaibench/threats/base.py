@@ -43,7 +43,10 @@ class Threat(Protocol):
         ...
 
     def ascend(self, x: Tensor, gradient: Tensor, size: float | Tensor, bounds: Bounds) -> Tensor:
-        """``x`` after the move of norm ``size`` (one, or (n,)) that raises the linearised loss most; it may leave ball and box."""
+        """``x`` after the move of norm ``size`` (one, or (n,)) that raises the linearised loss most.
+
+        It may lead out of ball and box.
+        """
         ...
 
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:

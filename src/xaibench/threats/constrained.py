@@ -141,7 +141,7 @@ class Constrained:
         box = self._box(bounds, x.shape[1])
         return torch.where(self._movable(x), self.threat.sample(rng, x, box, step), x)
 
-    def ascend(self, x: Tensor, gradient: Tensor, size: float, bounds: Bounds) -> Tensor:
+    def ascend(self, x: Tensor, gradient: Tensor, size: float | Tensor, bounds: Bounds) -> Tensor:
         """The steepest move of the features that may move."""
         slope = gradient * self._movable(x)
         return self.threat.ascend(x, slope, size, self._box(bounds, x.shape[1]))
