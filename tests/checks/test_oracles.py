@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -33,8 +34,11 @@ from xaibench.checks import (
     UnstableGradients,
     ZeroGradients,
 )
+from xaibench.checks.planted import _plant
+from xaibench.checks.rematches import broken_by
 from xaibench.classifiers import TorchClassifier
 from xaibench.threats import L1, L2, Linf, Threat
+from xaibench.types import Classifier
 
 NEAR, FAR = 0.06, 0.2
 
@@ -49,6 +53,24 @@ def test_attacks_that_find_more_take_away_what_the_plane_allows(check: Check) ->
     outcome = check(case(plane(), mixed()))
     assert (outcome.figure, outcome.status) == (6 / 16, "fail")
     assert check(case(plane(), mixed(near=0))).status == "pass"
+
+
+def test_samples_are_attacked_again_from_other_starts() -> None:
+    seeds = []
+
+    class Spy:
+        name: ClassVar[str] = "spy"
+
+        def __call__(
+            self, model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, ids: Tensor | None = None, seed: int = 0
+        ) -> Tensor:
+            seeds.append(seed)
+            return x
+
+    looked_at = case(plane(), mixed())
+    assert not broken_by(looked_at, torch.arange(3), Spy(), Spy()).any()
+    assert looked_at.seed not in seeds
+    assert len(seeds) == 2
 
 
 def test_lost_robust_accuracy_counts_all_samples_and_one_hit_is_not_sure() -> None:
@@ -153,6 +175,11 @@ def test_slopes_of_a_linear_model(function: object, figure: float, status: str) 
     assert outcome.status == status
 
 
+def test_a_model_that_stops_at_the_edge_of_the_box_has_slopes_up_to_there() -> None:
+    model = formula(lambda x: two(x.clamp(0, 1) @ torch.tensor([3.0, 1.0]).to(x) + 1))
+    assert FiniteDifferences()(case(model, torch.tensor([[0.0, 0.5], [1.0, 0.5]]))).figure == pytest.approx(1)
+
+
 def test_a_staircase_is_flat_whatever_its_gradient_claims() -> None:
     model = formula(lambda x: two((x + ((10 * x).floor() / 10 - x).detach()).sum(dim=1)))
     outcome = FiniteDifferences()(case(model, along(torch.tensor([0.02, 0.14]))))
@@ -207,6 +234,19 @@ def test_planted_points_are_found_along_gradients_and_not_against_them(threat: T
     assert outcome.figure is not None
     assert outcome.figure < 0.5, "random starts find some"
     assert outcome.status == "fail"
+
+
+def test_planted_points_begin_halfway_between_half_the_radius_and_all_of_it() -> None:
+    looked_at = case(formula(lambda x: two(x[:, 0]), features=1), torch.full((6, 1), 0.5), Linf(0.1))
+    heads = _plant(looked_at, looked_at.problem(torch.arange(6)), 20)
+    assert heads.planted.all()
+
+    def at(offset: float) -> Tensor:
+        return heads(looked_at.logits(looked_at.x + offset))
+
+    assert (at(0) < 0).all()
+    assert (torch.maximum(at(0.0749), at(-0.0749)) < 0).all()
+    assert (torch.maximum(at(0.0751), at(-0.0751)) > 0).all()
 
 
 def test_planted_points_are_found_in_any_framework() -> None:
