@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,36 +20,26 @@ from xaibench.evaluate.caveats import find_caveats
 from xaibench.evaluate.clean import clean_logits, clean_metrics
 from xaibench.evaluate.corrupted import measure_corruptions
 from xaibench.evaluate.explained import explain_samples
-from xaibench.evaluate.hardness import Robustness
+from xaibench.evaluate.hardness import CheckOutcome, Robustness
 from xaibench.evaluate.job import Job
 from xaibench.evaluate.minimal import distances_of, whole_box
 from xaibench.evaluate.proofs import certainly
 from xaibench.evaluate.robustness import holds
 from xaibench.evaluate.run import data_info, model_info
+from xaibench.evaluate.selfcheck import self_check
 from xaibench.evaluate.settle import settle, threat_at
 from xaibench.evaluate.shards import Shards
 from xaibench.evaluate.tally import Effort, measured, tally, worst_case
 from xaibench.files import file_digest
+from xaibench.report.claims import Claim, FalseClaimError, agree, same
 from xaibench.report.page import render
 from xaibench.report.schema import Report
-from xaibench.types import Classifier
+from xaibench.types import Capability, Classifier
 
 __all__ = ["Claim", "FalseClaimError", "verify"]
 
-_RELATIVE, _ABSOLUTE = 1e-3, 1e-5
-"""How far numbers may lie apart that were computed on two machines."""
-
-
-class FalseClaimError(Exception):
-    """A claim of a report does not hold; the message says which, what is stated, and what was found."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A group of claims that hold."""
-
-    name: str
-    found: str
+_ROUNDING, _SMALLEST = 1e-2, 1e-5
+"""How far maps made on two machines may lie apart: as a share of their largest value, and at any size."""
 
 
 def verify(folder: Path | str, model: Classifier | None = None, data: Data | None = None) -> Iterator[Claim]:
@@ -73,6 +62,7 @@ def verify(folder: Path | str, model: Classifier | None = None, data: Data | Non
         "attacks": case.attacks,
         "proofs": case.proofs,
         "robustness": case.robustness,
+        "self-checks": case.self_checks,
         "distances": case.distances,
         "corruptions": case.corruptions,
         "explanations": case.explanations,
@@ -92,8 +82,8 @@ def _document(report: Report, folder: Path) -> str:
             found = file_digest(folder / name)
         except OSError as error:
             raise FalseClaimError(f"files: {name} is stated, but {error.strerror}") from None
-        _same(f"digest of {name}", stated.get(name), found)
-    _same("digest of report.json", report.digest, report.own_digest())
+        same(f"digest of {name}", stated.get(name), found)
+    same("digest of report.json", report.digest, report.own_digest())
     return f"{len(stated)} files and report.json have the digests that are stated"
 
 
@@ -114,7 +104,7 @@ def _open(report: Report, folder: Path, model: Classifier | None, data: Data | N
     )
     rows = align(classifier, rows)
     try:
-        _compare("plan", plan.model_dump(mode="json"), settle(plan, classifier, rows).model_dump(mode="json"))
+        agree("plan", plan.model_dump(mode="json"), settle(plan, classifier, rows).model_dump(mode="json"))
     except InputError as error:
         raise FalseClaimError(f"plan: {error}") from None
     workspace = tempfile.TemporaryDirectory(prefix="xaibench-")
@@ -149,14 +139,14 @@ class _Case:
 
     def model_info(self) -> str:
         found = model_info(self.report.plan, self.job.model)
-        _same("model.digest", self.report.model.digest, found.digest)
-        _compare("model", self.report.model.model_dump(mode="json"), found.model_dump(mode="json"))
+        same("model.digest", self.report.model.digest, found.digest)
+        agree("model", self.report.model.model_dump(mode="json"), found.model_dump(mode="json"))
         return f"{found.name} has the digest {found.digest[:12]}"
 
     def data_info(self) -> str:
         found, data = data_info(self.job.data), self.job.data
-        _same("data.digest", self.report.data.digest, found.digest)
-        _compare("data", self.report.data.model_dump(mode="json"), found.model_dump(mode="json"))
+        same("data.digest", self.report.data.digest, found.digest)
+        agree("data", self.report.data.model_dump(mode="json"), found.model_dump(mode="json"))
         for name, own in (("ids", data.ids), ("labels", data.labels), ("inputs", self.job.x)):
             if not torch.equal(self._tensor(name), own):
                 raise FalseClaimError(f"{name} in adversarials.safetensors are not those of {found.name}")
@@ -165,16 +155,16 @@ class _Case:
     def clean(self) -> str:
         self._predictions("predictions", self.logits.argmax(dim=1))
         found = clean_metrics(self.logits, self.job.data)
-        _compare("results.clean", self.report.results.clean.model_dump(mode="json"), found.model_dump(mode="json"))
+        agree("results.clean", self.report.results.clean.model_dump(mode="json"), found.model_dump(mode="json"))
         caveats = [caveat.model_dump() for caveat in find_caveats(self.job)]
-        _compare("results.caveats", [one.model_dump() for one in self.report.results.caveats], caveats)
+        agree("results.caveats", [one.model_dump() for one in self.report.results.caveats], caveats)
         return f"{found.confusion_matrix and found.n} predictions, accuracy {found.accuracy:.4f}"
 
     def attacks(self) -> str:
         """Every example breaks its sample at the radius that is stated; every other row is the clean input."""
         plan, data, model = self.report.plan, self.job.data, self.job.model
         specs, total = measured(plan, self.tensors), 0
-        _same("attacks", [curve.attack for curve in self.stated.curves] if self.stated else [], list(specs))
+        same("attacks", [curve.attack for curve in self.stated.curves] if self.stated else [], list(specs))
         radii, correct = plan.curve or (), self.logits.argmax(dim=1) == data.labels
         for spec in specs:
             broken_at, found = self._tensor(f"broken_at/{spec}"), self._tensor(f"adversarials/{spec}")
@@ -220,7 +210,7 @@ class _Case:
         return f"{int((proved_at > 0).sum())} samples are proved again"
 
     def robustness(self) -> str:
-        """Curves, tables, classes and confusion, as they follow from the examples; and the self-checks' verdict."""
+        """Curves, tables, classes and confusion, as they follow from the examples."""
         if self.stated is None:
             return "none stated"
         found = tally(
@@ -233,17 +223,32 @@ class _Case:
             unproved=self.stated.unproved,
         )
         apart = {"minimal", "checks"}
-        _compare(
+        agree(
             "results.robustness",
             self.stated.model_dump(mode="json", exclude=apart),
             found.model_dump(mode="json", exclude=apart),
         )
-        if self.stated.checks is not None:
-            fired = {outcome.status for outcome in self.stated.checks.outcomes}
-            verdict = "unreliable" if "fail" in fired else "doubtful" if "warning" in fired else "reliable"
-            _same("results.robustness.checks.verdict", self.stated.checks.verdict, verdict)
         low, high = found.bracket
         return f"robust accuracy in [{low:.4f}, {high:.4f}] at {found.eps:g}, {len(found.curves)} curves"
+
+    def self_checks(self) -> str:
+        """The cheap ones are made again; the verdict follows from all of them."""
+        stated = self.stated and self.stated.checks
+        if not stated:
+            return "none stated"
+        fired = {outcome.status for outcome in stated.outcomes}
+        verdict = "unreliable" if "fail" in fired else "doubtful" if "warning" in fired else "reliable"
+        same("results.robustness.checks.verdict", stated.verdict, verdict)
+        if Capability.DETERMINISTIC not in self.job.model.capabilities:
+            return f"{stated.verdict}; not made again, for the model is random"
+        cheap = replace(self.job, plan=self.report.plan.model_copy(update={"thorough": False}))
+        found, _ = self_check(cheap, self.tensors)
+        again = {one.check: one for one in found.outcomes} if found else {}
+        same("self-checks", sorted(set(again) - {one.check for one in stated.outcomes}), [])
+        for one in stated.outcomes:
+            if one.check in again:
+                agree(f"results.robustness.checks: {one.check}", _outcome(one), _outcome(again[one.check]))
+        return f"{stated.verdict}, {len(again)} of {len(stated.outcomes)} made again"
 
     def distances(self) -> str:
         minimal = self.stated and self.stated.minimal
@@ -255,29 +260,27 @@ class _Case:
         if not bool(holds(self.job.model, examples, clean, self.job.data.labels[rows], threat)[moved].all()):
             raise FalseClaimError("minimal/examples: one of them is not a misclassified valid input")
         correct = (self.logits.argmax(dim=1) == self.job.data.labels).nonzero().flatten()
-        _same("minimal/rows", rows.tolist(), correct[: self.report.plan.minimal].tolist())
+        same("minimal/rows", rows.tolist(), correct[: self.report.plan.minimal].tolist())
         found = distances_of(threat, clean, examples)
-        _compare("results.robustness.minimal", minimal.model_dump(mode="json"), found.model_dump(mode="json"))
+        agree("results.robustness.minimal", minimal.model_dump(mode="json"), found.model_dump(mode="json"))
         return f"{found.found} distances"
 
     def corruptions(self) -> str:
         stated = self.report.results.corruptions
         found, _ = measure_corruptions(self.job)
-        _compare(
-            "results.corruptions", stated and stated.model_dump(mode="json"), found and found.model_dump(mode="json")
-        )
+        agree("results.corruptions", stated and stated.model_dump(mode="json"), found and found.model_dump(mode="json"))
         return "none stated" if stated is None else f"accuracy on {len(stated.names)} types of corruption"
 
     def explanations(self) -> str:
         """Made again: predictions, maps, gaps and agreement."""
         found, values, _ = explain_samples(self.job, self.logits, self.tensors)
         stated = [sample.model_dump(mode="json") for sample in self.report.results.explanations]
-        _compare("results.explanations", stated, [sample.model_dump(mode="json") for sample in found])
-        _same("maps in attributions.safetensors", sorted(self.attributions), sorted(values))
+        agree("results.explanations", stated, [sample.model_dump(mode="json") for sample in found])
+        same("maps in attributions.safetensors", sorted(self.attributions), sorted(values))
         for key, value in values.items():
             scale = float(value.abs().max())
             own = self.attributions[key]
-            if own.shape != value.shape or float((own - value).abs().max()) > _ABSOLUTE + 1e-2 * scale:
+            if own.shape != value.shape or float((own - value).abs().max()) > _SMALLEST + _ROUNDING * scale:
                 raise FalseClaimError(f"attributions.safetensors: {key} is not what its explainer gives")
         return f"{len(values)} maps of {len(found)} samples"
 
@@ -294,8 +297,8 @@ class _Case:
             versions=report.versions,
             seconds=report.timings.seconds,
         )
-        _same("results_digest", report.results_digest, evaluation.digest)
-        _same("summary", report.summary, evaluation.summary)
+        same("results_digest", report.results_digest, evaluation.digest)
+        same("summary", report.summary, evaluation.summary)
         return f"the results have the digest {evaluation.digest[:12]}, the summary is what they say"
 
     def page(self) -> str:
@@ -326,6 +329,10 @@ class _Case:
             )
 
 
+def _outcome(one: CheckOutcome) -> dict[str, Any]:
+    return one.model_dump(mode="json", exclude={"advice"})
+
+
 def _efforts(stated: Robustness) -> dict[str, list[Effort]]:
     """What cannot be found again without making the attacks."""
     rejected = {curve.attack: curve.rejected for curve in stated.curves}
@@ -345,30 +352,3 @@ def _read(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise FalseClaimError(f"{path.name} cannot be read: {first_line(error)}") from None
-
-
-def _same(what: str, stated: object, found: object) -> None:
-    if stated != found:
-        raise FalseClaimError(f"{what}: stated {_short(stated)}, got {_short(found)}")
-
-
-def _compare(where: str, stated: Any, found: Any) -> None:
-    """Raise for the first leaf in which two JSON values differ by more than rounding."""
-    if isinstance(stated, Mapping) and isinstance(found, Mapping):
-        _same(f"{where} (its fields)", sorted(stated), sorted(found))
-        for key, value in stated.items():
-            _compare(f"{where}.{key}", value, found[key])
-    elif isinstance(stated, Sequence) and isinstance(found, Sequence) and not isinstance(stated, str):
-        _same(f"{where} (its length)", len(stated), len(found))
-        for position, (one, other) in enumerate(zip(stated, found, strict=True)):
-            _compare(f"{where}[{position}]", one, other)
-    elif isinstance(stated, float) and isinstance(found, float):
-        if not math.isclose(stated, found, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE):
-            _same(where, stated, found)
-    else:
-        _same(where, stated, found)
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
