@@ -47,6 +47,7 @@ def _work(job: Job, tensors: Mapping[str, Tensor]) -> Piece:
         correct=correct.to(device),
         robust=(worst.broken_at > index).to(device),
         adversarials=worst.adversarials.to(device),
+        attacks=tuple(specs),
         broken_by=tuple(
             CLEAN if at == 0 else specs[which] if at <= index else ""
             for at, which in zip(worst.broken_at.tolist(), worst.which.tolist(), strict=True)
