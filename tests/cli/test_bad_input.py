@@ -69,6 +69,16 @@ REPORT = ("report", "toy-image", "--out", "out", "--n", "8")
         ((*REPORT, "--eps", "1.5"), "eps <= 1", "1.5"),
         ((*REPORT, "--eps", "nan"), "finite", "nan"),
         ((*REPORT, "--data", "breast-cancer"), "image", "tabular"),
+        ((*REPORT, "--attack", "hotflip"), "verdict, apgd_ce", "hotflip"),
+        ((*REPORT, "--attack", "verdict:steps=3"), "no parameters", "verdict:steps=3"),
+        ((*REPORT, "--norm", "words"), "linf, l2, l1 or l0", "words"),
+        (("report", "toy-table", "--attack", "spatial", "--out", "out"), "tabular", "spatial"),
+        (("report", "toy-text", "--attack", "pgd", "--out", "out"), "text (autoattack", "pgd"),
+        (("attack", "toy-image", "--attack", "pdg"), "'pgd'", "'pdg'"),
+        (("attack", "toy-image", "--eps", "-1"), "greater than 0", "-1"),
+        (("attack", "toy-image", "--norm", "l3"), "linf", "l3"),
+        (("verify", "nowhere"), "a report", "nowhere"),
+        (("check", "nowhere", "--min-robust", "0.4"), "a report", "nowhere"),
         (("data", "show", "digits", "--n", "100000"), "359", "100000"),
         ((*REPORT, "--weights", "none.pt"), "no `weights`", "none.pt"),
         ((*REPORT, "--mean", "0.5"), "no `mean`", "toy-image"),
@@ -106,6 +116,40 @@ def test_not_a_number(workplace: Path, refused: Callable[..., str]) -> None:
 def test_labels_out_of_range(labels: np.ndarray, workplace: Path, refused: Callable[..., str]) -> None:
     path = arrays(workplace / "labels.npz", images=np.zeros((20, 1, 8, 8), np.float32), labels=labels)
     assert "label" in refused(*REPORT, "--data", path)
+
+
+def test_labels_beyond_the_classes(workplace: Path, refused: Callable[..., str]) -> None:
+    labels = np.arange(24) % 12
+    path = arrays(workplace / "many.npz", images=np.zeros((24, 1, 8, 8), np.float32), labels=labels)
+    line = refused(*REPORT, "--data", path)
+    assert "10 classes" in line
+    assert "12" in line
+
+
+def test_a_single_class(workplace: Path, refused: Callable[..., str]) -> None:
+    images = np.zeros((20, 1, 8, 8), np.float32)
+    path = arrays(workplace / "one.npz", images=images, labels=np.zeros(20, np.int64))
+    assert "classes" in refused(*REPORT, "--data", path)
+    (workplace / "lone.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 1))\n"
+    )
+    refused("report", "lone:make", "--data", path, "--out", "out")
+
+
+def test_inputs_outside_the_declared_range(workplace: Path, refused: Callable[..., str]) -> None:
+    images = np.full((20, 1, 8, 8), 3.0, np.float32)
+    path = arrays(workplace / "bright.npz", images=images, labels=np.arange(20) % 10)
+    line = refused(*REPORT, "--data", path)
+    assert "[0, 1]" in line or "0..1" in line or "within" in line
+
+
+def test_outputs_that_disagree_with_the_class_names(workplace: Path, refused: Callable[..., str]) -> None:
+    (workplace / "short.py").write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    line = refused("report", "short:make", "--data", "digits", "--class-names", "a,b,c", "--out", "out")
+    assert "3" in line
+    assert "10" in line
 
 
 def test_empty_set(workplace: Path, refused: Callable[..., str]) -> None:

@@ -199,11 +199,17 @@ def test_every_option_of_report_reaches_the_plan(monkeypatch: pytest.MonkeyPatch
         attacks=("pgd:steps=3", "fgsm"),
         explainers=("saliency:absolute=false",),
         samples=3,
+        proofs=7,
+        minimal=8,
+        corruptions=9,
+        checks=False,
+        thorough=True,
     )
     options = {
         name: value
         for name, value in wanted
-        if name in ("weights", "data", "split", "n", "seed", "norm", "eps", "samples")
+        if name
+        in ("weights", "data", "split", "n", "seed", "norm", "eps", "samples", "proofs", "minimal", "corruptions")
     }
     arguments = [f"--{name}={value}" for name, value in options.items()]
     arguments += [
@@ -215,6 +221,8 @@ def test_every_option_of_report_reaches_the_plan(monkeypatch: pytest.MonkeyPatch
         "--class-names=no way,so",
         "--outputs=probabilities",
         "--tokenizer=t.json",
+        "--no-checks",
+        "--thorough",
     ]
     arguments += [f"--attack={spec}" for spec in wanted.attacks] + [f"--explainer={spec}" for spec in wanted.explainers]
     assert run(["report", "toy-image", *arguments]) == 130
