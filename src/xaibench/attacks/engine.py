@@ -194,9 +194,13 @@ class _Drive:
     retire: Callable[[Rows, State], None] | None
     pending: Tensor = field(init=False)
     score: Callable[[Tensor], Tensor] = field(init=False)
+    finish: Callable[[Tensor, Tensor, Bounds], Tensor] | None = field(init=False)
+    left: int = field(init=False, default=0)
+    """Questions until the first row has spent its steps."""
 
     def __post_init__(self) -> None:
         self.pending = torch.arange(len(self.jobs.samples), device=self.problem.x.device)
+        self.finish = getattr(self.problem.threat, "finish", None)
         if self.walk.loss(self._rows(self.pending[:1])) is None:
             self.score, self.sizes = scoring(self.problem.model, self.problem.x, self.sizes)
 
@@ -206,17 +210,23 @@ class _Drive:
             answer = self._ask(rows, state["x"])
             if self.watch is not None:
                 self.watch(rows, answer)
-            self._note(rows, answer.logits)
-            fooled = self._try(rows, state["x"], rows.jobs >= 0, answer.logits)
+            margins = margin(answer.logits, rows.labels)
+            self._note(rows, margins)
+            active = rows.jobs >= 0
+            fooled = self._try(rows, state["x"], active if self.finish is not None else active & (margins >= 0))
             self.walk.move(rows, state, answer)
             rows = replace(rows, steps=rows.steps + 1)
-            spent = (rows.jobs >= 0) & (rows.steps >= self.walk.steps) & ~fooled
-            if bool(spent.any()):
-                late = self._try(rows, state["x"], spent, None)
-                self._end(rows, state, spent & ~late)
-            ended = fooled | (rows.steps >= self.walk.steps) | self._beaten(rows.jobs)
-            rows = replace(rows, jobs=rows.jobs.masked_fill(ended, -1))
-            rows, state = self._fill(rows, state)
+            self.left -= 1
+            if fooled is not None or not self.left:
+                rows, state = self._settle(rows, state, active if fooled is None else active & ~fooled)
+
+    def _settle(self, rows: Rows, state: State, active: Tensor) -> tuple[Rows | None, State]:
+        """Try the last points of rows whose steps are spent, end those and the beaten ones, and refill the batch."""
+        spent = active & (rows.steps >= self.walk.steps)
+        late = self._try(rows, state["x"], spent)
+        self._end(rows, state, spent if late is None else spent & ~late)
+        ended = ~active | spent | self._beaten(rows.jobs)
+        return self._fill(replace(rows, jobs=rows.jobs.masked_fill(ended, -1)), state)
 
     def _beaten(self, jobs: Tensor) -> Tensor:
         """Which jobs come after one that broke their sample."""
@@ -237,23 +247,17 @@ class _Drive:
             raise UnsupportedError("a gradient attack needs finite gradients of the model, got NaN or infinity")
         return Answer(logits, value, gradient)
 
-    def _note(self, rows: Rows, logits: Tensor) -> None:
-        active = rows.jobs >= 0
-        jobs = rows.jobs[active]
-        self.found.closest[jobs] = torch.maximum(
-            self.found.closest[jobs], margin(logits, rows.labels)[active].to(self.found.closest)
-        )
+    def _note(self, rows: Rows, margins: Tensor) -> None:
+        margins = margins.to(self.found.closest).masked_fill(rows.jobs < 0, -torch.inf)
+        self.found.closest.scatter_reduce_(0, rows.jobs.clamp_min(0), margins, "amax")
 
-    def _try(self, rows: Rows, x: Tensor, candidates: Tensor, logits: Tensor | None) -> Tensor:
-        """Check the candidates among the points ``x`` and keep those that hold; which rows these are, bool (r,)."""
-        threat, bounds = self.problem.threat, self.problem.bounds
-        finish = getattr(threat, "finish", None)
-        if finish is None and logits is not None:
-            candidates = candidates & (logits.argmax(dim=1) != rows.labels)
+    def _try(self, rows: Rows, x: Tensor, candidates: Tensor) -> Tensor | None:
+        """Check the candidates among the points ``x``; which rows hold, bool (r,), or None if there was no candidate."""
+        threat, bounds, finish = self.problem.threat, self.problem.bounds, self.finish
         index = candidates.nonzero().flatten()
-        success = torch.zeros_like(candidates)
         if not len(index):
-            return success
+            return None
+        success = torch.zeros_like(candidates)
         points, clean = x[index], rows.clean[index]
         if finish is not None:
             points = finish(points, clean, bounds)
@@ -287,13 +291,15 @@ class _Drive:
             fresh, self.pending = self.pending[: size - active], self.pending[size - active :]
             if len(fresh):
                 started = self._rows(fresh)
-                return _merged(rows, state, started, self.walk.begin(started), len(fresh))
+                rows, state = _merged(rows, state, started, self.walk.begin(started), len(fresh))
+                active += len(fresh)
         if not active or rows is None:
             return None, state
         smaller = self._size(active)
-        if smaller < size and not len(self.pending):
+        if smaller < len(rows.jobs) and not len(self.pending):
             keep = (rows.jobs < 0).int().argsort(stable=True)[:smaller]
-            return rows.map(lambda value: value[keep]), {name: value[keep] for name, value in state.items()}
+            rows, state = rows.map(lambda value: value[keep]), {name: value[keep] for name, value in state.items()}
+        self.left = self.walk.steps - int(rows.steps[rows.jobs >= 0].max())
         return rows, state
 
     def _rows(self, jobs: Tensor) -> Rows:
