@@ -190,14 +190,26 @@ def _recorded(weight: list[list[float]], bias: list[float]) -> _Recorded:
 def test_first_steps_by_hand() -> None:
     # The boundary is at 0.5, the clean input at 0.2: too far for the threat, so that the walk goes on.
     model = _recorded([[0.0], [2.0]], [0.0, -1.0])
-    FABT(steps=3, batch_size=1)(model, torch.tensor([[0.2]]), torch.tensor([0]), Linf(0.1))
-    asked = [float(x[0, 0]) for x in model.asked[-3:]]
+    FABT(steps=4, batch_size=1)(model, torch.tensor([[0.2]]), torch.tensor([0]), Linf(0.1))
+    asked = [float(x[0, 0]) for x in model.asked[-4:]]
     beyond = 0.2 + 1.05 * 0.3
     drawn = 0.2 + 0.9 * (beyond - 0.2)
     alpha = (0.5 - drawn) / (0.5 - drawn + 0.3)
     assert alpha < 0.1
-    third = (drawn + 1.05 * (0.5 - drawn)) * (1 - alpha) + beyond * alpha
-    assert asked == pytest.approx([0.2, beyond, third], abs=1e-6)
+    last = (drawn + 1.05 * (0.5 - drawn)) * (1 - alpha) + beyond * alpha
+    assert asked == pytest.approx([0.2, beyond, drawn, last], abs=1e-6)
+
+
+def test_every_class_is_asked_for_before_a_step() -> None:
+    # As above, with a third class whose boundary is at 0.9; FAB steps from where a point is drawn back to at once.
+    model = _recorded([[0.0], [2.0], [1.0]], [0.0, -1.0, -0.9])
+    FAB(steps=3, batch_size=1)(model, torch.tensor([[0.2]]), torch.tensor([0]), Linf(0.1))
+    asked = [float(x[0, 0]) for x in model.asked[-6:]]
+    beyond = 0.2 + 1.05 * 0.3
+    drawn = 0.2 + 0.9 * (beyond - 0.2)
+    alpha = (0.5 - drawn) / (0.5 - drawn + 0.3)
+    last = (drawn + 1.05 * (0.5 - drawn)) * (1 - alpha) + beyond * alpha
+    assert asked == pytest.approx([0.2, 0.2, beyond, beyond, last, last], abs=1e-6)
 
 
 def test_later_restarts_begin_at_half_the_radius() -> None:

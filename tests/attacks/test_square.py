@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from xaibench.attacks import Square
 from xaibench.attacks.engine import Answer, Jobs, Problem, Rows, State, Walk, drive
-from xaibench.attacks.windows import Schedule, bump, window_share, window_sides
+from xaibench.attacks.proposals import Bumps
+from xaibench.attacks.windows import Schedule, Windows, bump, window_share, window_sides
 from xaibench.classifiers import TorchClassifier
 from xaibench.errors import InputError
 from xaibench.losses import margin
@@ -142,7 +143,7 @@ class _Indifferent(TorchClassifier):
 
 
 def _asked(shape: tuple[int, ...], attack: Square, norm: str, eps: float) -> tuple[Tensor, Tensor]:
-    """A clean input, and all points (queries + 1, ...) that are tried where nothing ever gains."""
+    """A clean input, and all points (restarts * (queries + 1), ...) that are tried where nothing ever gains."""
     layer = nn.Linear(int(torch.tensor(shape).prod()), 2)
     nn.init.zeros_(layer.weight)
     with torch.no_grad():
@@ -152,7 +153,7 @@ def _asked(shape: tuple[int, ...], attack: Square, norm: str, eps: float) -> tup
     x = torch.full((1, *shape), 0.5)
     model.asked = []
     assert torch.equal(attack(model, x, torch.zeros(1, dtype=torch.int64), threat(norm, eps)), x)
-    return x, torch.cat(model.asked[-attack.queries - 1 :])
+    return x, torch.cat(model.asked[-attack.restarts * (attack.queries + 1) :])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -163,6 +164,7 @@ def test_linf_moves_one_window_to_an_end_of_the_ball(shape: tuple[int, ...]) -> 
     first, later = asked[0].view(channels, height, width), asked[1:].view(-1, channels, height, width)
     torch.testing.assert_close((first - 0.5).abs(), torch.full_like(first, 0.25), rtol=0, atol=1e-6)
     assert torch.equal(first, first[:, :1].expand_as(first)), "stripes are vertical"
+    assert width < 6 or bool((first != first[:, :, :1]).any())
     torch.testing.assert_close((later - 0.5).abs(), torch.full_like(later, 0.25), rtol=0, atol=1e-6)
     changed = (later != first).any(dim=1)
     for query, plane in enumerate(changed):
@@ -174,6 +176,53 @@ def test_linf_moves_one_window_to_an_end_of_the_ball(shape: tuple[int, ...]) -> 
     assert bool(changed.any(dim=0).all()), "every pixel has its turn"
     signs = (later > 0.5).float().mean(dim=(0, 2, 3))
     assert channels == 1 or len(signs.unique()) > 1
+
+
+def test_restarts_have_starts_and_windows_of_their_own() -> None:
+    _, asked = _asked((1, 8, 8), Square(queries=60, restarts=2, batch_size=1), "linf", 0.25)
+    first, second = asked.chunk(2)
+    assert not torch.equal(first[0], second[0])
+    # Most of these windows are one pixel, seen where its sign is not that of the start.
+    places = [(part[31:] != part[0]).flatten(1) for part in (first, second)]
+    both = places[0].any(dim=1) & places[1].any(dim=1)
+    assert int(both.sum()) > 3
+    assert float((places[0] == places[1])[both].all(dim=1).float().mean()) < 0.5
+
+
+@pytest.mark.parametrize("norm", NORMS[1:])
+def test_what_the_radius_has_left_goes_into_the_first_window(norm: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.full((8, 3, 9, 9), 0.5)
+    ball = threat(norm, 0.4)
+    schedule = Schedule.of(x, 10, 0.2, odd=True)
+    index = torch.arange(8)
+    bumps = Bumps(Problem(torch_cnn(), x, index, index, ball), schedule)
+    offset = torch.randn(x.shape, generator=generator)
+    best = x + offset * (0.2 / ball.distance(offset, torch.zeros_like(offset)).float().view(-1, 1, 1, 1))
+    level = schedule.levels[index]
+    windows = [schedule.windows(SampleRng(index, stream=name).bits(()), level) for name in "ab"]
+    bits = torch.randint(0, 2, (8, 4), generator=generator)
+    found = bumps.next(Rows(x, *[index] * 6), {"best": best}, windows, bits)
+    assert ball.distance(found, x).tolist() == pytest.approx([0.4] * 8, rel=1e-5)
+    first, second = (torch.zeros(8, 81).scatter(1, part.index, 1.0).bool() for part in windows)
+    moved, before = ((part - x).flatten(2).transpose(1, 2) for part in (found, best))
+    torch.testing.assert_close(moved[~(first | second)], before[~(first | second)], rtol=1e-4, atol=1e-6)
+    assert not moved[second & ~first].any()
+    share = moved[first].view(8, -1, 3).norm(p=2 if norm == "l2" else 1, dim=1)
+    assert bool((share > 0).all())
+
+
+@pytest.mark.parametrize("norm", NORMS[1:])
+def test_padding_changes_no_bit_of_a_length(norm: str) -> None:
+    x = torch.zeros(1, 1, 30, 30)
+    bumps = Bumps(Problem(torch_cnn(), x, x, x, threat(norm, 1.0)), Schedule.of(x, 10, 0.8, odd=True))
+    values = torch.rand(64, 3, 49, generator=torch.Generator().manual_seed(0))
+    longer = torch.cat([values, values[..., -1:].expand(-1, -1, 700)], dim=2)
+    inside = torch.zeros(64, 749)
+    inside[:, :49] = 1
+    lengths = [bumps._length(part, Windows(inside, inside[:, : part.shape[2]], inside)) for part in (values, longer)]
+    assert torch.equal(*lengths)
+    torch.testing.assert_close(lengths[0].squeeze(2), values.norm(p=2 if norm == "l2" else 1, dim=2))
 
 
 @pytest.mark.parametrize("norm", NORMS[1:])

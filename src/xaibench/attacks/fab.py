@@ -28,13 +28,13 @@ class FABT:
 
     Croce & Hein, *Minimally distorted adversarial examples with a fast adaptive boundary attack* (ICML 2020). Each step
     goes to the hyperplane on which the linearised logits of label and target are equal, ``eta`` times as far, mixed
-    with the clean input's own step in a share of at most ``alpha_max``; a misclassified point is first drawn back to
-    ``beta`` of its distance.
+    with the clean input's own step in a share of at most ``alpha_max``. A misclassified point is drawn back to ``beta``
+    of its distance, until the model is right again.
 
-    One pass a step gives logits and gradient: a misclassified point is linearised where it is, not where it is drawn
-    back to. A walk ends at the first misclassified point within the threat, which is not the nearest one. It starts at
-    the clean input, from the second of ``restarts`` on at a random point of half the radius. ``targets`` is the number
-    of classes aimed at. With ``batch_size`` None the fastest is found out.
+    ``steps`` counts passes, each for logits and gradient: a point that is drawn back takes one, as a step does. A walk
+    ends at the first misclassified point within the threat, which is not the nearest one. It starts at the clean input,
+    from the second of ``restarts`` on at a random point of half the radius. ``targets`` is the number of classes aimed
+    at. With ``batch_size`` None the fastest is found out.
     """
 
     name: ClassVar[str]
@@ -70,7 +70,8 @@ class FAB:
     """The boundary attack towards whichever class is nearest at each step, for linf, l2 and l1.
 
     As `FABT`, but every step asks for the gradient towards each of the other classes, one pass each, and takes the
-    hyperplane that is nearest in the linearised logits.
+    hyperplane that is nearest in the linearised logits. With all gradients at hand, a misclassified point is linearised
+    where it is, and the step from where it is drawn back to taken at once.
     """
 
     name: ClassVar[str]
@@ -120,9 +121,11 @@ class _Towards:
     def move(self, rows: Rows, state: State, answer: Answer) -> None:
         assert answer.loss is not None
         assert answer.gradient is not None
-        wrong = answer.logits.argmax(dim=1) != rows.labels
-        parts = {"x": state["x"], "value": answer.loss, "normal": answer.gradient}
-        state["x"] = _step(self.method, self.problem, clean=rows.clean, wrong=wrong, **parts)
+        right = (answer.logits.argmax(dim=1) == rows.labels).nonzero().flatten()
+        drawn = torch.lerp(rows.clean, state["x"], self.method.beta)
+        parts = {"clean": rows.clean, "x": state["x"], "value": answer.loss, "normal": answer.gradient}
+        parts = {name: part[right] for name, part in parts.items()}
+        state["x"] = drawn.index_copy_(0, right, _step(self.method, self.problem, back=1.0, **parts))
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,8 @@ class _Nearest:
         if len(ready):
             parts = {name: state[name][ready] for name in ("x", "value", "normal")}
             wrong = answer.logits[ready].argmax(dim=1) != rows.labels[ready]
-            stepped = _step(self.method, self.problem, clean=rows.clean[ready], wrong=wrong, **parts)
+            back = 1 - (1 - self.method.beta) * wrong.to(state["x"].dtype)[:, None]
+            stepped = _step(self.method, self.problem, clean=rows.clean[ready], back=back, **parts)
             state["x"] = state["x"].index_copy(0, ready, stepped)
             state["distance"] = state["distance"].index_fill(0, ready, torch.inf)
 
@@ -178,9 +182,16 @@ def _start(method: FAB | FABT, problem: Problem, rows: Rows) -> Tensor:
 
 
 def _step(
-    method: FAB | FABT, problem: Problem, *, clean: Tensor, x: Tensor, value: Tensor, normal: Tensor, wrong: Tensor
+    method: FAB | FABT,
+    problem: Problem,
+    *,
+    clean: Tensor,
+    x: Tensor,
+    value: Tensor,
+    normal: Tensor,
+    back: float | Tensor,
 ) -> Tensor:
-    """The next points, by ``value`` (r,) and its gradient ``normal`` at ``x``; ``wrong`` rows are first drawn back.
+    """The next points, by ``value`` (r,) and its gradient ``normal`` at ``x``, which is first drawn ``back``.
 
     All happens in units of the scale, seen from the clean input, which is the origin.
     """
@@ -189,7 +200,6 @@ def _step(
     normal = (normal * unit).flatten(1)
     offset, low_offset, high_offset = (((point - clean) / unit).flatten(1) for point in (x, low, high))
     at_clean = value[:, None] - (normal * offset).sum(dim=1, keepdim=True)
-    back = 1 - (1 - method.beta) * wrong.to(offset.dtype)[:, None]
     at_drawn = at_clean + back * (value[:, None] - at_clean)
     offset = offset * back
     own = to_hyperplane(normal, -at_drawn, low_offset - offset, high_offset - offset, threat.norm)
