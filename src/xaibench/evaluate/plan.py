@@ -58,7 +58,7 @@ class Plan(Strict):
         " for the task",
     )
     proofs: int = Field(
-        default=50,
+        default=100,
         ge=0,
         description="number of samples, of those that no attack broke, that linear bounds try to prove",
     )

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
 from xaibench.evaluate.align import are_numbers
+from xaibench.evaluate.hardness import Robustness
 from xaibench.evaluate.results import Results
 from xaibench.evaluate.summary import format_radius, halving_radius, norm_label, percent, signed
 from xaibench.report.charts import curve_chart, histogram, plotly_library, reliability_chart
@@ -113,7 +114,7 @@ def _tiles(results: Results) -> list[Tile]:
     tiles = [_share_tile("Accuracy on unchanged inputs", clean.accuracy, clean.accuracy_interval)]
     if robustness is not None:
         at, worst, half = robustness.index, robustness.worst_case, halving_radius(robustness)
-        label = f"Robust accuracy at {norm_label(robustness.norm)} ε = {format_radius(robustness.eps)}"
+        label = f"Robust accuracy {_within(robustness)}"
         tiles.append(_share_tile(label, worst.accuracy[at], worst.interval[at]))
         beyond = f"> {format_radius(robustness.radii[-1])}"
         tiles.append(
@@ -121,7 +122,7 @@ def _tiles(results: Results) -> list[Tile]:
                 "Radius by which half of the accuracy is gone",
                 beyond if half is None else format_radius(half),
                 "",
-                f"{norm_label(robustness.norm)}, {robustness.unit}; the smallest one measured",
+                f"{_axis(robustness)}; the smallest one measured",
             )
         )
     else:
@@ -130,12 +131,22 @@ def _tiles(results: Results) -> list[Tile]:
         tiles.append(Tile("F1", *_split(clean.f1), "mean over classes"))
     if robustness is not None and robustness.proved is not None:
         at, proved = robustness.index, robustness.proved
-        label = f"Proved robust at {norm_label(robustness.norm)} ε = {format_radius(robustness.eps)}"
+        label = f"Proved robust {_within(robustness)}"
         tiles.append(_share_tile(label, proved.accuracy[at], proved.interval[at]))
     else:
         note = "mean gap of confidence and accuracy"
         tiles.append(Tile("Calibration error", *_split(clean.calibration_error), note))
     return tiles
+
+
+def _within(robustness: Robustness) -> str:
+    if robustness.norm == "words":
+        return f"with at most {format_radius(robustness.eps)} words edited"
+    return f"at {norm_label(robustness.norm)} ε = {format_radius(robustness.eps)}"
+
+
+def _axis(robustness: Robustness) -> str:
+    return robustness.unit if robustness.norm == "words" else f"{norm_label(robustness.norm)}, {robustness.unit}"
 
 
 def _share_tile(label: str, share: float, interval: tuple[float, float]) -> Tile:
