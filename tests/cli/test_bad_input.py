@@ -73,7 +73,7 @@ REPORT = ("report", "toy-image", "--out", "out", "--n", "8")
         ((*REPORT, "--attack", "verdict:steps=3"), "no parameters", "verdict:steps=3"),
         ((*REPORT, "--norm", "words"), "linf, l2, l1 or l0", "words"),
         (("report", "toy-table", "--attack", "spatial", "--out", "out"), "tabular", "spatial"),
-        (("report", "toy-text", "--attack", "pgd", "--out", "out"), "text (autoattack", "pgd"),
+        (("report", "toy-text", "--attack", "pgd", "--out", "out"), "text (verdict", "pgd"),
         (("attack", "toy-image", "--attack", "pdg"), "'pgd'", "'pdg'"),
         (("attack", "toy-image", "--eps", "-1"), "greater than 0", "-1"),
         (("attack", "toy-image", "--norm", "l3"), "linf", "l3"),

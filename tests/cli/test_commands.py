@@ -143,7 +143,8 @@ def test_more_rows_than_there_are_is_said(command: str, workplace: Path, capfd: 
 
 @pytest.mark.parametrize("model", ["toy-image", "toy-table", "toy-text"])
 def test_report_writes_its_files_and_repeats_itself(model: str, answer: Any, workplace: Path) -> None:
-    arguments = ("report", model, "--n", "12", "--samples", "2", "--attack", "fgsm", "--json")
+    attack = "hotflip" if model == "toy-text" else "fgsm"
+    arguments = ("report", model, "--n", "12", "--samples", "2", "--attack", attack, "--json")
     first = answer(*arguments)
     folder = workplace / "reports" / model
     assert json.loads((folder / "report.json").read_text()) == first
@@ -153,7 +154,7 @@ def test_report_writes_its_files_and_repeats_itself(model: str, answer: Any, wor
 
 
 def test_report_says_where_it_lies(answer: Any, workplace: Path) -> None:
-    said = answer("report", "toy-image", "--n", "8", "--samples", "1", "--out", "there")
+    said = answer("report", "toy-image", "--n", "8", "--samples", "1", "--attack", "fgsm", "--out", "there")
     assert said.rstrip().endswith(str(workplace / "there" / "index.html"))
 
 

@@ -86,7 +86,7 @@ def _fitting(plan: Plan, model: Classifier) -> dict[str, Any]:
         raise InputError(
             f"expected {'words' if text else 'linf, l2, l1 or l0'} as the norm for {model.task}, got {norm}"
         )
-    exist = (*ensemble_names(), *attacks_for(model.task))
+    exist = (*(("verdict",) if text else ensemble_names()), *attacks_for(model.task))
     if plan.attacks == fields["attacks"].default:
         return {"norm": norm, "attacks": tuple(name for name in plan.attacks if name in exist)}
     for name in (Spec.parse(spec).name for spec in plan.attacks):
