@@ -14,6 +14,7 @@ from xaibench.errors import InputError
 from xaibench.evaluate import Evaluation, Plan, run
 from xaibench.files import file_digest
 from xaibench.report import Report, report_schema, write_report
+from xaibench.report.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,22 @@ def test_running_a_plan_with_a_folder_writes_its_report(tmp_path: Path, folder: 
     assert {path.name for path in (tmp_path / "new").iterdir()} == {path.name for path in folder.iterdir()}
     stored = Report.model_validate_json((tmp_path / "new" / "report.json").read_text())
     assert stored.results_digest == again.digest == evaluation.digest
+
+
+def test_a_report_of_the_first_version_still_opens(folder: Path, tmp_path: Path) -> None:
+    report = json.loads((folder / "report.json").read_text())
+    later = ("attacks", "proved", "unproved", "per_class", "confusion_matrix", "checks", "minimal")
+    robustness = {key: value for key, value in report["results"]["robustness"].items() if key not in later}
+    results = {key: value for key, value in report["results"].items() if key != "corruptions"}
+    plan = {
+        key: value
+        for key, value in report["plan"].items()
+        if key not in ("proofs", "checks", "thorough", "minimal", "corruptions")
+    }
+    old = {key: value for key, value in report.items() if key != "digest"}
+    old |= {"schema_version": 1, "plan": plan, "results": {**results, "robustness": robustness}}
+    old["timings"] = {key: report["timings"][key] for key in ("finished", "seconds")}
+    (tmp_path / "report.json").write_text(json.dumps(old))
+    assert Report.read(tmp_path).results.clean == Report.read(folder).results.clean
+    with pytest.raises(InputError, match="version 2"):
+        next(verify(tmp_path))
