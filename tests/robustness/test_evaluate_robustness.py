@@ -142,7 +142,7 @@ def test_what_cannot_be_proved_is_said() -> None:
 
 
 def test_the_protocol_of_each_ensemble() -> None:
-    assert ensemble_names() == ("autoattack", "autoattack-plus", "autoattack-rand", "verdict")
+    assert ensemble_names() == ("autoattack", "autoattack-plus", "autoattack-rand", "verdict", "verdict-quick")
     model = torch_cnn()
 
     def labels(name: str, threat: Threat) -> list[str]:
@@ -151,6 +151,8 @@ def test_the_protocol_of_each_ensemble() -> None:
     assert labels("autoattack", Linf(0.1)) == ["apgd_ce", "apgd_t", "fab_t", "square"]
     assert labels("autoattack", L1(1.0)) == ["apgd_ce:restarts=5", "apgd_t:targets=5", "fab_t", "square"]
     assert labels("autoattack-rand", L2(1.0)) == ["apgd_ce:eot=20", "apgd_dlr:eot=20"]
+    assert labels("verdict", L2(1.0))[: len(labels("verdict-quick", L2(1.0)))] == labels("verdict-quick", L2(1.0))
+    assert not any(label.startswith("square") for label in labels("verdict-quick", L2(1.0)))
     assert labels("autoattack-plus", L2(1.0))[1] == "apgd_dlr:restarts=5"
     pair = linear(torch.randn(2, 4), torch.zeros(2))
     notes = {stage.label: stage.note for stage in stages("autoattack-plus", pair, Linf(0.1))}

@@ -252,7 +252,7 @@ class _Drive:
         self.found.closest.scatter_reduce_(0, rows.jobs.clamp_min(0), margins, "amax")
 
     def _try(self, rows: Rows, x: Tensor, candidates: Tensor) -> Tensor | None:
-        """Check the candidates among the points ``x``; which rows hold, bool (r,), or None if there was no candidate."""
+        """Check the candidates among the points ``x``; which rows hold, bool (r,), or None without a candidate."""
         threat, bounds, finish = self.problem.threat, self.problem.bounds, self.finish
         index = candidates.nonzero().flatten()
         if not len(index):
