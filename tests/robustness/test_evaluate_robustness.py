@@ -213,6 +213,8 @@ def test_bad_input_is_refused_in_one_line() -> None:
         ({"attack": "verdict:steps=3"}, "expected no parameters for verdict"),
         ({"attack": "hotflip"}, "this attack does not exist for task 'image'; these do: .*apgd_ce"),
         ({"sample_ids": torch.arange(3)}, "expected 4 sample ids"),
+        ({"sample_ids": [0, 1]}, "expected 4 sample ids"),
+        ({"batch_size": 0}, "expected `batch_size` >= 1, got 0"),
     ]
     for change, message in wrong:
         arguments: dict[str, Any] = {"inputs": x, "labels": y, "threat": Linf(0.1), **QUICK, **change}
@@ -221,6 +223,24 @@ def test_bad_input_is_refused_in_one_line() -> None:
     single = TorchClassifier(torch.nn.Linear(2, 1), task="tabular", input_shape=(2,), class_names=["only"])
     with pytest.raises(InputError, match="class"):
         evaluate_robustness(single, torch.rand(2, 2), [0, 0], threat=Linf(0.1), **QUICK)
+
+
+def test_a_refused_attack_is_named_and_the_rest_goes_on() -> None:
+    class Undefined(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            total = x.sum(dim=1, keepdim=True) + 0 * torch.sqrt((x[:, :1] - x[:, :1]).clamp_min(0))
+            return torch.cat([1.2 - total, total], dim=1)
+
+    model = TorchClassifier(Undefined(), task="tabular", input_shape=(3,))
+    x = torch.full((5, 3), 0.15)
+    result = evaluate_robustness(
+        model, x, [0] * 5, threat=Linf(0.2), attack=["pgd", "uniform_noise", "square:queries=200"], **QUICK
+    )
+    notes = [stage.note for stage in result.stages]
+    assert notes[0] is not None
+    assert notes[0].startswith("left out: a gradient attack needs finite gradients")
+    assert notes[1:] == [None] * (len(notes) - 1)
+    assert not bool(result.robust.any())
 
 
 def test_nan_logits_are_bad_input() -> None:

@@ -142,7 +142,11 @@ def check_labels(model: Classifier, x: Tensor, y: Tensor) -> None:
 
 
 def check_inputs(
-    model: Classifier, inputs: Inputs, labels: Tensor | Sequence[int], threat: Threat, ids: Tensor | None
+    model: Classifier,
+    inputs: Inputs,
+    labels: Tensor | Sequence[int],
+    threat: Threat,
+    ids: Tensor | Sequence[int] | None,
 ) -> tuple[Tensor, Tensor, Tensor, Threat]:
     """Inputs (token ids for text), labels, ids and threat as attacks take them, on the model's device.
 
@@ -152,6 +156,7 @@ def check_inputs(
     if model.num_classes < 2:
         raise InputError(f"expected a model of at least 2 classes to attack, got {model.num_classes}")
     y = labels if isinstance(labels, Tensor) else torch.tensor(list(labels))
+    ids = ids if ids is None or isinstance(ids, Tensor) else torch.tensor(list(ids))
     if model.task == "text":
         x = inputs.to(model.device) if isinstance(inputs, Tensor) else model.encode(inputs)
         if not isinstance(threat, Words):

@@ -101,10 +101,10 @@ class Bumps:
         move = rows.clean.new_zeros(len(bits), channels, height, width)
         top, left = (height - down * side) // 2, (width - across * side) // 2
         move[:, :, top : top + down * side, left : left + across * side] = tiles.flatten(4, 5).flatten(2, 3)
-        return {"x": self._placed(move.flatten(1), rows.clean)}
+        return {"x": self._placed(move.flatten(1) * self.problem.threat.eps, rows.clean)}
 
     def next(self, rows: Rows, state: State, windows: list[Windows], bits: Tensor) -> Tensor:
-        """The best points with both windows changed, and their moves brought to the ball's radius."""
+        """The best points with both windows changed, brought back into ball and box."""
         channels, height, width = self.schedule.grid
         threat, (first, second) = self.problem.threat, windows
         unit = units(rows.clean, threat.scale)
@@ -123,18 +123,29 @@ class Bumps:
         new = pattern + old / held.clamp_min(1e-12)
         # A pattern that undoes what was there stands by itself: a window of one pixel changes its sign.
         new = new + pattern * (self._length(new, first) < 1e-6).to(new.dtype)
-        new = new * (self._root(given) / self._length(new, first))
+        # In l1 every channel gets what all could share, and the least changes of the whole make room for it.
+        shares = channels if threat.norm == "l1" else 1
+        new = new * (shares * self._root(given) / self._length(new, first))
         return self._placed(move.scatter_(2, into, new).flatten(1), rows.clean)
 
     def _placed(self, move: Tensor, clean: Tensor) -> Tensor:
-        """Points (r, ...) at the radius along moves (r, features), then brought into the box."""
+        """Points (r, ...) of ball and box along moves (r, features); in l1 the smallest changes are given up first."""
         threat, bounds = self.problem.threat, self.problem.bounds
-        size = threat.eps * (1 - self._slack) / length(move, threat.norm).clamp_min(1e-12)
-        x = clean + (move * size).view(clean.shape) * units(clean, threat.scale)
+        unit, radius = units(clean, threat.scale), threat.eps * (1 - self._slack)
+        if threat.norm == "l2":
+            move = move * (radius / length(move, threat.norm).clamp_min(1e-12))
+        x = clean + move.view(clean.shape) * unit
         if isinstance(threat, Ruled):
             return threat.project(x, clean, bounds)
         low, high = box(clean, bounds)
-        return torch.minimum(torch.maximum(x, low), high)
+        x = torch.minimum(torch.maximum(x, low), high)
+        if threat.norm == "l2":
+            return x
+        move = ((x - clean) / unit).flatten(1)
+        left = (move.abs() - _threshold(move.abs(), radius)).clamp_min(0)
+        left = left * move.sign() * (radius / length(left, threat.norm).clamp_min(1e-12)).clamp_max(1)
+        x = torch.minimum(torch.maximum(clean + left.view(clean.shape) * unit, low), high)
+        return torch.nextafter(x, clean)  # roundings of many small changes would add up
 
     def _length(self, values: Tensor, window: Windows) -> Tensor:
         """Lengths (r, channels, 1) of what is in a window (r, channels, k).
@@ -150,3 +161,20 @@ class Bumps:
 
     def _root(self, power: Tensor) -> Tensor:
         return power.sqrt() if self.problem.threat.norm == "l2" else power
+
+
+def _threshold(size: Tensor, radius: float) -> Tensor:
+    """The least t (r, 1) for which max(size - t, 0) sums up to the radius, or less, in rows (r, features); nearly.
+
+    That sum is convex in t: Newton's steps from 0 stay below the solution.
+    """
+    t = torch.zeros_like(size[:, :1])
+    larger = torch.empty_like(size)
+    while True:
+        count = torch.gt(size, t, out=larger).sum(dim=1, keepdim=True)
+        excess = (size - t).clamp_min(0).sum(dim=1, keepdim=True) - radius
+        step = excess / count.clamp_min(1)
+        step = step.masked_fill(step <= t * 1e-6 + radius * 1e-9, 0)
+        if not bool(step.any()):
+            return t
+        t = t + step

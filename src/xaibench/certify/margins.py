@@ -11,7 +11,7 @@ from xaibench.certify.bounds import NetworkBounds
 from xaibench.certify.graph import network_of
 from xaibench.certify.network import Network
 from xaibench.certify.regions import Region
-from xaibench.errors import InputError, UnsupportedError
+from xaibench.errors import InputError, UnsupportedError, first_line
 from xaibench.losses import margin
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat, check_threat
@@ -111,7 +111,13 @@ def _read(model: Classifier, x: Tensor) -> Network:
     """The network behind a model, which is seen to give the model's logits on these inputs and on noise."""
     if not isinstance(model, _Traceable):
         raise UnsupportedError(f"bounds need a graph of torch operators: the model runs in {model.framework}")
-    network = network_of(model.export(x[:1].expand(2, *x.shape[1:])))
+    program = model.export(x[:1].expand(2, *x.shape[1:]))
+    try:
+        network = network_of(program)
+    except UnsupportedError:
+        raise
+    except Exception as error:  # graphs hold what nobody thought of
+        raise UnsupportedError(f"the graph of the model cannot be read: {first_line(error)}") from error
     for points in (x, _noise(model, x)):
         with torch.no_grad():
             wanted, got = model.logits(points).double(), network(points)

@@ -33,7 +33,7 @@ def evaluate_robustness(
     attack: Attacks = "verdict",
     seed: int = 0,
     batch_size: int | None = None,
-    sample_ids: Tensor | None = None,
+    sample_ids: Tensor | Sequence[int] | None = None,
     certify: bool = True,
     checks: bool = True,
     thorough: bool = False,
@@ -54,6 +54,8 @@ def evaluate_robustness(
     Raises `InputError` for inputs, labels, ids, threats and attacks that do not fit, and for logits that are not
     finite; `UnsupportedError` if none of the attacks can be made on this model.
     """
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"expected `batch_size` >= 1, got {batch_size}")
     x, y, ids, threat = check_inputs(model, inputs, labels, threat, sample_ids)
     meter = Meter(model)
     work = _Work(meter=meter, x=x, y=y, ids=ids, threat=threat, seed=seed, batch_size=batch_size)
@@ -111,6 +113,7 @@ class _Work:
         rows = (self.robust & ~self.proved).nonzero().flatten()
         if not len(rows):
             return
+        note = stage.note
         with self.meter.measured() as cost:
             try:
                 found = stage.attack(
@@ -118,7 +121,7 @@ class _Work:
                 )
             except UnsupportedError as error:
                 self.refused.append(error)
-                found = self.x[rows]
+                found, note = self.x[rows], f"left out: {error}"
             predictions, success = self._checked(found, rows)
         claimed = (found != self.x[rows]).flatten(1).any(dim=1)
         broken = rows[success]
@@ -126,9 +129,6 @@ class _Work:
         self.robust[broken] = False
         for row in broken.tolist():
             self.broken_by[row] = stage.label
-        note = (
-            f"left out: {self.refused[-1]}" if self.refused and cost[0].backward + cost[0].forward == 0 else stage.note
-        )
         rejected = int(claimed.sum()) - len(broken)
         self.stages.append(StageResult(stage.label, len(rows), len(broken), cost[0], note, rejected))
 

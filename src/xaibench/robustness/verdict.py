@@ -145,8 +145,8 @@ def pursuit() -> tuple[Stage, ...]:
         chase("ce-10", "ce", 10),
         chase("margin-corners-3x20", "margin", 20, restarts=3, corners=True),
         chase("dlr-targets-9x10", "dlr", 10, targets=9, least=0.5),
-        chase("margin-corners-8x50", "margin", 50, restarts=8, corners=True, least=0.9),
-        chase("dlr-targets-9x50", "dlr", 50, targets=9, least=0.9),
+        chase("margin-corners-5x50", "margin", 50, restarts=5, corners=True, least=0.9),
+        chase("dlr-targets-4x50", "dlr", 50, targets=4, least=0.9),
         search("square-2000", 2000, 0.9),
         search("square-3000", 3000, 1.0),
     )
