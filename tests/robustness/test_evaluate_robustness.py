@@ -149,7 +149,7 @@ def test_the_protocol_of_each_ensemble() -> None:
         return [stage.label for stage in stages(name, model, threat)]
 
     assert labels("autoattack", Linf(0.1)) == ["apgd_ce", "apgd_t", "fab_t", "square"]
-    assert labels("autoattack", L1(1.0)) == ["apgd_ce:restarts=5", "apgd_t:targets=5", "fab_t", "square"]
+    assert labels("autoattack", L1(1.0)) == ["apgd_ce:restarts=5", "apgd_t:targets=5", "fab_t:steps=200", "square"]
     assert labels("autoattack-rand", L2(1.0)) == ["apgd_ce:eot=20", "apgd_dlr:eot=20"]
     assert labels("verdict", L2(1.0))[: len(labels("verdict-quick", L2(1.0)))] == labels("verdict-quick", L2(1.0))
     assert not any(label.startswith("square") for label in labels("verdict-quick", L2(1.0)))
@@ -251,6 +251,18 @@ def test_nan_logits_are_bad_input() -> None:
     model = TorchClassifier(Sick(), task="tabular", input_shape=(2,))
     with pytest.raises(InputError, match="expected finite logits from the model, got NaN or infinity for 1 of 2"):
         evaluate_robustness(model, torch.tensor([[0.2, 0.2], [0.9, 0.1]]), [0, 0], threat=Linf(0.01), **QUICK)
+
+
+def test_nan_logits_near_the_inputs_are_bad_input_too() -> None:
+    class Unsure(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            total = x.sum(dim=1, keepdim=True)
+            return torch.cat([1.0 - total, total], dim=1) / (total.sub(0.5).abs() > 0.05)
+
+    model = TorchClassifier(Unsure(), task="tabular", input_shape=(2,), outputs="logits")
+    x = torch.full((4, 2), 0.1)
+    with pytest.raises(InputError, match="expected finite logits from the model, got NaN or infinity at points near"):
+        evaluate_robustness(model, x, [0] * 4, threat=Linf(0.16), attack="square:queries=300", **QUICK)
 
 
 def test_l0_has_a_verdict_too() -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xaibench.attacks.shapes import halving, scoring, shapes
-from xaibench.errors import UnsupportedError
+from xaibench.errors import InputError, UnsupportedError
 from xaibench.losses import margin
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat, contains
@@ -211,6 +211,8 @@ class _Drive:
             if self.watch is not None:
                 self.watch(rows, answer)
             margins = margin(answer.logits, rows.labels)
+            if not bool(margins.isfinite().all()):
+                raise InputError("expected finite logits from the model, got NaN or infinity at points near the inputs")
             self._note(rows, margins)
             active = rows.jobs >= 0
             fooled = self._try(rows, state["x"], active if self.finish is not None else active & (margins >= 0))

@@ -68,18 +68,20 @@ def _chosen(model: Classifier, x: Tensor, y: Tensor) -> tuple[int, ...]:
     if Capability.DETERMINISTIC not in model.capabilities:
         return (_FIXED,)
     first = _pass(model, x, y, _SIZES[0])
-    share: dict[int, float] = {}
+    tried, share = [], {}
     for size in _SIZES:
         if not _agree(first, _pass(model, x, y, size)):  # the first pass of a shape also sets up its kernels
             return (_FIXED,)
-        seconds = min(_seconds(model, x, y, size) for _ in range(3))
-        share[size] = seconds / size
-        if seconds > _PATIENCE and size >= _FIXED:
-            break
+        tried.append(size)
+        if size & (size - 1) == 0:  # powers of two tell enough of the speed
+            seconds = _seconds(model, x, y, size)
+            share[size] = seconds / size
+            if seconds > _PATIENCE and size >= _FIXED:
+                break
     # Steps have costs of their own beside the model's: of sizes about as fast, the largest.
     best = max(size for size, value in share.items() if value <= _AS_GOOD * min(share.values()))
     small = [size for size in _SMALL if _agree(_pass(model, x, y, size), first)]
-    return (*small, *(size for size in _SIZES if size <= best))
+    return (*small, *(size for size in tried if size <= best))
 
 
 def _seconds(model: Classifier, x: Tensor, y: Tensor, size: int) -> float:

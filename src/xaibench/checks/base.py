@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Literal, Protocol
 
@@ -146,6 +147,10 @@ def examine(case: Case, *, thorough: bool = False, progress: Progress | None = N
 def _outcome(check: Spec, case: Case) -> Outcome:
     try:
         with torch.no_grad():
-            return checks.create(check)(case)
+            outcome = checks.create(check)(case)
     except UnsupportedError as error:
         return Outcome(check=check.name, status="skipped", figure=None, limit=None, advice=f"Not made: {error}.")
+    if outcome.figure is None or math.isfinite(outcome.figure):
+        return outcome
+    advice = "The figure is no number: the model's logits or gradients are not finite where attacks go."
+    return replace(outcome, status="fail", figure=None, advice=advice)
