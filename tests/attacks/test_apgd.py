@@ -152,5 +152,5 @@ def test_the_larger_balls_come_first_and_the_result_lies_in_the_smallest() -> No
 def test_l0_is_refused_by_name() -> None:
     model = torch_cnn()
     x = inputs_for(model, 2)
-    with pytest.raises(UnsupportedError, match="apgd_ce is defined for linf, l2 and l1, got l0"):
+    with pytest.raises(UnsupportedError, match="apgd_ce is defined for linf, l2, l1, got a threat in l0"):
         APGDCE()(model, x, model.predict(x), L0(3))

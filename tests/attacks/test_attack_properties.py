@@ -28,6 +28,9 @@ METHODS = [
     "fab_t:steps=6,targets=2,restarts=2",
     "square:queries=60",
     "square:queries=20,restarts=2",
+    "apgd_ce:steps=8,restarts=2",
+    "apgd_dlr:steps=8",
+    "apgd_t:steps=8,targets=2",
     "carlini_wagner:steps=20,binary_search_steps=4",
     "deepfool:steps=10",
     "ddn:steps=20",
@@ -51,7 +54,7 @@ METHODS = [
     "inversion",
     "transfer:source=small_models:torch_cnn,attack=pgd:steps=5",
 ]
-WITHOUT_L0 = ("fab", "fab_t", "square")
+WITHOUT_L0 = ("apgd_ce", "apgd_dlr", "apgd_t", "fab", "fab_t", "square")
 WITHOUT_GRADIENTS = ("square", "transfer")
 WITHOUT_PROJECTION = ("fab", "fab_t")
 SETTINGS: dict[str, tuple[Callable[[], Classifier], str, float]] = {

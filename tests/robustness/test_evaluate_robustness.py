@@ -271,5 +271,5 @@ def test_l0_has_a_verdict_too() -> None:
     result = evaluate_robustness(model, x, model.predict(x), threat=L0(4), **QUICK)
     assert len(result.stages) > 0
     assert float(result.distance.max()) <= 4
-    with pytest.raises(UnsupportedError, match="autoattack is defined for linf, l2 and l1, got l0"):
+    with pytest.raises(UnsupportedError, match="autoattack is defined for linf, l2, l1, got a threat in l0"):
         evaluate_robustness(model, x, model.predict(x), threat=L0(4), attack="autoattack", **QUICK)

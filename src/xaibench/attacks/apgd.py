@@ -49,7 +49,7 @@ class _APGD:
         """See `Attack`."""
         require(model, self.name, Capability.GRADIENTS)
         if threat.norm == "l0":
-            raise UnsupportedError(f"{self.name} is defined for linf, l2 and l1, got l0")
+            raise UnsupportedError(f"{self.name} is defined for linf, l2, l1, got a threat in l0")
         return walk_correct(self._plan, model, x, y, threat, ids=ids, seed=seed, batch_size=self.batch_size)
 
     def _plan(self, problem: Problem, logits: Tensor) -> tuple[Ascent, Jobs]:

@@ -42,7 +42,7 @@ class ZeroGradients:
             return Outcome(check=self.name, status="warning", figure=None, limit=self.limit, advice=advice)
         rows = case.some(case.correct, self.samples)
         x, y = case.x[rows], case.y[rows]
-        flat = {loss: (_gradient(case.model, x, y, loss) == 0).all(dim=1).double().mean() for loss in ("ce", "margin")}
+        flat = {loss: _useless(_gradient(case.model, x, y, loss)).double().mean() for loss in ("ce", "margin")}
         figure = float(torch.maximum(flat["ce"], flat["margin"]))
         status = graded(float(flat["margin"]), self.limit, self.grave)
         if status != "pass":
@@ -158,6 +158,11 @@ class FiniteDifferences:
             differences.append((above - below) / (2 * h))
         blur = 20 * torch.finfo(x.dtype).eps / h * logits.abs().amax(dim=1)
         return torch.stack(slopes, dim=1).double(), torch.stack(differences, dim=1).double(), blur.double()
+
+
+def _useless(gradient: Tensor) -> Tensor:
+    """Which rows (n, features) are all zero, or hold what is no number: bool (n,)."""
+    return (gradient == 0).all(dim=1) | ~gradient.isfinite().all(dim=1)
 
 
 def _gradient(model: Classifier, x: Tensor, y: Tensor, loss: str) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xaibench.checks.base import Case, Outcome, Status, checks
 from xaibench.errors import UnsupportedError
+from xaibench.registry import Spec
 from xaibench.threats import contains
 from xaibench.types import Capability
 
@@ -76,7 +77,7 @@ class RandomModel:
         x = case.x[: self.samples]
         logits = torch.stack([case.model.logits(x) for _ in range(self.passes)])
         figure = _gap(logits, logits[:1])
-        averaged = any("eot" in attack or attack.startswith("autoattack-rand") for attack in case.attacks)
+        averaged = any(_averages(attack) for attack in case.attacks)
         if figure <= self.limit:
             advice = f"{self.passes} passes over one batch gave the same logits."
         elif averaged:
@@ -85,6 +86,12 @@ class RandomModel:
             advice = "The model is random: evaluate it with autoattack-rand, which averages gradients over it."
         status: Status = "pass" if figure <= self.limit else "warning" if averaged else "fail"
         return Outcome(check=self.name, status=status, figure=figure, limit=self.limit, advice=advice)
+
+
+def _averages(attack: str) -> bool:
+    """Whether an attack, by its spec, averages several gradients in each step."""
+    spec = Spec.parse(attack)
+    return spec.name == "autoattack-rand" or spec.params.get("eot", 1) > 1
 
 
 @checks.register("batch_dependence")

@@ -21,7 +21,9 @@ def report(
     data: DataName = None,
     split: Split = "test",
     n: Annotated[int, typer.Option(help="How many rows to measure on, drawn by the seed.")] = 200,
-    norm: Annotated[str, typer.Option(help="How perturbations are measured: linf, l2, l1 or l0.")] = "linf",
+    norm: Annotated[
+        str, typer.Option(help="How perturbations are measured: linf, l2, l1, l0, or words for text.")
+    ] = "linf",
     eps: Annotated[
         float | None,
         typer.Option(help="How far a perturbation may go, in input units; customary for the data by default."),

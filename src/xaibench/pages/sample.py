@@ -100,7 +100,7 @@ def _say(model: Classifier, label: int, clean: View, broken: View | None, choice
     verdict = "which is right" if clean.prediction == label else f"and is wrong: it is **{_plain(names[label])}**"
     st.markdown(f"#### It says **{_plain(names[clean.prediction])}** with {_confidence(clean)}, {verdict}.")
     if model.task == "text":
-        st.markdown("How easily text is fooled is not measured yet: that takes a threat model of words.")
+        st.markdown("How easily texts are fooled, by a few edited words, stands in their reports: `xaibench report`.")
     elif broken is not None:
         now = _plain(names[broken.prediction])
         st.markdown(f"A change of at most {choices.reach} makes it say **{now}** with {_confidence(broken)}.")

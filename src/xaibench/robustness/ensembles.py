@@ -59,7 +59,7 @@ def _listed(specs: Sequence[str], classes: int) -> tuple[Stage, ...]:
 
 def _for_norms(name: str, threat: Threat) -> None:
     if threat.norm not in ("linf", "l2", "l1"):
-        raise UnsupportedError(f"{name} is defined for linf, l2 and l1, got {threat.norm}")
+        raise UnsupportedError(f"{name} is defined for linf, l2, l1, got a threat in {threat.norm}")
 
 
 def autoattack(model: Classifier, threat: Threat) -> tuple[Stage, ...]:
