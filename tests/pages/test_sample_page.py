@@ -130,7 +130,7 @@ def test_epsilon_of_a_table_is_a_share_of_each_features_range() -> None:
 def test_text_is_shaded_and_not_attacked() -> None:
     app = opened(model="toy-text")
     text = shown(app)
-    assert "not measured yet" in text
+    assert "stands in their reports" in text
     assert "film" in text or "story" in text or "actors" in text
     assert "background:rgba(" in text
     assert not app.sidebar.slider
