@@ -33,6 +33,7 @@ _HOME = {
     "Spec": "registry",
     "TorchClassifier": "classifiers",
     "UnsupportedError": "errors",
+    "Words": "threats",
     "evaluate_robustness": "robustness",
     "explain": "explainers",
     "load_data": "data",
@@ -60,6 +61,7 @@ __all__ = [
     "Spec",
     "TorchClassifier",
     "UnsupportedError",
+    "Words",
     "evaluate_robustness",
     "explain",
     "load_data",
@@ -78,7 +80,7 @@ if TYPE_CHECKING:
     from xaibench.registry import Spec
     from xaibench.report import run
     from xaibench.robustness import RobustnessResult, evaluate_robustness
-    from xaibench.threats import L0, L1, L2, Linf
+    from xaibench.threats import L0, L1, L2, Linf, Words
     from xaibench.training import train
     from xaibench.types import Bounds, Capability, Classifier
     from xaibench.zoo import load_model

@@ -22,6 +22,8 @@ from xaibench.registry import Spec
 from xaibench.threats import L0, L1, L2, Linf, Threat, Words, threat
 
 SKIPPED_FOR_TEXT = {
+    "more_effort",
+    "units",
     "finite_differences",
     "incomplete_optimisation",
     "monotonicity",
@@ -42,6 +44,7 @@ def outcome(status: Any) -> Outcome:
     [
         ((), "reliable"),
         (("pass", "skipped"), "reliable"),
+        (("pass", "skipped", "skipped"), "doubtful"),
         (("pass", "warning"), "doubtful"),
         (("warning", "fail", "pass"), "unreliable"),
     ],
@@ -104,8 +107,14 @@ def test_without_standing_samples_their_checks_are_skipped() -> None:
     x = along(torch.full((4,), 0.09))
     report = examine(case(plane(), x, broken=x - 0.095))
     skipped = {found.check for found in report.outcomes if found.status == "skipped"}
-    assert skipped == {"black_box_beats_white_box", "incomplete_optimisation", "one_step_beats_many", "silent_success"}
-    assert report.verdict == "reliable"
+    assert skipped == {
+        "black_box_beats_white_box",
+        "incomplete_optimisation",
+        "more_effort",
+        "one_step_beats_many",
+        "silent_success",
+    }
+    assert [found.check for found in report.fired] == ["units"], "all four samples lie in one place"
 
 
 def test_texts_have_no_ball() -> None:
@@ -114,7 +123,7 @@ def test_texts_have_no_ball() -> None:
     looked_at = replace(case(model, x, words), y=y, ids=ids)
     report = examine(looked_at)
     assert {found.check for found in report.outcomes if found.status == "skipped"} == SKIPPED_FOR_TEXT
-    assert report.verdict == "reliable"
+    assert report.verdict == "doubtful", "most of what could be asked was not"
 
 
 def test_a_model_without_gradients_is_doubtful() -> None:

@@ -75,7 +75,8 @@ def test_an_honest_model_is_not_called_unreliable(name: str) -> None:
         y = model.predict(x).cpu()
     verdict, found = examined(model, x, y, eps, ATTACKS)
     assert verdict != "unreliable", [outcome for outcome in found.values() if outcome.status == "fail"]
-    assert not [check for check, outcome in found.items() if outcome.status == "warning"]
+    # A short list of attacks is made here, which a little more effort may outdo.
+    assert {check for check, outcome in found.items() if outcome.status == "warning"} <= {"more_effort"}
     assert found["stored_adversarials"].status == "pass"
     assert torch.isfinite(
         torch.tensor([outcome.figure for outcome in found.values() if outcome.figure is not None])

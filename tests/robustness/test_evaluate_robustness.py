@@ -159,6 +159,7 @@ def test_the_protocol_of_each_ensemble() -> None:
     assert notes["apgd_t"] == "margin loss in place of DLR, which needs 4 classes"
     assert notes["apgd_dlr:restarts=5"] == "margin loss in place of DLR, which needs 3 classes"
     assert notes["square"] is None
+    assert notes["fab_t"] == "1 targets, for there are no more wrong classes"
 
 
 def test_models_without_gradients_are_searched() -> None:
@@ -214,6 +215,7 @@ def test_bad_input_is_refused_in_one_line() -> None:
         ({"attack": "hotflip"}, "this attack does not exist for task 'image'; these do: .*apgd_ce"),
         ({"sample_ids": torch.arange(3)}, "expected 4 sample ids"),
         ({"sample_ids": [0, 1]}, "expected 4 sample ids"),
+        ({"sample_ids": [0, 1, 1, 2]}, "expected another id for each sample, got 4 with 3 values"),
         ({"batch_size": 0}, "expected `batch_size` >= 1, got 0"),
     ]
     for change, message in wrong:

@@ -157,6 +157,8 @@ def check_inputs(
         raise InputError(f"expected a model of at least 2 classes to attack, got {model.num_classes}")
     y = labels if isinstance(labels, Tensor) else torch.tensor(list(labels))
     ids = ids if ids is None or isinstance(ids, Tensor) else torch.tensor(list(ids))
+    if ids is not None and len(ids.unique()) < len(ids):
+        raise InputError(f"expected another id for each sample, got {len(ids)} with {len(ids.unique())} values")
     if model.task == "text":
         x = inputs.to(model.device) if isinstance(inputs, Tensor) else model.encode(inputs)
         if not isinstance(threat, Words):

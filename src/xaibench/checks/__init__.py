@@ -6,6 +6,7 @@ from xaibench.checks.outputs import BatchDependence, ProbabilitiesNotLogits, Ran
 from xaibench.checks.planted import PlantedAdversarials
 from xaibench.checks.radii import Monotonicity, UnboundedAttack
 from xaibench.checks.rematches import BlackBoxBeatsWhiteBox, MoreEffort, NoiseSuffices, OneStepBeatsMany
+from xaibench.checks.setting import GradientsInForward, Units
 from xaibench.checks.trace import IncompleteOptimisation, SilentSuccess
 from xaibench.checks.transfers import TransferFailure
 
@@ -15,6 +16,7 @@ __all__ = [
     "Case",
     "Check",
     "FiniteDifferences",
+    "GradientsInForward",
     "IncompleteOptimisation",
     "Monotonicity",
     "MoreEffort",
@@ -30,6 +32,7 @@ __all__ = [
     "StoredAdversarials",
     "TransferFailure",
     "UnboundedAttack",
+    "Units",
     "UnstableGradients",
     "Verdict",
     "ZeroGradients",

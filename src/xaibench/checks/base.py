@@ -121,8 +121,12 @@ class Report:
 
     @property
     def verdict(self) -> Verdict:
-        """``unreliable`` if a check failed, ``doubtful`` if one warned, else ``reliable``."""
+        """``unreliable`` if a check failed, ``doubtful`` if one warned or most were skipped, else ``reliable``."""
         found = {outcome.status for outcome in self.outcomes}
+        if found <= {"pass", "skipped"} and 2 * sum(one.status == "skipped" for one in self.outcomes) > len(
+            self.outcomes
+        ):
+            return "doubtful"
         return "unreliable" if "fail" in found else "doubtful" if "warning" in found else "reliable"
 
     @property

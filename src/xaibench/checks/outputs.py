@@ -74,7 +74,7 @@ class RandomModel:
 
     def __call__(self, case: Case) -> Outcome:
         """See `Check`."""
-        x = case.x[: self.samples]
+        x = case.x[case.some(torch.ones_like(case.correct), self.samples)]
         logits = torch.stack([case.model.logits(x) for _ in range(self.passes)])
         figure = _gap(logits, logits[:1])
         averaged = any(_averages(attack) for attack in case.attacks)
@@ -110,7 +110,9 @@ class BatchDependence:
 
     def __call__(self, case: Case) -> Outcome:
         """See `Check`."""
-        x = case.x[: self.samples]
+        x = case.x[case.some(torch.ones_like(case.correct), self.samples)]
+        if len(x) < 2:
+            raise UnsupportedError("one sample has no others in its batch")
         whole = case.model.logits(x)
         if _gap(whole, case.model.logits(x)) > self.limit:
             raise UnsupportedError("the model is random")
@@ -145,7 +147,7 @@ class ProbabilitiesNotLogits:
 
     def __call__(self, case: Case) -> Outcome:
         """See `Check`."""
-        logits = case.model.logits(case.x[: self.samples])
+        logits = case.model.logits(case.x[case.some(torch.ones_like(case.correct), self.samples)])
         sums = torch.stack([values.sum(dim=1) for values in (logits.double(), logits.double().exp())])
         plain, logarithms = ((sums - 1).abs().amax(dim=1)).tolist()
         figure = min(plain, logarithms)

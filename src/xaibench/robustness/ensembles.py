@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from xaibench.attacks import attacks
+from xaibench.attacks import Attack, attacks
 from xaibench.errors import InputError, UnsupportedError, unknown_name
 from xaibench.registry import Spec
 from xaibench.robustness.stage import Stage
@@ -48,13 +48,17 @@ def stages(attack: Attacks, model: Classifier, threat: Threat) -> tuple[Stage, .
 
 
 def _listed(specs: Sequence[str], classes: int) -> tuple[Stage, ...]:
-    needed = {"apgd_dlr": 3, "apgd_t": 4}
-    return tuple(
-        Stage(spec, attacks.create(spec), _STRANGE.format(needed=least))
-        if classes < (least := needed.get(Spec.parse(spec).name, 0))
-        else Stage(spec, attacks.create(spec))
-        for spec in specs
-    )
+    return tuple(Stage(spec, attack := attacks.create(spec), _note(spec, attack, classes)) for spec in specs)
+
+
+def _note(spec: str, attack: Attack, classes: int) -> str | None:
+    """In what an attack on so few classes differs from its protocol."""
+    needed = {"apgd_dlr": 3, "apgd_t": 4}.get(Spec.parse(spec).name, 0)
+    if classes < needed:
+        return _STRANGE.format(needed=needed)
+    if classes - 1 < getattr(attack, "targets", 0):
+        return f"{classes - 1} targets, for there are no more wrong classes"
+    return None
 
 
 def _for_norms(name: str, threat: Threat) -> None:
