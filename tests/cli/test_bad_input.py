@@ -69,7 +69,7 @@ REPORT = ("report", "toy-image", "--out", "out", "--n", "8")
         ((*REPORT, "--eps", "1.5"), "eps <= 1", "1.5"),
         ((*REPORT, "--eps", "nan"), "finite", "nan"),
         ((*REPORT, "--data", "breast-cancer"), "image", "tabular"),
-        ((*REPORT, "--attack", "hotflip"), "verdict, apgd_ce", "hotflip"),
+        ((*REPORT, "--attack", "hotflip"), "verdict-quick, apgd_ce", "hotflip"),
         ((*REPORT, "--attack", "verdict:steps=3"), "no parameters", "verdict:steps=3"),
         ((*REPORT, "--norm", "words"), "linf, l2, l1 or l0", "words"),
         (("report", "toy-table", "--attack", "spatial", "--out", "out"), "tabular", "spatial"),
