@@ -17,6 +17,7 @@ from xaibench.attacks.engine import Answer, Jobs, Problem, Rows, State
 from xaibench.attacks.gradient import check_counts, loss_towards
 from xaibench.errors import UnsupportedError
 from xaibench.threats import Threat, as_dict
+from xaibench.threats.geometry import column
 from xaibench.types import Capability, Classifier, require
 
 __all__ = ["APGDCE", "APGDDLR", "APGDT", "Ascent", "checkpoints"]
@@ -165,7 +166,7 @@ class Ascent:
         restart = (self._sparser if self._sparse else self._stalled)(rows, state, interval)
         x = _pick(restart, state["best"], state["x"])
         gradient = _pick(restart, state["best_gradient"], answer.gradient)
-        share = _column(torch.where(at > 0, _MOMENTUM, 1.0).to(x.dtype), x)
+        share = column(torch.where(at > 0, _MOMENTUM, 1.0).to(x.dtype), x)
         drift = (1 - share) * (x - state["before"])
         state["before"] = state["x"] = x
         phase = schedule.phase[at]
@@ -182,7 +183,7 @@ class Ascent:
                     state[name] = _pick(begins, fresh[name], value)
 
     def _step(
-        self, threat: Threat, rows: Rows, state: State, gradient: Tensor, momentum: tuple[Tensor, Tensor]
+        self, threat: Threat, rows: Rows, state: State, gradient: Tensor, momentum: tuple[float | Tensor, Tensor]
     ) -> Tensor:
         """From ``before``, which holds the present point by now."""
         x, bounds = state["before"], self.problem.bounds
@@ -232,7 +233,7 @@ class Ascent:
         unit = clean.new_tensor(1.0 if threat.scale is None else threat.scale)
         noise = noise.to(clean) * unit
         if not self._sparse:
-            noise = noise * _column(threat.eps / threat.distance(noise, torch.zeros_like(noise)).to(clean), clean)
+            noise = noise * column(threat.eps / threat.distance(noise, torch.zeros_like(noise)).to(clean), clean)
         return threat.project(clean + noise, clean, self.problem.bounds)
 
     def _reset(self, rows: Rows, state: State, threat: Threat) -> None:
@@ -308,10 +309,6 @@ def _sparse_step(threat: Threat, x: Tensor, gradient: Tensor, state: State) -> T
     direction = slope.sign() * (slope.abs() >= least)
     move = direction * (state["size"] / direction.abs().sum(dim=1).clamp_min(1))[:, None]
     return x + unit * move.view(x.shape)
-
-
-def _column(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def _pick(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 import torch
 from torch import Tensor
 
+from xaibench.attacks.base import check_labels
 from xaibench.certify.bounds import NetworkBounds
 from xaibench.certify.graph import network_of
 from xaibench.certify.network import Network
@@ -98,10 +99,7 @@ def _checked(model: Classifier, x: Tensor, y: Tensor, threat: Threat) -> tuple[T
         raise UnsupportedError("bounds need inputs that move continuously: got a model of text")
     if x.ndim < 2 or not x.is_floating_point() or not len(x):
         raise InputError(f"expected a batch of floating-point inputs (n, ...), got {x.dtype} {tuple(x.shape)}")
-    if y.shape != x.shape[:1] or y.is_floating_point():
-        raise InputError(f"expected {len(x)} class indices, got {y.dtype} {tuple(y.shape)}")
-    if int(y.min()) < 0 or int(y.max()) >= model.num_classes:
-        raise InputError(f"expected classes in 0..{model.num_classes - 1}, got {int(y.min())}..{int(y.max())}")
+    check_labels(model, x, y)
     check_threat(threat, model.bounds, x.shape[1:])
     require(model, "a bound", Capability.LOGITS, Capability.DETERMINISTIC)
     return x.detach().to(model.device), y.to(model.device)
