@@ -205,6 +205,10 @@ class Classifier(Protocol):
         """
         ...
 
+    def footprint(self, x: Tensor) -> int:
+        """Bytes that one sample's intermediate results take in a forward pass, about; ``x`` is one sample (1, ...)."""
+        ...
+
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Token ids (n, length), int64."""
         ...

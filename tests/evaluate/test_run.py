@@ -15,7 +15,7 @@ from xaibench.attacks import attacks
 from xaibench.data import load_data
 from xaibench.errors import InputError
 from xaibench.evaluate import Plan, evaluate_clean, run
-from xaibench.evaluate.explained import choose_samples, rank_correlation
+from xaibench.evaluate.explained import choose_samples
 from xaibench.evaluate.robustness import holds
 from xaibench.metrics import wilson_interval
 from xaibench.threats import Linf, threat
@@ -219,15 +219,6 @@ def test_samples_are_broken_ones_first_and_classes_take_turns() -> None:
     assert chosen[-1] == 7
     assert choose_samples(predictions, labels, broken, count=3, seed=0) == chosen[:3]
     assert any(choose_samples(predictions, labels, broken, count=8, seed=seed) != chosen for seed in range(1, 5))
-
-
-def test_rank_correlation_agrees_with_scipy() -> None:
-    from scipy.stats import spearmanr
-
-    generator = torch.Generator().manual_seed(0)
-    one, other = torch.randint(0, 5, (2, 40), generator=generator).float()
-    assert rank_correlation(one, other) == pytest.approx(spearmanr(one.numpy(), other.numpy()).statistic)
-    assert rank_correlation(one, torch.zeros(40)) == 0
 
 
 def test_clean_evaluation_counts_right() -> None:

@@ -154,6 +154,11 @@ class ModelClassifier:
 
         return plain
 
+    def footprint(self, x: Tensor) -> int:
+        """Bytes that one sample's intermediate results take in a forward pass, about; ``x`` is one sample (1, ...)."""
+        x = self._read(x)
+        return self._engine.footprint(x) + x.numel() * x.element_size()
+
     def _agrees(self, quick: Callable[[Tensor], Tensor], x: Tensor) -> bool:
         """Whether a frozen copy made on ``x`` gives the logits elsewhere too: its constants may stem from ``x``."""
         low, high = self.bounds.tensors(x)

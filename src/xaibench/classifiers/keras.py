@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,13 @@ class KerasEngine:
     def description(self) -> str:
         """Layers and their configuration."""
         return describe_keras(self.model)
+
+    def footprint(self, x: Tensor) -> int:
+        """Bytes of the outputs of all layers whose shape is known, twice: activations have outputs of their own."""
+        outputs = (layer.output for layer in _with_output(self.model))
+        shapes = [tuple(output.shape[1:]) for output in outputs if hasattr(output, "shape")]
+        free = int(x.shape[-1])  # a length that the model leaves open
+        return 8 * sum(math.prod(free if size is None else int(size) for size in shape) for shape in shapes)
 
     def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor:
         """One pass, with the embeddings replaced if given."""
@@ -301,6 +309,14 @@ class KerasEngine:
         self._embedding = next(iter(entered), None)
         self._attention = [(name, uses[:index].count(name)) for index, name in enumerate(uses)]
         self._started = True
+
+
+def _with_output(model: Any) -> Iterator[Any]:
+    """Layers that were called once, so that they have an output."""
+    for layer in named_layers(model).values():
+        with suppress(AttributeError, ValueError):
+            _ = layer.output
+            yield layer
 
 
 def _native_shape(model: Any) -> tuple[int | None, ...] | None:

@@ -89,6 +89,10 @@ class _SavedEngine:
     def description(self) -> str:
         return "the graph is part of the state"
 
+    def footprint(self, x: Tensor) -> int:
+        """A guess, for the graph does not tell its shapes."""
+        return 64 * x.numel() * x.element_size() + 2**18
+
     def to(self, device: torch.device) -> None:
         if device.type != "cpu":
             raise UnsupportedError(f"a SavedModel shares memory with torch on the CPU only: expected cpu, got {device}")

@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 
 from xaibench.classifiers.base import ModelClassifier
 from xaibench.classifiers.description import describe_torch
+from xaibench.classifiers.footprint import recorded_bytes
 from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.outputs import LOG_PROBABILITIES, OutputReader
 from xaibench.classifiers.patching import analysis, tapped
@@ -166,6 +167,10 @@ class TorchEngine:
         if x.is_cuda or self._interface.task == "text" or self._outputs.kind != "logits":
             return None
         return frozen(self.module, self._interface, x)
+
+    def footprint(self, x: Tensor) -> int:
+        """Bytes of the results of all operations in a forward pass."""
+        return recorded_bytes(lambda: self.logits(x, None))
 
     def embed(self, x: Tensor) -> Tensor:
         """Rows of the embedding that the token ids enter."""

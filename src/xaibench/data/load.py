@@ -21,7 +21,7 @@ from xaibench.data.labels import check_labels
 from xaibench.data.source import Rows, Source, select_rows
 from xaibench.errors import InputError, unknown_name
 
-__all__ = ["data_names", "load_data"]
+__all__ = ["data_at_hand", "data_names", "load_data"]
 
 _BUILTIN: dict[str, Callable[[], Source]] = {
     "breast-cancer": breast_cancer,
@@ -81,6 +81,12 @@ def load_data(name_or_path: str | Path, split: str = "test", n: int | None = Non
         feature_names=source.feature_names,
         spurious_masks=rows.spurious_masks,
     )
+
+
+def data_at_hand(name: str) -> bool:
+    """Whether a named data set can be read without the network: it is built in, or in the mirror folder."""
+    home = mirror_home()
+    return name in _BUILTIN or bool(home and name and (home / KNOWN.get(name, name)).is_dir())
 
 
 def _open(text: str) -> tuple[str, Source]:

@@ -18,9 +18,10 @@ from xaibench.evaluate.settle import threat_at
 from xaibench.evaluate.shards import Piece, Shard
 from xaibench.evaluate.tally import measured
 from xaibench.explainers import explain
+from xaibench.metrics import rank_correlation
 from xaibench.rng import permutation
 
-__all__ = ["choose_samples", "explain_samples", "rank_correlation"]
+__all__ = ["choose_samples", "explain_samples"]
 
 _BATCH = 16
 
@@ -97,7 +98,7 @@ class _Side:
         """Explain some of the inputs; a refusal is a result too."""
         targets = self.targets[part].to(self.x.device)
         try:
-            found = explain(self.job.model, self.x[part], targets, method=spec, seed=self.job.plan.seed)
+            found = explain(self.job.model, self.x[part], targets, method=spec, seed=self.job.plan.seed, trust="quick")
         except UnsupportedError as error:
             return Piece({}, {"refused": str(error)})
         gap = {} if found.completeness_gap is None else {"completeness_gap": found.completeness_gap}
@@ -163,7 +164,9 @@ def _sample(
             "attacked": attacked,
             "attack": attack,
             "distance": float(distance),
-            "agreement": {spec: rank_correlation(values[a], values[b]) for spec, (a, b) in pairs.items()},
+            "agreement": {
+                spec: float(rank_correlation(values[a][None], values[b][None])) for spec, (a, b) in pairs.items()
+            },
         }
     if job.model.task == "text":
         details["tokens"] = tuple(job.model.tokens(sides["clean"].at(row))[0])
@@ -172,16 +175,3 @@ def _sample(
     return ExplainedSample(
         id=int(job.data.ids[row]), index=row, label=int(job.data.labels[row]), clean=clean, **details
     )
-
-
-def rank_correlation(one: Tensor, other: Tensor) -> float:
-    """Spearman's rank correlation, ties counting half; 0 where one of the maps is constant."""
-    ranks = torch.stack([_ranks(one.flatten()), _ranks(other.flatten())])
-    deviation = ranks - ranks.mean(dim=1, keepdim=True)
-    scale = deviation.norm(dim=1).prod()
-    return float(deviation.prod(dim=0).sum() / scale) if scale > 0 else 0.0
-
-
-def _ranks(values: Tensor) -> Tensor:
-    _, place, ties = values.unique(return_inverse=True, return_counts=True)
-    return (ties.cumsum(0).double() - (ties - 1) / 2)[place]

@@ -2,8 +2,11 @@
 
 from xaibench.explainers.attribution import Attribution, Cost
 from xaibench.explainers.base import Explainer, explain, explainers
+from xaibench.explainers.budget import memory_budget
 from xaibench.explainers.gradients import InputXGradient, Saliency
 from xaibench.explainers.path import IntegratedGradients
+from xaibench.explainers.target import TargetLogit
+from xaibench.explainers.trust import Trust
 
 __all__ = [
     "Attribution",
@@ -12,6 +15,9 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "Saliency",
+    "TargetLogit",
+    "Trust",
     "explain",
     "explainers",
+    "memory_budget",
 ]

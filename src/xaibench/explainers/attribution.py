@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from xaibench.explainers.trust import Trust
+
 __all__ = ["Attribution", "Cost"]
 
 
@@ -29,16 +31,22 @@ class Attribution:
     target: Tensor
     """(n,), int64: the classes whose logits are explained."""
     baseline: Tensor | None
-    """The reference inputs, shaped as the inputs (token ids for text); None for methods without one."""
+    """The reference inputs, shaped as the inputs (token ids for text); None for methods without one or with many."""
     method: str
     params: Mapping[str, Any]
     """All fields of the explainer; a tensor among them appears as ``"given"``."""
     seed: int
+    words: tuple[tuple[str, ...], ...] | None = None
+    """For text, the words that values stand for, where the model has a tokenizer; padding is an empty string."""
     stderr: Tensor | None = None
     """Standard errors, shaped as ``values``, for methods that sample."""
-    completeness_gap: Tensor | None = None
-    """(n,): how far the values miss the change of the logit from the baseline to the input that they should add up
-    to, relative to it; None for methods that do not promise completeness."""
-    trust: Mapping[str, float] = field(default_factory=dict)
-    """Figures of the method's own checks over the batch, by name."""
+    trust: Trust
+    """What the checks of these values found."""
     cost: Cost
+    """Of the values alone, without that of checks that explain again."""
+
+    @property
+    def completeness_gap(self) -> Tensor | None:
+        """(n,): how far the values miss the change of the logit from the baseline to the input that they should add up
+        to, relative to it; None for methods that do not promise completeness."""
+        return self.trust.completeness_gap

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from xaibench.errors import InputError, UnsupportedError
+from xaibench.rng import SampleRng, permutation
 from xaibench.types import Classifier
 
-__all__ = ["Baseline", "baseline_inputs"]
+__all__ = ["Background", "Baseline", "background_inputs", "baseline_inputs"]
 
 Baseline = Literal["auto", "zero", "mean", "min", "max"] | Tensor
 """A reference by name, or a tensor that broadcasts to the inputs (token ids for text).
@@ -19,6 +20,10 @@ Baseline = Literal["auto", "zero", "mean", "min", "max"] | Tensor
 centre of the box. ``auto`` is ``min`` for images (black), ``mean`` for tables, and padding for text, the only name that
 text knows.
 """
+
+Background = Literal["auto"] | Tensor
+"""Samples (m, ...) that stand for what the model usually sees; ``auto`` takes training samples of the data that the
+model's card names where they are on this machine, else uniform noise (padding for text), and the trust says which."""
 
 
 def baseline_inputs(baseline: Baseline, model: Classifier, x: Tensor) -> Tensor:
@@ -57,3 +62,41 @@ def _padding_id(model: Classifier) -> int:
         return 0
     words = model.tokens(ids)[0]
     return next((int(index) for index, word in zip(ids[0], words, strict=True) if not word), 0)
+
+
+def background_inputs(
+    background: Background, model: Classifier, x: Tensor, *, count: int, seed: int
+) -> tuple[Tensor, str]:
+    """``count`` inputs (count, ...) that stand for what the model usually sees, and a clause on where they come from.
+
+    They are the same for every batch. Fewer are given where there are no more.
+    """
+    if isinstance(background, Tensor):
+        if background.ndim != x.ndim or background.shape[1:] != x.shape[1:] or not len(background):
+            raise InputError(
+                f"expected a background as (m, {', '.join(map(str, x.shape[1:]))}), got {tuple(background.shape)}"
+            )
+        order = permutation(len(background), seed, "background")[:count]
+        return background.to(x)[order.to(x.device)], f"{len(order)} given background samples"
+    if background == "auto" and model.card is not None and (found := _training_inputs(model, count, seed)) is not None:
+        return found.to(x), f"{len(found)} training samples of {model.card.data.name} as background"
+    if model.task == "text":
+        return torch.full_like(x[:1], _padding_id(model)), "padding as background, for no texts were given"
+    low, high = model.bounds.tensors(x)
+    unit = SampleRng(torch.arange(count, device=x.device), seed, "background").uniform(tuple(x.shape[1:])).to(x.dtype)
+    return low + unit * (high - low), "uniform noise as background, for no samples were given"
+
+
+def _training_inputs(model: Classifier, count: int, seed: int) -> Tensor | None:
+    """Training rows of the data that the model's card names, if they are at hand."""
+    from xaibench.data import data_at_hand, load_data
+
+    assert model.card is not None
+    source = model.card.data
+    if not data_at_hand(source.name):
+        return None
+    try:
+        inputs = load_data(source.name, source.train_split, n=count, seed=seed).inputs
+        return inputs if isinstance(inputs, Tensor) else model.encode(inputs)
+    except (InputError, UnsupportedError, OSError):
+        return None

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from xaibench.errors import InputError
 from xaibench.explainers.attribution import Attribution
-from xaibench.explainers.base import TargetLogit, Targets, explainers
+from xaibench.explainers.base import Targets, explainers
 from xaibench.explainers.baselines import Baseline, baseline_inputs
+from xaibench.explainers.target import TargetLogit, completeness_gap
 from xaibench.types import Classifier, Inputs
 
 __all__ = ["IntegratedGradients"]
@@ -36,15 +37,12 @@ class IntegratedGradients:
     max_steps: int = 512
     tolerance: float = 0.01
     quadrature: Literal["gauss_legendre", "riemann_middle"] = "gauss_legendre"
-    batch_size: int = 256
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= self.max_steps:
             raise InputError(f"expected 1 <= `steps` <= `max_steps`, got {self.steps} and {self.max_steps}")
         if not self.tolerance >= 0:
             raise InputError(f"expected `tolerance` >= 0, got {self.tolerance}")
-        if self.batch_size < 1:
-            raise InputError(f"expected `batch_size` >= 1, got {self.batch_size}")
 
     def __call__(self, model: Classifier, inputs: Inputs, targets: Targets = None, *, seed: int = 0) -> Attribution:
         """See `Explainer`."""
@@ -57,26 +55,17 @@ class IntegratedGradients:
         left, steps = torch.arange(len(end), device=end.device), self.steps
         while len(left) and steps <= self.max_steps:
             values[left] = self._integrate(logit, left, start[left], end[left], steps)
-            missed = (values[left].flatten(1).sum(dim=1) - change[left]).abs()
-            gap[left] = missed / change[left].abs().clamp_min(1e-6)
+            gap[left] = completeness_gap(values[left], change[left]).double()
             left, steps = left[gap[left] > self.tolerance], 2 * steps
         return logit.attribution(
-            values.to(end.dtype),
-            seed=seed,
-            baseline=baseline,
-            completeness_gap=gap.float(),
-            trust={
-                "complete": float((gap <= self.tolerance).double().mean()),
-                "largest_gap": float(gap.max()),
-                "tolerance": self.tolerance,
-            },
+            values.to(end.dtype), seed=seed, baseline=baseline, change=change, tolerance=self.tolerance
         )
 
     def _integrate(self, logit: TargetLogit, rows: Tensor, start: Tensor, end: Tensor, steps: int) -> Tensor:
         """Integrated gradients (m, ...), float64, of samples ``rows`` (m,); points of all paths share the batches."""
         nodes, weights = (end.new_tensor(values, dtype=torch.float64) for values in _rule(self.quadrature, steps))
         mean = torch.zeros_like(end, dtype=torch.float64)
-        for part in torch.arange(len(rows) * steps, device=end.device).split(self.batch_size):
+        for part in logit.split(len(rows) * steps):
             sample, node = part // steps, part % steps
             shape = (-1, *[1] * (end.ndim - 1))
             share = nodes[node].view(shape).to(end.dtype)

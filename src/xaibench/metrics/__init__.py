@@ -1,5 +1,6 @@
 """Numbers about predictions: pure functions per sample, averaged once at the end."""
 
+from xaibench.metrics.agreement import rank_correlation
 from xaibench.metrics.classification import (
     area_under_curve,
     calibration_error,
@@ -13,5 +14,6 @@ __all__ = [
     "calibration_error",
     "classification_metrics",
     "confusion_matrix",
+    "rank_correlation",
     "wilson_interval",
 ]
