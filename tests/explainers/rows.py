@@ -1,0 +1,45 @@
+"""The table of explainers that the property tests run over: a new one joins by a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from small_models import keras_cnn, keras_token_net, table_mlp, token_net, torch_cnn
+
+from xaibench.types import Classifier
+
+MODELS: dict[str, Callable[[], Classifier]] = {
+    "torch": torch_cnn,
+    "keras": keras_cnn,
+    "table": table_mlp,
+    "torch-text": token_net,
+    "keras-text": keras_token_net,
+}
+EVERYWHERE = frozenset(MODELS)
+IMAGES = frozenset({"torch", "keras"})
+
+
+@dataclass(frozen=True)
+class Row:
+    """An explainer's spec, and what is special about it."""
+
+    method: str
+    models: frozenset[str] = EVERYWHERE
+    """Names in ``MODELS`` of those that it explains; the others it must refuse with `UnsupportedError`."""
+    gradients: bool = True
+    """Whether it takes gradients; if not, it must explain models that have none."""
+    ignored: float | None = 0.0
+    """How much a feature that the logit ignores may get; None for methods that promise nothing of the kind."""
+    exact: bool = True
+    """Whether ``memory`` leaves the passes counted as they are made, in one place: `logits`, `predict`, `scorer` and
+    `loss_gradient`."""
+
+
+ROWS = (
+    Row("saliency"),
+    Row("saliency:absolute=false"),
+    Row("input_x_gradient"),
+    Row("integrated_gradients:steps=8"),
+    Row("integrated_gradients:steps=5,max_steps=5,quadrature=riemann_middle"),
+)
