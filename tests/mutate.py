@@ -231,9 +231,8 @@ def main() -> None:
                 continue
             if not survives(None, tests):
                 sys.exit(f"expected the tests of {path.name} to pass before it is changed, got a failure")
-            alive = [
-                m for m, living in zip(found, pool.map(lambda m: survives(m, tests), found), strict=True) if living
-            ]
+            living = pool.map(survives, found, [tests] * len(found))
+            alive = [mutant for mutant, lives in zip(found, living, strict=True) if lives]
             caught, total = caught + len(found) - len(alive), total + len(found)
             print(f"{path.relative_to(SOURCE)}: {len(found) - len(alive)} of {len(found)} caught", flush=True)
             for mutant in alive:
