@@ -1,11 +1,19 @@
 """How far attributions agree, against scipy."""
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 
 from xaibench.errors import InputError
-from xaibench.metrics import rank_correlation
+from xaibench.metrics.agreement import (
+    centre_shift,
+    centres,
+    rank_correlation,
+    structural_similarity,
+    top_k,
+    top_k_overlap,
+)
 
 
 def test_rank_correlation_agrees_with_scipy_also_on_ties() -> None:
@@ -22,3 +30,53 @@ def test_a_constant_map_agrees_with_nothing() -> None:
 def test_shapes_that_differ_are_refused() -> None:
     with pytest.raises(InputError, match=r"got \(2, 3\) and \(2, 4\)"):
         rank_correlation(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+def test_top_k_counts_the_places_that_both_rank_highest() -> None:
+    one = torch.tensor([[5.0, -4.0, 3.0, 2.0, 1.0], [1.0, 0.0, 0.0, 0.0, 0.0]])
+    other = torch.tensor([[0.0, 9.0, -8.0, 7.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]])
+    assert top_k_overlap(one, other, share=0.4).tolist() == [0.5, 0.5]
+    assert top_k_overlap(one, other, share=0.2).tolist() == [0.0, 0.0]
+    assert top_k_overlap(one, one).tolist() == [1.0, 1.0]
+    with pytest.raises(InputError, match=r"share of the places in \(0, 1\], got 0"):
+        top_k_overlap(one, other, share=0)
+
+
+def test_top_k_of_an_image_are_pixels() -> None:
+    image = torch.zeros(1, 2, 2, 2)
+    image[0, 0, 0, 0], image[0, 1, 0, 0], image[0, 0, 1, 1] = 1.0, -1.0, 1.5
+    assert top_k(image, share=0.25).tolist() == [[True, False, False, False]]
+
+
+def test_centres_are_those_of_mass_and_their_shift_is_a_share_of_the_diagonal() -> None:
+    one, other = torch.zeros(3, 1, 4, 5), torch.zeros(3, 1, 4, 5)
+    one[0, 0, 0, 0], other[0, 0, 3, 4] = 2.0, -7.0
+    one[1, 0, 0, 0], one[1, 0, 0, 4], other[1, 0, 0, 2] = 1.0, 3.0, 1.0
+    torch.testing.assert_close(centres(one), torch.tensor([[0.0, 0.0], [0.0, 3.0], [1.5, 2.0]]))
+    assert centre_shift(one, other).tolist() == pytest.approx([1.0, 0.2, 0.0], abs=1e-6)
+
+
+def _naive_similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """Window by window, as the paper writes it."""
+    side = np.minimum(11, a.shape)
+    axes = [np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / 1.5) ** 2) for size in side]
+    weight = np.outer(*axes) / np.outer(*axes).sum()
+    found = []
+    for i in range(a.shape[0] - side[0] + 1):
+        for j in range(a.shape[1] - side[1] + 1):
+            x, y = (part[i : i + side[0], j : j + side[1]] for part in (a, b))
+            mx, my = (weight * x).sum(), (weight * y).sum()
+            vx, vy = (weight * (x - mx) ** 2).sum(), (weight * (y - my) ** 2).sum()
+            both = (weight * (x - mx) * (y - my)).sum()
+            found.append((2 * mx * my + 1e-4) * (2 * both + 9e-4) / ((mx**2 + my**2 + 1e-4) * (vx + vy + 9e-4)))
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (14, 20)])
+def test_structural_similarity_is_that_of_a_naive_loop(shape: tuple[int, int]) -> None:
+    one, other = torch.randn(2, 3, 1, *shape, generator=torch.Generator().manual_seed(1))
+    found = structural_similarity(one, other)
+    for a, b, value in zip(one, other, found, strict=True):
+        first, second = (part[0].abs().double().numpy() for part in (a, b))
+        assert float(value) == pytest.approx(_naive_similarity(first / first.max(), second / second.max()))
+    assert structural_similarity(one, 3 * one).tolist() == pytest.approx([1.0] * 3)
