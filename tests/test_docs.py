@@ -43,6 +43,26 @@ def test_python_examples_run(
     assert len(shown.splitlines()) >= len(re.findall(r"^print\(", "\n".join(code), re.MULTILINE))
 
 
+@pytest.mark.usefixtures("registries")
+def test_the_explainer_of_the_guide_keeps_what_all_promise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tests" / "explainers")
+    import test_explainer_properties as promises
+    from rows import EVERYWHERE, Row
+
+    code = blocks(ROOT / "docs" / "adding-an-explainer.md", "python")[0]
+    (tmp_path / "guide.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    __import__("guide")
+    row = Row("row_gradient:sharpness=0.5", ignored=None)
+    for name in EVERYWHERE:
+        promises.test_values_have_the_form_of_the_inputs_and_nothing_changes(row, name)
+        promises.test_results_do_not_depend_on_batches(row, name)
+        promises.test_targets_choose_the_logit(row, name)
+        promises.test_the_cost_is_what_was_spent_and_batches_bound_it(row, name)
+    promises.test_specs_make_the_explainer_again(row)
+    promises.test_what_does_not_fit_is_refused(row)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=lambda page: page.stem)
 def test_recipes_in_pages_are_valid(page: Path) -> None:
     from xaibench.training import Recipe
