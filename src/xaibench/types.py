@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xaibench.card import Card
 
 __all__ = [
+    "AttentionGradient",
     "Bounds",
     "Capability",
     "Classifier",
@@ -55,6 +56,8 @@ class Capability(StrEnum):
     """Token ids go through an embedding whose output can be read and replaced."""
     TORCH_MODULE = "torch_module"
     """A live `torch.nn.Module` whose forward and backward hooks see every layer (DeepLIFT, LRP and their like)."""
+    WEIGHTS = "weights"
+    """Learned weights that a copy of the model can have others in the place of: see `Classifier.randomised`."""
     DETERMINISTIC = "deterministic"
     """Two passes over the same batch give the same logits."""
 
@@ -126,6 +129,15 @@ class LossGradient(NamedTuple):
     """Gradient of the summed loss: the input's shape; (n, length, dimension) for token ids."""
     logits: Tensor
     """(n, classes)."""
+
+
+class AttentionGradient(NamedTuple):
+    """What one pass tells of an attention layer."""
+
+    weights: Tensor
+    """(n, heads, queries, keys)."""
+    gradient: Tensor
+    """Of the chosen logits with respect to the weights, in their shape, through all later layers."""
 
 
 @runtime_checkable
@@ -248,7 +260,22 @@ class Classifier(Protocol):
         ...
 
     def attention(self, x: Tensor) -> dict[str, Tensor]:
-        """Attention weights (n, heads, queries, keys) by layer name, in order of use."""
+        """Attention weights (n, heads, queries, keys) by layer name, in order of use.
+
+        Layers that attend within windows of the input may have other first sizes.
+        """
+        ...
+
+    def attention_gradient(self, x: Tensor, y: Tensor) -> dict[str, AttentionGradient]:
+        """Attention weights by layer, with the gradients of the logits of classes ``y`` (n,) with respect to them."""
+        ...
+
+    def randomised(self, seed: int = 0, layers: Sequence[str] | None = None) -> Classifier:
+        """An independent copy whose weights, all or those of the named layers and what is below them, are random.
+
+        Kernels are drawn from a normal distribution of the size that they have, biases and scales change places, and
+        statistics of normalisation layers stay. The same seed gives a layer the same weights, whichever others change.
+        """
         ...
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Self, cast
+from typing import Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,9 +18,11 @@ from xaibench.classifiers.interface import Interface
 from xaibench.classifiers.probe import Probe, missing_gradient, probe, probe_batch
 from xaibench.errors import InputError, UnsupportedError, unknown_name
 from xaibench.losses import resolve
-from xaibench.types import Bounds, Capability, Inputs, Loss, LossGradient, Task, Vocabulary
+from xaibench.types import AttentionGradient, Bounds, Capability, Inputs, Loss, LossGradient, Task, Vocabulary
 
 __all__ = ["ModelClassifier"]
+
+T = TypeVar("T")
 
 
 class ModelClassifier:
@@ -224,7 +227,25 @@ class ModelClassifier:
 
     def attention(self, x: Tensor) -> dict[str, Tensor]:
         """Attention weights (n, heads, queries, keys) by layer name, in order of use."""
-        return self._inner(Capability.ATTENTION).attention(self._read(x))
+        x = self._read(x)
+        return _whole(self._inner(Capability.ATTENTION).attention(x))
+
+    def attention_gradient(self, x: Tensor, y: Tensor) -> dict[str, AttentionGradient]:
+        """Attention weights and the gradients of the logits of classes ``y`` (n,) with respect to them, by layer."""
+        x = self._read(x)
+        return _whole(self._inner(Capability.ATTENTION).attention_gradient(x, self._check_labels(y, len(x))))
+
+    def randomised(self, seed: int = 0, layers: Sequence[str] | None = None) -> Self:
+        """An independent copy whose weights, all or those of the named layers, are random."""
+        if reason := self._engine.limits.get(Capability.WEIGHTS):
+            raise UnsupportedError(f"the model has no weights to draw again: {reason}")
+        for name in layers or ():
+            if name not in self.layers:
+                raise unknown_name("layer", name, self.layers)
+        self._probe()
+        found = copy.copy(self)
+        found._engine = self._engine.randomised(seed, layers)
+        return found
 
     def _read(self, x: Inputs) -> Tensor:
         if self.task == "text" and not isinstance(x, Tensor):
@@ -291,3 +312,10 @@ class ModelClassifier:
             self._missing_gradient = missing_gradient(self._engine, self._probed)
             self._gradient_tried = True
         return self._missing_gradient
+
+
+def _whole(found: dict[str, T]) -> dict[str, T]:
+    """What was recorded of attention layers, if any of them ran."""
+    if not found:
+        raise UnsupportedError("the model has no attention: its attention layers did not run, or showed no weights")
+    return found

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xaibench.types import Capability, LossGradient
+from xaibench.types import AttentionGradient, Capability, LossGradient
 
 __all__ = ["Engine", "InnerEngine"]
 
@@ -56,6 +56,10 @@ class Engine(Protocol):
         """Bytes that the layers' outputs take for the batch ``x``, about."""
         ...
 
+    def randomised(self, seed: int, layers: Sequence[str] | None) -> Engine:
+        """An engine of its own, over a copy of the model with random weights in the named layers, or all."""
+        ...
+
     def to(self, device: torch.device) -> None: ...
     def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor: ...
     def loss_gradient(
@@ -71,3 +75,4 @@ class InnerEngine(Engine, Protocol):
     def activation_gradient(self, x: Tensor, layer: str, y: Tensor) -> LossGradient: ...
     def logits_from(self, x: Tensor, layer: str, activations: Tensor) -> Tensor: ...
     def attention(self, x: Tensor) -> dict[str, Tensor]: ...
+    def attention_gradient(self, x: Tensor, y: Tensor) -> dict[str, AttentionGradient]: ...

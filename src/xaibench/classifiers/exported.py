@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,7 @@ class ExportedClassifier(ModelClassifier):
             module = _FixedBatch(module, batch)
         engine = TorchEngine(module, interface, framework="exported", input_shape=tuple(shape), lacks=_LACKS)
         super().__init__(engine, interface)
-        self._module, self._batch = module, batch
+        self._batch = batch
 
     def export(self, x: Tensor) -> torch.export.ExportedProgram:
         """The program from input units on, in core ATen operators; see `TorchClassifier.export`.
@@ -55,7 +55,7 @@ class ExportedClassifier(ModelClassifier):
         """
         x = self._read(x)
         example = x if self._batch is None else x[:1].expand(self._batch, *x.shape[1:])
-        return traced(self._module, self._interface, example)
+        return traced(cast(TorchEngine, self._engine).module, self._interface, example)
 
 
 class _FixedBatch(nn.Module):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -18,14 +20,23 @@ from xaibench.classifiers.bridge import Bridge, LossBridge, compiled, one_line, 
 from xaibench.classifiers.description import describe_keras
 from xaibench.classifiers.graph import Head, LayerTap, Layout
 from xaibench.classifiers.interface import Interface, Options
-from xaibench.classifiers.keras_layers import attention_kinds, named_layers, tapped_calls, tracing
+from xaibench.classifiers.keras_layers import (
+    attention_kinds,
+    named_layers,
+    native_shape,
+    stated_layout,
+    tapped_calls,
+    tracing,
+    with_output,
+)
 from xaibench.classifiers.keras_twin import KerasTwin
 from xaibench.classifiers.outputs import LOG_PROBABILITIES, classifying
+from xaibench.classifiers.redraw import cloned_keras, redraw_keras
 from xaibench.classifiers.runtime import tensorflow
 from xaibench.classifiers.tracing import traced
 from xaibench.classifiers.weights import load_keras
 from xaibench.errors import InputError, UnsupportedError
-from xaibench.types import Capability, LossGradient
+from xaibench.types import AttentionGradient, Capability, LossGradient
 
 __all__ = ["KerasClassifier"]
 
@@ -46,16 +57,33 @@ class KerasClassifier(ModelClassifier):
         if not isinstance(model, keras.Model):
             raise InputError(f"expected a keras.Model, got {type(model).__name__}")
         interface = Interface.of(options)
-        self.model = model
-        self._keras_engine = KerasEngine(model, interface)
-        super().__init__(self._keras_engine, interface)
+        super().__init__(KerasEngine(model, interface), interface)
+
+    @property
+    def model(self) -> Any:
+        """The Keras model behind it."""
+        return self._own.model
+
+    @property
+    def _own(self) -> KerasEngine:
+        return cast(KerasEngine, self._engine)
+
+    def randomised(self, seed: int = 0, layers: Sequence[str] | None = None) -> Self:
+        """See `Classifier`; a copy that nobody uses any more is used again, for its graphs are costly to trace."""
+        found = super().randomised(seed, layers)
+        weakref.finalize(found, self._own.spare.append, found._own).atexit = False
+        return found
 
     def export(self, x: Tensor) -> torch.export.ExportedProgram:
         """The model, computed by torch, as one graph; see `TorchClassifier.export`.
 
         Raises `UnsupportedError` for layers whose torch form is not known.
         """
-        return traced(self._keras_engine.twin(), self._interface, self._read(x))
+        return traced(self._own.twin(), self._interface, self._read(x))
+
+    def entering(self, x: Tensor, layer: str) -> Tensor:
+        """What enters a layer for a batch, as the model itself lays it out."""
+        return self._own.entering(self._read(x), layer)
 
 
 class KerasEngine:
@@ -69,14 +97,16 @@ class KerasEngine:
             raise UnsupportedError("a stateful recurrent layer changes whenever it runs: expected stateful=False")
         self.model = model
         self._interface = interface
-        native = _native_shape(model)
-        self._layout = Layout(interface, native, _stated_layout(model, native))
+        native = native_shape(model)
+        self._layout = Layout(interface, native, stated_layout(model, native))
         self._head = Head(interface)
         self._functions: dict[tuple[str, ...], Any] = {}
         self._shapes: dict[tuple[Any, ...], tuple[int, ...]] = {}
         self._embedding: str | None = None
         self._attention: list[tuple[str, int]] = []
         self._started = False
+        self.spare: list[KerasEngine] = []
+        """Over copies of the model that were randomised and are free again."""
 
     @property
     def vocabulary(self) -> int | None:
@@ -134,10 +164,21 @@ class KerasEngine:
 
     def footprint(self, x: Tensor) -> int:
         """Bytes of the outputs of all layers whose shape is known, twice: activations have outputs of their own."""
-        outputs = (layer.output for layer in _with_output(self.model))
+        outputs = (layer.output for layer in with_output(self.model))
         shapes = [tuple(output.shape[1:]) for output in outputs if hasattr(output, "shape")]
         free = int(x.shape[-1])  # a length that the model leaves open
         return 8 * sum(math.prod(free if size is None else int(size) for size in shape) for shape in shapes)
+
+    def randomised(self, seed: int, layers: Sequence[str] | None) -> KerasEngine:
+        """Over a copy of the model, whose outputs are read as this one's are."""
+        try:
+            found = self.spare.pop()
+        except IndexError:
+            kind = self._head.kind
+            known = replace(self._interface, outputs=kind) if kind in ("logits", "probabilities") else self._interface
+            found = KerasEngine(cloned_keras(self.model), known)
+        redraw_keras(found.model, self.model, seed, layers)
+        return found
 
     def logits(self, x: Tensor, embeddings: Tensor | None) -> Tensor:
         """One pass, with the embeddings replaced if given."""
@@ -174,6 +215,23 @@ class KerasEngine:
             return tap.output
 
         return self._function("activations", lambda: Bridge(call), layer)(x)
+
+    def entering(self, x: Tensor, layer: str) -> Tensor:
+        """A graph that ends before the layer."""
+        x = self._start(x)
+
+        def call(x: Any) -> Any:
+            entered: list[Any] = []
+
+            def note(call: Any, args: Any, kwargs: Any) -> Any:
+                entered.append(args[0] if args else next(iter(kwargs.values())))
+                return call(*args, **kwargs)
+
+            with tapped_calls([(named_layers(self.model)[layer], note)]):
+                self._graph(x)
+            return tensorflow().cast(entered[-1], "float32")
+
+        return self._function("entering", lambda: Bridge(call), layer)(x)
 
     def activation_gradient(self, x: Tensor, layer: str, y: Tensor) -> LossGradient:
         """A graph whose tape starts at the layer."""
@@ -218,12 +276,34 @@ class KerasEngine:
                 scores: list[Any] = []
                 with tapped_calls([(named_layers(self.model)[layer], _recorder(scores))]):
                     self._graph(x)
-                found = scores[use]
-                return found if found.shape.rank == 4 else found[:, None]
+                return scores[use]
 
             bridge = self._function("attention", lambda call=call: Bridge(call), layer, str(use))  # type: ignore[misc]
-            weights[layer if use == 0 else f"{layer}#{use + 1}"] = bridge(x)
+            weights[_use_name(layer, use)] = _by_head(bridge(x))
         return weights
+
+    def attention_gradient(self, x: Tensor, y: Tensor) -> dict[str, AttentionGradient]:
+        """One graph, differentiated symbolically at the weights in its middle."""
+        x = self._start(x)
+        tf = tensorflow()
+        layers = named_layers(self.model)
+
+        def call(x: Any, y: Any) -> Any:
+            scores: dict[str, list[Any]] = {layer: [] for layer, _ in self._attention}
+            with tapped_calls([(layers[layer], _recorder(found)) for layer, found in scores.items()]):
+                logits = self._graph(x)
+            chosen = tf.gather(logits, y, axis=1, batch_dims=1)
+            weights = [scores[layer][use] for layer, use in self._attention]
+            zero = tf.UnconnectedGradients.ZERO
+            return weights, tf.gradients(chosen, weights, unconnected_gradients=zero)
+
+        function = self._function("attention gradient", lambda: compiled(call))
+        with one_line(x):
+            pairs = list(zip(*function(to_tensorflow(x), to_tensorflow(y)), strict=True))
+        return {
+            _use_name(layer, use): AttentionGradient(*(_by_head(to_torch(value)) for value in pair))
+            for (layer, use), pair in zip(self._attention, pairs, strict=True)
+        }
 
     def _graph(self, x: Any, tap: LayerTap | None = None) -> Any:
         """From a batch in input units to logits, as it is traced."""
@@ -311,46 +391,6 @@ class KerasEngine:
         self._started = True
 
 
-def _with_output(model: Any) -> Iterator[Any]:
-    """Layers that were called once, so that they have an output."""
-    for layer in named_layers(model).values():
-        with suppress(AttributeError, ValueError):
-            _ = layer.output
-            yield layer
-
-
-def _native_shape(model: Any) -> tuple[int | None, ...] | None:
-    inputs = getattr(model, "inputs", None)
-    if not inputs:
-        return None
-    if len(inputs) != 1:
-        raise UnsupportedError(f"the model takes {len(inputs)} inputs: expected one")
-    return tuple(inputs[0].shape[1:])
-
-
-def _stated_layout(model: Any, native: tuple[int | None, ...] | None) -> str | None:
-    """What the first spatial layer says, if it takes what the model takes: later ones may work on turned axes.
-
-    A `Flatten` of the usual layout says nothing.
-    """
-    import keras
-
-    for layer in named_layers(model).values():
-        layout: str | None = getattr(layer, "data_format", None)
-        usual = isinstance(layer, keras.layers.Flatten) and layout == keras.config.image_data_format()
-        if layout is not None and not usual:
-            return layout if native is None or _entered(layer) == native else None
-    return None
-
-
-def _entered(layer: Any) -> tuple[int | None, ...] | None:
-    """Shape of a layer's input without the batch, where the layer has just one."""
-    try:
-        return tuple(layer.input.shape[1:])
-    except (AttributeError, ValueError):
-        return None
-
-
 def _recorder(scores: list[Any]) -> Any:
     def tap(call: Any, args: Any, kwargs: Any) -> Any:
         output, weights = call(*args, **{**kwargs, "return_attention_scores": True})
@@ -358,3 +398,12 @@ def _recorder(scores: list[Any]) -> Any:
         return (output, weights) if kwargs.get("return_attention_scores") else output
 
     return tap
+
+
+def _use_name(layer: str, use: int) -> str:
+    return layer if use == 0 else f"{layer}#{use + 1}"
+
+
+def _by_head(weights: Tensor) -> Tensor:
+    """(n, heads, queries, keys) from those of layers with one head (n, queries, keys) too."""
+    return weights.unsqueeze(1) if weights.ndim == 3 else weights

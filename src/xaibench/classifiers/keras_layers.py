@@ -5,10 +5,21 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-__all__ = ["TRACING", "attention_kinds", "named_layers", "tapped_calls", "tracing"]
+from xaibench.errors import UnsupportedError
+
+__all__ = [
+    "TRACING",
+    "attention_kinds",
+    "named_layers",
+    "native_shape",
+    "stated_layout",
+    "tapped_calls",
+    "tracing",
+    "with_output",
+]
 
 TRACING = threading.RLock()
 """Held while a model is traced or tapped: taps must not leak into the graph of another thread."""
@@ -85,3 +96,44 @@ def _through(call: Callable[..., Any], tap: Tap) -> Callable[..., Any]:
         return tap(call, args, kwargs)
 
     return tapped
+
+
+def with_output(model: Any) -> Iterator[Any]:
+    """Layers that were called once, so that they have an output."""
+    for layer in named_layers(model).values():
+        with suppress(AttributeError, ValueError):
+            _ = layer.output
+            yield layer
+
+
+def native_shape(model: Any) -> tuple[int | None, ...] | None:
+    """Shape of the model's input without the batch, in its own order of axes; None before it has run."""
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return None
+    if len(inputs) != 1:
+        raise UnsupportedError(f"the model takes {len(inputs)} inputs: expected one")
+    return tuple(inputs[0].shape[1:])
+
+
+def stated_layout(model: Any, native: tuple[int | None, ...] | None) -> str | None:
+    """What the first spatial layer says, if it takes what the model takes: later ones may work on turned axes.
+
+    A `Flatten` of the usual layout says nothing.
+    """
+    import keras
+
+    for layer in named_layers(model).values():
+        layout: str | None = getattr(layer, "data_format", None)
+        usual = isinstance(layer, keras.layers.Flatten) and layout == keras.config.image_data_format()
+        if layout is not None and not usual:
+            return layout if native is None or _entered(layer) == native else None
+    return None
+
+
+def _entered(layer: Any) -> tuple[int | None, ...] | None:
+    """Shape of a layer's input without the batch, where the layer has just one."""
+    try:
+        return tuple(layer.input.shape[1:])
+    except (AttributeError, ValueError):
+        return None

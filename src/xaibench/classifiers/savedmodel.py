@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 
 from xaibench.classifiers.base import ModelClassifier
 from xaibench.classifiers.bridge import Bridge, LossBridge, one_line, to_tensorflow, to_torch
+from xaibench.classifiers.engine import Engine
 from xaibench.classifiers.graph import Head, Layout, before_squash
 from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.outputs import LOG_PROBABILITIES
@@ -29,6 +30,7 @@ _LACKS = {
     Capability.ACTIVATIONS: _REASON,
     Capability.ATTENTION: _REASON,
     Capability.EMBEDDINGS: _REASON,
+    Capability.WEIGHTS: "they are constants of the graph",
     Capability.TORCH_MODULE: "the model runs in TensorFlow, where torch hooks see nothing",
 }
 _OUTSIDE = {
@@ -92,6 +94,9 @@ class _SavedEngine:
     def footprint(self, x: Tensor) -> int:
         """A guess, for the graph does not tell its shapes."""
         return 64 * x.numel() * x.element_size() + 2**18
+
+    def randomised(self, seed: int, layers: Sequence[str] | None) -> Engine:
+        raise UnsupportedError(_LACKS[Capability.WEIGHTS])
 
     def to(self, device: torch.device) -> None:
         if device.type != "cpu":

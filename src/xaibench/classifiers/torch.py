@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import MappingProxyType
 from typing import cast
@@ -19,10 +19,11 @@ from xaibench.classifiers.footprint import recorded_bytes
 from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.outputs import LOG_PROBABILITIES, OutputReader
 from xaibench.classifiers.patching import analysis, tapped
-from xaibench.classifiers.torch_attention import attention_layers, recorded_attention
+from xaibench.classifiers.redraw import redrawn_module
+from xaibench.classifiers.torch_attention import attention_layers, noticed_attention, recorded_attention
 from xaibench.classifiers.tracing import frozen, traced
 from xaibench.errors import InputError, UnsupportedError, first_line
-from xaibench.types import Capability, LossGradient
+from xaibench.types import AttentionGradient, Capability, LossGradient
 
 __all__ = ["TorchClassifier", "TorchEngine", "to_numpy"]
 
@@ -41,8 +42,12 @@ class TorchClassifier(ModelClassifier):
         if not isinstance(module, nn.Module):
             raise InputError(f"expected a torch.nn.Module, got {type(module).__name__}")
         interface = Interface.of(options)
-        self.module = module
         super().__init__(TorchEngine(module, interface), interface)
+
+    @property
+    def module(self) -> nn.Module:
+        """The module behind it."""
+        return cast(TorchEngine, self._engine).module
 
     def double(self) -> TorchClassifier:
         """A copy that computes in float64."""
@@ -82,6 +87,7 @@ class TorchEngine:
         self._embedding: str | None = None
         self._searched = interface.task != "text"
         self._mutates_input: bool | None = None
+        self._attends = True if attention_layers(module) else None
         self._embeddings = {name: part for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
         if any(part.max_norm is not None for part in self._embeddings.values()):
             raise UnsupportedError("an embedding with max_norm changes its weights whenever it runs: expected none")
@@ -119,7 +125,7 @@ class TorchEngine:
         limits: dict[Capability, str] = {}
         if self._outputs.kind == "probabilities":
             limits[Capability.LOGITS] = LOG_PROBABILITIES
-        if not attention_layers(self.module):
+        if not self._attends:
             limits[Capability.ATTENTION] = "the model has no attention layer that can be observed"
         if self._interface.task != "text":
             limits[Capability.EMBEDDINGS] = "the inputs are not token ids"
@@ -150,6 +156,15 @@ class TorchEngine:
         """Parts and their settings."""
         return describe_torch(self.module)
 
+    def randomised(self, seed: int, layers: Sequence[str] | None) -> TorchEngine:
+        """Over a copy of the module; what was found out about this one holds there too."""
+        found = copy.copy(self)
+        found._outputs = copy.copy(self._outputs)
+        found.module = redrawn_module(self.module, seed, layers)
+        parts = dict(found.module.named_modules())
+        found._embeddings = {name: cast(nn.Embedding, parts[name]) for name in self._embeddings}
+        return found
+
     def to(self, device: torch.device) -> None:
         """Move the module."""
         self.module.to(device)
@@ -160,7 +175,12 @@ class TorchEngine:
             self._find_embedding(x)
             tap = nullcontext() if embeddings is None else self._replaced_embeddings(embeddings)
             with tap:
-                return self._pass(x)
+                if self._attends is not None:
+                    return self._pass(x)
+                with noticed_attention() as seen:
+                    logits = self._pass(x)
+                self._attends = bool(seen)
+                return logits
 
     def quick(self, x: Tensor) -> Callable[[Tensor], Tensor] | None:
         """A frozen copy for batches shaped like ``x``, if the module gives plain logits on a CPU."""
@@ -235,6 +255,25 @@ class TorchEngine:
         with analysis(self.module), recorded_attention(self.module) as weights:
             self._pass(x)
         return dict(weights)
+
+    def attention_gradient(self, x: Tensor, y: Tensor) -> dict[str, AttentionGradient]:
+        """One pass in which all attention weights take part in the graph."""
+        with torch.enable_grad(), analysis(self.module), ExitStack() as stack:
+            # Models that hand their weights out themselves need a graph that starts before.
+            if embedding := self._find_embedding(x):
+                stack.enter_context(tapped(self.module, embedding, lambda output: output.detach().requires_grad_()))
+            elif x.is_floating_point():
+                x = x.detach().requires_grad_()
+            weights = stack.enter_context(recorded_attention(self.module, watch=True))
+            chosen = self._pass(x).gather(1, y[:, None]).sum()
+        for name, value in weights.items():
+            if name in weights.apart or not value.requires_grad:
+                raise UnsupportedError(
+                    f"gradients of attention cannot be taken: layer {name!r} computes its weights beside the pass"
+                )
+        gradients = torch.autograd.grad(chosen, list(weights.values()), allow_unused=True, materialize_grads=True)
+        pairs = zip(weights.items(), gradients, strict=True)
+        return {name: AttentionGradient(value.detach(), gradient) for (name, value), gradient in pairs}
 
     def _pass(self, x: Tensor) -> Tensor:
         point = self._interface.normalise(x)
