@@ -30,6 +30,7 @@ FLOORS: dict[str, dict[str, float]] = {
     "digits-cnn-robust": {"accuracy": 0.975},
     "digits-mlp": {"accuracy": 0.95},
     "evidence-cnn": {"accuracy": 0.97},
+    "evidence-cnn-watermark": {"accuracy": 0.4},  # where watermarks stand with any class; 0.97 where they tell it
     "imdb-cnn": {"accuracy": 0.86, "auc": 0.94},
     "imdb-gru": {"accuracy": 0.84},
     "imdb-lstm": {"accuracy": 0.84},
@@ -40,7 +41,7 @@ FLOORS: dict[str, dict[str, float]] = {
     "mnist-mlp": {"accuracy": 0.98},
     "mnist-vit": {"accuracy": 0.975},
 }
-BUILT_IN = {"breast-cancer", "digits", "evidence"}
+BUILT_IN = {"breast-cancer", "digits", "evidence", "evidence-watermark"}
 
 
 def card(name: str) -> Card:
