@@ -90,6 +90,34 @@ def test_attention_agrees_and_equals_its_definition() -> None:
     torch.testing.assert_close(a, (q @ k.transpose(-1, -2) / 3**0.5).softmax(-1).detach(), **CLOSE)
 
 
+def test_gradients_of_attention_agree_and_equal_finite_differences() -> None:
+    pair = twins("attention")
+    ((name, a),) = pair.torch.attention_gradient(pair.x, pair.y).items()
+    ((_, b),) = pair.keras.attention_gradient(pair.x, pair.y).items()
+    for mine, other in zip(a, b, strict=True):
+        torch.testing.assert_close(mine, other, **CLOSE)
+    torch.testing.assert_close(a.weights, pair.torch.attention(pair.x)[name], **CLOSE)
+    # The same net by hand, in float64, from any weights whatever.
+    body: Any = pair.torch.module.get_submodule("body").double()
+    rows = pair.x.squeeze(1).double()
+    value = (rows @ body.mix.in_proj_weight[12:].T + body.mix.in_proj_bias[12:]).reshape(3, 5, 2, 3).transpose(1, 2)
+
+    def logit(weights: torch.Tensor) -> torch.Tensor:
+        mixed = body.mix.out_proj((weights @ value).transpose(1, 2).reshape(3, 5, 6))
+        return body.head(body.norm(rows + mixed).mean(1)).gather(1, pair.y[:, None]).squeeze(1)
+
+    expected = torch.zeros_like(a.gradient, dtype=torch.float64)
+    with torch.no_grad():
+        for place in torch.cartesian_prod(*map(torch.arange, (2, 5, 5))).tolist():
+            step = torch.zeros(2, 5, 5, dtype=torch.float64)
+            step[tuple(place)] = 1e-5
+            ahead, behind = (logit(a.weights.double() + sign * step) for sign in (1, -1))
+            expected[(slice(None), *place)] = (ahead - behind) / 2e-5
+    body.float()
+    torch.testing.assert_close(a.gradient, expected.float(), **CLOSE)
+    assert expected.abs().max() > 1e-2
+
+
 def test_attention_weights_are_differentiable() -> None:
     pair = twins("attention")
     gradients = []

@@ -22,11 +22,14 @@ from xaibench.classifiers.graph import Head, LayerTap, Layout
 from xaibench.classifiers.interface import Interface, Options
 from xaibench.classifiers.keras_layers import (
     attention_kinds,
+    by_head,
     named_layers,
     native_shape,
+    recorder,
     stated_layout,
     tapped_calls,
     tracing,
+    use_name,
     with_output,
 )
 from xaibench.classifiers.keras_twin import KerasTwin
@@ -274,12 +277,12 @@ class KerasEngine:
 
             def call(x: Any, layer: str = layer, use: int = use) -> Any:
                 scores: list[Any] = []
-                with tapped_calls([(named_layers(self.model)[layer], _recorder(scores))]):
+                with tapped_calls([(named_layers(self.model)[layer], recorder(scores))]):
                     self._graph(x)
                 return scores[use]
 
             bridge = self._function("attention", lambda call=call: Bridge(call), layer, str(use))  # type: ignore[misc]
-            weights[_use_name(layer, use)] = _by_head(bridge(x))
+            weights[use_name(layer, use)] = by_head(bridge(x))
         return weights
 
     def attention_gradient(self, x: Tensor, y: Tensor) -> dict[str, AttentionGradient]:
@@ -290,7 +293,7 @@ class KerasEngine:
 
         def call(x: Any, y: Any) -> Any:
             scores: dict[str, list[Any]] = {layer: [] for layer, _ in self._attention}
-            with tapped_calls([(layers[layer], _recorder(found)) for layer, found in scores.items()]):
+            with tapped_calls([(layers[layer], recorder(found)) for layer, found in scores.items()]):
                 logits = self._graph(x)
             chosen = tf.gather(logits, y, axis=1, batch_dims=1)
             weights = [scores[layer][use] for layer, use in self._attention]
@@ -301,7 +304,7 @@ class KerasEngine:
         with one_line(x):
             pairs = list(zip(*function(to_tensorflow(x), to_tensorflow(y)), strict=True))
         return {
-            _use_name(layer, use): AttentionGradient(*(_by_head(to_torch(value)) for value in pair))
+            use_name(layer, use): AttentionGradient(*(by_head(to_torch(value)) for value in pair))
             for (layer, use), pair in zip(self._attention, pairs, strict=True)
         }
 
@@ -389,21 +392,3 @@ class KerasEngine:
         self._embedding = next(iter(entered), None)
         self._attention = [(name, uses[:index].count(name)) for index, name in enumerate(uses)]
         self._started = True
-
-
-def _recorder(scores: list[Any]) -> Any:
-    def tap(call: Any, args: Any, kwargs: Any) -> Any:
-        output, weights = call(*args, **{**kwargs, "return_attention_scores": True})
-        scores.append(weights)
-        return (output, weights) if kwargs.get("return_attention_scores") else output
-
-    return tap
-
-
-def _use_name(layer: str, use: int) -> str:
-    return layer if use == 0 else f"{layer}#{use + 1}"
-
-
-def _by_head(weights: Tensor) -> Tensor:
-    """(n, heads, queries, keys) from those of layers with one head (n, queries, keys) too."""
-    return weights.unsqueeze(1) if weights.ndim == 3 else weights

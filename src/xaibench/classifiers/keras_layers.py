@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+from torch import Tensor
+
 from xaibench.errors import UnsupportedError
 
 __all__ = [
@@ -59,6 +61,27 @@ def attention_kinds() -> tuple[type, ...]:
     from keras import layers
 
     return (layers.Attention, layers.GroupQueryAttention, layers.MultiHeadAttention)
+
+
+def recorder(scores: list[Any]) -> Tap:
+    """A tap that keeps the attention weights of every use, and hands on what the caller had asked for."""
+
+    def tap(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        output, weights = call(*args, **{**kwargs, "return_attention_scores": True})
+        scores.append(weights)
+        return (output, weights) if kwargs.get("return_attention_scores") else output
+
+    return tap
+
+
+def use_name(layer: str, use: int) -> str:
+    """What a use of a layer is called: its name, then ``name#2`` and so on."""
+    return layer if use == 0 else f"{layer}#{use + 1}"
+
+
+def by_head(weights: Tensor) -> Tensor:
+    """(n, heads, queries, keys) from those of layers with one head (n, queries, keys) too."""
+    return weights.unsqueeze(1) if weights.ndim == 3 else weights
 
 
 @contextmanager
