@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from xaibench.registry import Spec
 from xaibench.types import Classifier
 from xaibench.zoo import load_model
 
-__all__ = ["load_pair"]
+__all__ = ["load_classifier", "load_pair", "rows_at"]
 
 
 def load_pair(
@@ -35,7 +36,7 @@ def load_pair(
     box of its inputs from the data.
     """
     samples = _select(data, split, n, seed) if isinstance(data, str) else data
-    classifier = _load(model, weights, options or ModelOptions(), samples)
+    classifier = load_classifier(model, weights, options or ModelOptions(), samples)
     if samples is not None:
         return classifier, samples
     if classifier.card is None:
@@ -50,9 +51,18 @@ def _select(name: str, split: str, n: int | None, seed: int) -> Data:
         return load_data(name, split, error.size, seed)
 
 
-def _load(
-    model: str | Classifier, weights: str | Path | None, options: ModelOptions, samples: Data | None
+def rows_at(data: Data, index: Sequence[int]) -> Data:
+    """The rows with these ids in the full split; `InputError` for those that it does not have."""
+    places = {row: place for place, row in enumerate(data.ids.tolist())}
+    if missing := [row for row in index if row not in places]:
+        raise InputError(f"expected rows of the {data.split} split (0 to {max(places)}), got {missing[0]}")
+    return data.take([places[row] for row in index])
+
+
+def load_classifier(
+    model: str | Classifier, weights: str | Path | None, options: ModelOptions, samples: Data | None = None
 ) -> Classifier:
+    """A classifier, loaded unless it is given; what it does not say of itself is taken from ``samples``."""
     chosen = options.chosen
     architecture = _sized(chosen.pop("architecture", None), samples)
     defaults = Options() if samples is None else Options(task=samples.task, bounds=samples.bounds)

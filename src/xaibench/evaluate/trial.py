@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from xaibench.data import Data
-from xaibench.errors import InputError
 from xaibench.evaluate.align import align
 from xaibench.evaluate.batches import batch_logits
+from xaibench.evaluate.inputs import rows_at
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.settle import settle, threat_at
 from xaibench.robustness import RobustnessResult, evaluate_robustness
@@ -54,10 +54,7 @@ def try_attack(
     does not fit the model, and for rows that the split does not have.
     """
     if index:
-        places = {row: place for place, row in enumerate(data.ids.tolist())}
-        if missing := [row for row in index if row not in places]:
-            raise InputError(f"expected rows of the {data.split} split (0 to {max(places)}), got {missing[0]}")
-        data = data.take([places[row] for row in index])
+        data = rows_at(data, index)
     data = align(model, data)
     given = {"model": "given", "data": data.name, "attacks": (attack or "verdict",), "norm": norm, "eps": eps}
     plan = settle(Plan(**given, curve=(), seed=seed), model, data)

@@ -3,13 +3,16 @@
 from xaibench.explainers.attribution import Attribution, Cost
 from xaibench.explainers.base import Explainer, explain, explainers
 from xaibench.explainers.budget import memory_budget
+from xaibench.explainers.comparison import DEFAULT_PANEL, Comparison, compare_explainers
 from xaibench.explainers.gradients import InputXGradient, Saliency
 from xaibench.explainers.path import IntegratedGradients
 from xaibench.explainers.target import TargetLogit
 from xaibench.explainers.trust import Trust
 
 __all__ = [
+    "DEFAULT_PANEL",
     "Attribution",
+    "Comparison",
     "Cost",
     "Explainer",
     "InputXGradient",
@@ -17,6 +20,7 @@ __all__ = [
     "Saliency",
     "TargetLogit",
     "Trust",
+    "compare_explainers",
     "explain",
     "explainers",
     "memory_budget",

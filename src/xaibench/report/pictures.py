@@ -13,7 +13,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["collapse", "map_picture", "perturbation_picture", "photo", "triptych"]
+__all__ = ["collapse", "map_picture", "map_pixels", "perturbation_picture", "photo", "photo_pixels", "triptych"]
 
 _NEGATIVE, _MIDDLE, _POSITIVE = (179, 88, 6), (247, 247, 245), (18, 78, 150)
 _STRONG = (40, 16, 84)
@@ -28,7 +28,7 @@ _SHOWN = 256
 
 def photo(x: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> str:
     """An image (channels, height, width) within ``bounds`` as it looks; of more than four channels, their mean."""
-    return _uri(_photo_pixels(x, bounds))
+    return _uri(photo_pixels(x, bounds))
 
 
 def perturbation_picture(delta: Tensor) -> str:
@@ -43,7 +43,7 @@ def triptych(clean: Tensor, attacked: Tensor, bounds: tuple[float, float] = (0.0
     """A clean image, the attacked one, and the change magnified to full colour, side by side."""
     from PIL import Image
 
-    parts = [_photo_pixels(clean, bounds), _photo_pixels(attacked, bounds), _delta_pixels(attacked - clean)]
+    parts = [photo_pixels(clean, bounds), photo_pixels(attacked, bounds), _delta_pixels(attacked - clean)]
     factor = max(1, _SHOWN // max(clean.shape[1:]))
     colour = [np.repeat(part[..., :3], 3 if part.shape[-1] == 1 else 1, axis=-1) for part in parts]
     gap = np.full((clean.shape[1], 1, 3), 255, dtype=np.uint8)
@@ -51,7 +51,8 @@ def triptych(clean: Tensor, attacked: Tensor, bounds: tuple[float, float] = (0.0
     return Image.fromarray(row.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
-def _photo_pixels(x: Tensor, bounds: tuple[float, float]) -> np.ndarray:
+def photo_pixels(x: Tensor, bounds: tuple[float, float]) -> np.ndarray:
+    """Bytes (height, width, channels) of an image (channels, height, width) within ``bounds``."""
     low, high = bounds
     unit = ((x.float() - low) / (high - low)).clamp(0, 1)
     if len(unit) not in (1, 3, 4):
@@ -61,16 +62,17 @@ def _photo_pixels(x: Tensor, bounds: tuple[float, float]) -> np.ndarray:
 
 def _delta_pixels(delta: Tensor) -> np.ndarray:
     if len(delta) != 3:
-        return _map_pixels(delta.mean(dim=0), signed=True)
-    return _photo_pixels(delta / _scale(delta), (-1.0, 1.0))
+        return map_pixels(delta.mean(dim=0), signed=True)
+    return photo_pixels(delta / _scale(delta), (-1.0, 1.0))
 
 
 def map_picture(values: Tensor, *, signed: bool) -> str:
     """Attributions (height, width) scaled to their largest size: orange, white, blue; else white to violet."""
-    return _uri(_map_pixels(values, signed=signed))
+    return _uri(map_pixels(values, signed=signed))
 
 
-def _map_pixels(values: Tensor, *, signed: bool) -> np.ndarray:
+def map_pixels(values: Tensor, *, signed: bool) -> np.ndarray:
+    """Bytes (height, width, 3) of attributions (height, width): see `map_picture`."""
     unit = (values.float() / _scale(values)).clamp(-1, 1).cpu().numpy()[..., None]
     middle = np.array(_MIDDLE, dtype=float)
     end = np.where(unit < 0, np.array(_NEGATIVE, dtype=float), np.array(_POSITIVE if signed else _STRONG, dtype=float))
