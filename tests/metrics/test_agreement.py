@@ -23,6 +23,17 @@ def test_rank_correlation_agrees_with_scipy_also_on_ties() -> None:
     assert rank_correlation(one, other).tolist() == pytest.approx(expected)
 
 
+def test_only_the_values_that_count_are_ranked() -> None:
+    generator = torch.Generator().manual_seed(1)
+    one, other = torch.randint(0, 5, (2, 6, 12), generator=generator).float()
+    where = torch.rand(6, 12, generator=generator) < 0.6
+    expected = [spearmanr(a[w], b[w]).statistic for a, b, w in zip(one, other, where, strict=True)]
+    assert rank_correlation(one, other, where).tolist() == pytest.approx(expected)
+    torch.testing.assert_close(
+        rank_correlation(one, other, torch.ones_like(where)), rank_correlation(one, other), rtol=0, atol=1e-12
+    )
+
+
 def test_a_constant_map_agrees_with_nothing() -> None:
     assert rank_correlation(torch.rand(2, 9), torch.zeros(2, 9)).tolist() == [0.0, 0.0]
 

@@ -25,17 +25,27 @@ _STEADY = 0.01**2, 0.03**2
 """Side and width of the window of the structural similarity, and the constants that steady it, as published."""
 
 
-def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
+def rank_correlation(one: Tensor, other: Tensor, where: Tensor | None = None) -> Tensor:
     """Spearman's rank correlation (n,), float64, of values (n, ...) and (n, ...), sample by sample.
 
-    Ties share their mean rank; 0 where one of the two is constant. Raises `InputError` for shapes that differ.
+    Only finite values at ``where`` (n, ...) count, where that is given. Ties share their mean rank; 0 where one of the
+    two is constant. Raises `InputError` for shapes that differ.
 
     >>> rank_correlation(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 30.0, 20.0]]))
     tensor([0.5000], dtype=torch.float64)
     """
     _check_pair(one, other)
-    first, second = (_mean_ranks(part.flatten(1)) for part in (one, other))
-    first, second = (part - part.mean(dim=1, keepdim=True) for part in (first, second))
+    _check_pair(one, one if where is None else where)
+    first, second = (part.flatten(1) for part in (one, other))
+    if where is None:
+        first, second = (_mean_ranks(part) for part in (first, second))
+        first, second = (part - part.mean(dim=1, keepdim=True) for part in (first, second))
+    else:
+        counts = where.flatten(1).double()
+        # What does not count ranks last, so that the ranks of the rest are their own.
+        first, second = (_mean_ranks(part.masked_fill(counts == 0, torch.inf)) for part in (first, second))
+        size = counts.sum(dim=1, keepdim=True).clamp_min(1)
+        first, second = ((part - (part * counts).sum(dim=1, keepdim=True) / size) * counts for part in (first, second))
     scale = first.norm(dim=1) * second.norm(dim=1)
     return (first * second).sum(dim=1) / scale.clamp_min(1e-300)
 
