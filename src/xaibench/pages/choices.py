@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Choices", "choose_method", "choose_model", "choose_sample"]
 
 _FIRST_MODEL = "digits-cnn"
-_FIRST_EXPLAINERS = ["saliency", "integrated_gradients"]
-_MOST_EXPLAINERS = 3
+_MOST_EXPLAINERS = 8
 _LARGEST_EPS = 0.5
 
 
@@ -96,13 +95,13 @@ def choose_method(model: Classifier) -> Choices:
     """Explainers, and an attack with its epsilon where attacks apply."""
     from xaibench.attacks import attacks
     from xaibench.attacks.base import attacks_for
-    from xaibench.explainers import explainers
+    from xaibench.explainers import DEFAULT_PANEL, explainers
 
     with st.sidebar:
         shown = st.multiselect(
             "Explanations",
             explainers.names(),
-            default=[name for name in _FIRST_EXPLAINERS if name in explainers],
+            default=[name for name in DEFAULT_PANEL[model.task] if name in explainers],
             format_func=readable,
             max_selections=_MOST_EXPLAINERS,
             key="method",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.errors import InputError
+from xaibench.errors import InputError, UnsupportedError
 from xaibench.pages import cached
 from xaibench.pages.charts import percent
 
@@ -24,11 +24,15 @@ __all__ = ["View", "sample_page"]
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One side of the comparison: an input (1, ...), probabilities (classes,), and an explanation per method."""
+    """One side of the comparison: an input (1, ...), probabilities (classes,), and an explanation per method.
+
+    ``refused`` says of the other methods why they cannot explain this model.
+    """
 
     x: Tensor
     probabilities: Tensor
     explanations: dict[str, Attribution]
+    refused: dict[str, str]
 
     @property
     def prediction(self) -> int:
@@ -88,10 +92,13 @@ def _view(model: Classifier, x: Tensor, choices: Choices) -> View:
     with torch.no_grad():
         probabilities = model.logits(x)[0].softmax(dim=0).cpu()
     key = (model.digest, cached.fingerprint(x))
-    explanations = {
-        name: cached.explained(model, x, int(probabilities.argmax()), name, key) for name in choices.explainers
-    }
-    return View(x=x, probabilities=probabilities, explanations=explanations)
+    explanations, refused = {}, {}
+    for name in choices.explainers:
+        try:
+            explanations[name] = cached.explained(model, x, int(probabilities.argmax()), name, key)
+        except UnsupportedError as error:
+            refused[name] = str(error)
+    return View(x=x, probabilities=probabilities, explanations=explanations, refused=refused)
 
 
 def _say(model: Classifier, label: int, clean: View, broken: View | None, choices: Choices) -> None:
@@ -123,6 +130,8 @@ def _body(model: Classifier, data: Data, clean: View, broken: View | None, choic
         show_text(model, clean)
     else:
         show_table(model, data, clean, broken)
+    for reason in clean.refused.values():
+        st.caption(_plain(f"Left out: {reason}"))
 
 
 def _plain(text: str) -> str:

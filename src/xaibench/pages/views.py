@@ -24,6 +24,7 @@ _FEWEST_CLASSES, _MOST_CLASSES = 2, 5
 _LEAST = 0.001
 """Probability below which a class is not worth a bar."""
 _MOST_FEATURES = 10
+_COLUMNS = 6
 _LEGEND = "Blue speaks for the class, orange against it; violet is strength without a sign."
 
 
@@ -51,15 +52,17 @@ def show_image(model: Classifier, clean: View, broken: View | None) -> None:
 def _show_maps(clean: View, broken: View | None, names: tuple[str, ...]) -> None:
     st.subheader("Why")
     st.caption(_LEGEND)
-    columns = iter(st.columns(max(4, 2 * len(clean.explanations)), gap="medium"))
-    for method in clean.explanations:
-        views = {"before": clean, **({"after": broken} if broken else {})}
-        signed = any(bool((view.explanations[method].values < 0).any()) for view in views.values())
-        for when, view in views.items():
-            caption = f"{readable(method)} {when}, for {names[view.prediction]}{_gap(view.explanations[method])}"
-            next(columns).html(attribution_figure(view.explanations[method].values[0], caption, signed=signed))
-        if broken is None:
-            next(columns)
+    views = {"before": clean, **({"after": broken} if broken else {})}
+    cells = [(method, when) for method in clean.explanations for when in views]
+    for start in range(0, len(cells), _COLUMNS):
+        for column, (method, when) in zip(st.columns(_COLUMNS, gap="medium"), cells[start:], strict=False):
+            shown, signed = views[when], any(_signed(view.explanations[method]) for view in views.values())
+            caption = f"{readable(method)} {when}, for {names[shown.prediction]}{_gap(shown.explanations[method])}"
+            column.html(attribution_figure(shown.explanations[method].values[0], caption, signed=signed))
+
+
+def _signed(attribution: Attribution) -> bool:
+    return bool((attribution.values < 0).any())
 
 
 def _gap(attribution: Attribution) -> str:
@@ -77,8 +80,7 @@ def show_text(model: Classifier, clean: View) -> None:
         st.caption(_LEGEND)
         for method, attribution in clean.explanations.items():
             st.markdown(f"**{readable(method)}**, for {model.class_names[clean.prediction]}{_gap(attribution)}")
-            signed = bool((attribution.values < 0).any())
-            st.html(shaded_words(words, attribution.values[0], signed=signed))
+            st.html(shaded_words(words, attribution.values[0], signed=_signed(attribution)))
         if not clean.explanations:
             st.write(" ".join(filter(None, words)))
     with chart:
