@@ -11,11 +11,10 @@ from torch import Tensor
 from xaibench.certify.affine import dense, moved
 from xaibench.certify.network import Input, Network, Node, Operation
 from xaibench.certify.operators import READERS, Value
+from xaibench.classifiers.tracing import SQUASHES, constants_of, layer_of, operator_name
 from xaibench.errors import UnsupportedError
 
 __all__ = ["network_of"]
-
-_SQUASHES = {"_softmax", "_log_softmax", "sigmoid"}
 
 
 def network_of(program: torch.export.ExportedProgram) -> Network:
@@ -32,7 +31,7 @@ class _Builder:
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         self._graph = program.graph
-        self._constants = _constants(program)
+        self._constants = {name: value.clone() for name, value in constants_of(program).items()}
         self._nodes: list[Node] = []
         self._batch = 0
 
@@ -47,7 +46,8 @@ class _Builder:
                 try:
                     values[node] = self._call(node, values)
                 except UnsupportedError as error:
-                    raise UnsupportedError(f"{_layer(node)}{error}") from None
+                    layer = layer_of(node)
+                    raise UnsupportedError(f"layer {layer}: {error}" if layer else str(error)) from None
             if node is last:
                 break
         logits = values[last]
@@ -63,7 +63,7 @@ class _Builder:
         """The node whose value classifies, before it is squashed."""
         (end,) = (node for node in self._graph.nodes if node.op == "output")
         last = end.args[0][0]
-        return last.args[0] if _name(last) in _SQUASHES else last
+        return last.args[0] if operator_name(last) in SQUASHES else last
 
     def _placeholder(self, node: Any) -> Any:
         if node.name in self._constants:
@@ -80,7 +80,7 @@ class _Builder:
         kwargs = torch.fx.map_arg(node.kwargs, values.__getitem__)
         if not any(isinstance(item, Value) for item in _leaves((args, kwargs))):
             return node.target(*args, **kwargs)
-        name = _name(node)
+        name = operator_name(node)
         if name == "getitem":  # of the results of an operator with several, where the first is the one that counts
             if args[1] != 0:
                 raise UnsupportedError("bounds know the first result of an operation alone: the network uses another")
@@ -94,40 +94,17 @@ class _Builder:
         result = node.meta["val"]
         result = result[0] if isinstance(result, tuple | list) else result
         if result.dtype not in (torch.float32, torch.float64):
-            raise UnsupportedError(f"bounds hold in float32 or float64: {_name(node)!r} computes in {result.dtype}")
+            raise UnsupportedError(
+                f"bounds hold in float32 or float64: {operator_name(node)!r} computes in {result.dtype}"
+            )
         if result.ndim == 0 or result.shape[0] != self._batch:
-            raise UnsupportedError(f"bounds are taken sample by sample: {_name(node)!r} mixes the batch")
+            raise UnsupportedError(f"bounds are taken sample by sample: {operator_name(node)!r} mixes the batch")
         return tuple(result.shape[1:])
 
     def _add(self, operation: Operation, shape: tuple[int, ...], *parents: Value) -> Value:
         indices = tuple(parent.index for parent in parents)
         self._nodes.append(Node(operation=operation, parents=indices, shape=shape))
         return Value(len(self._nodes) - 1, shape)
-
-
-def _constants(program: torch.export.ExportedProgram) -> dict[str, Tensor]:
-    """Copies of all parameters, buffers and constants, by the names of their placeholders."""
-    signature = program.graph_signature
-    sources = {**program.state_dict, **program.constants}
-    names = {
-        **signature.inputs_to_parameters,
-        **signature.inputs_to_buffers,
-        **signature.inputs_to_lifted_tensor_constants,
-    }
-    return {place: sources[name].detach().clone() for place, name in names.items()}
-
-
-def _name(node: Any) -> str:
-    """Name of an operator without its overload."""
-    return str(getattr(node.target, "__name__", node.target)).partition(".")[0]
-
-
-def _layer(node: Any) -> str:
-    """Which layer an operation belongs to, as the start of a message; nothing where that is not known."""
-    stack: list[tuple[str, str]] = [("", ""), *node.meta.get("nn_module_stack", {}).values()]
-    path, kind = stack[-1]
-    name = path.removeprefix("module").removeprefix(".")
-    return f"layer {name!r} ({kind.rpartition('.')[2]}): " if name else ""
 
 
 def _leaves(item: Any) -> Iterator[Any]:

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,10 @@ from xaibench.classifiers.outputs import classifying
 from xaibench.classifiers.patching import analysis
 from xaibench.errors import UnsupportedError, first_line
 
-__all__ = ["frozen", "traced"]
+__all__ = ["SQUASHES", "constants_of", "frozen", "layer_of", "operator_name", "traced"]
+
+SQUASHES = frozenset({"_log_softmax", "_softmax", "sigmoid"})
+"""Operators that logits go through last, to become probabilities."""
 
 
 class _FromInputUnits(nn.Module):
@@ -44,6 +47,31 @@ def traced(module: nn.Module, interface: Interface, x: Tensor) -> torch.export.E
             raise
         except Exception as error:  # whatever the module brings about inside torch
             raise UnsupportedError(f"the model cannot be traced as a graph: {first_line(error)}") from error
+
+
+def constants_of(program: torch.export.ExportedProgram) -> dict[str, Tensor]:
+    """All parameters, buffers and constants, by the names of their placeholders; the memory is the program's own."""
+    signature = program.graph_signature
+    sources = {**program.state_dict, **program.constants}
+    names = {
+        **signature.inputs_to_parameters,
+        **signature.inputs_to_buffers,
+        **signature.inputs_to_lifted_tensor_constants,
+    }
+    return {place: sources[name].detach() for place, name in names.items()}
+
+
+def operator_name(node: Any) -> str:
+    """Name of the operator of a node, without its overload."""
+    return str(getattr(node.target, "__name__", node.target)).partition(".")[0]
+
+
+def layer_of(node: Any) -> str:
+    """The layer that a node belongs to, as ``'name' (kind)``; nothing where that is not known."""
+    stack: list[tuple[str, str]] = [("", ""), *node.meta.get("nn_module_stack", {}).values()]
+    path, kind = stack[-1]
+    name = path.removeprefix("module").removeprefix(".")
+    return f"{name!r} ({kind.rpartition('.')[2]})" if name else ""
 
 
 def frozen(module: nn.Module, interface: Interface, x: Tensor) -> Callable[[Tensor], Tensor] | None:
