@@ -79,6 +79,47 @@ def token_net() -> Classifier:
     return TorchClassifier(Net(), task="text", input_shape=(7,))
 
 
+def attentive_image_net() -> Classifier:
+    from xaibench.architectures import architectures
+
+    torch.manual_seed(7)
+    network: Any = architectures.create("vit:input_shape=[2, 8, 8],classes=4,patch=4,dim=8,depth=2,heads=2")
+    return TorchClassifier(_lively(network.build()), input_shape=(2, 8, 8))
+
+
+def attentive_token_net() -> Classifier:
+    from xaibench.architectures import architectures
+
+    torch.manual_seed(8)
+    network: Any = architectures.create(
+        "text_transformer:input_shape=[7],classes=3,vocabulary=30,dim=8,depth=2,heads=2"
+    )
+    return TorchClassifier(_lively(network.build()), task="text", input_shape=(7,))
+
+
+def _lively(module: nn.Module) -> nn.Module:
+    """A module whose small initial weights are made larger, so that attention is far from uniform."""
+    for value in module.parameters():
+        if value.ndim > 1:
+            torch.nn.init.normal_(value, std=0.5)
+    return module
+
+
+def keras_attentive_token_net() -> Classifier:
+    import keras
+
+    from xaibench.classifiers import KerasClassifier
+
+    keras.utils.set_random_seed(9)
+    layers = keras.layers
+    tokens = layers.Input((7,), dtype="int32")
+    words = layers.Embedding(30, 6, mask_zero=True, embeddings_initializer="orthogonal")(tokens)
+    for _ in range(2):
+        words = layers.Add()([words, layers.MultiHeadAttention(2, 4)(words, words)])
+    mean = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(words))
+    return KerasClassifier(keras.Model(tokens, layers.Dense(3, activation="softmax")(mean)), task="text")
+
+
 def keras_token_net() -> Classifier:
     import keras
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from small_models import keras_cnn, keras_token_net, table_mlp, token_net, torch_cnn
+from small_models import (
+    attentive_image_net,
+    attentive_token_net,
+    keras_attentive_token_net,
+    keras_cnn,
+    keras_token_net,
+    table_mlp,
+    token_net,
+    torch_cnn,
+)
 
 from xaibench.types import Classifier
 
@@ -18,6 +27,13 @@ MODELS: dict[str, Callable[[], Classifier]] = {
 }
 EVERYWHERE = frozenset(MODELS)
 IMAGES = frozenset({"torch", "keras"})
+ATTENTIVE_MODELS: dict[str, Callable[[], Classifier]] = {
+    "torch-vit": attentive_image_net,
+    "torch-attention": attentive_token_net,
+    "keras-attention": keras_attentive_token_net,
+}
+"""Models for methods that need attention layers; other methods need not say whether they apply to them."""
+ATTENTIVE = frozenset(ATTENTIVE_MODELS)
 
 
 @dataclass(frozen=True)
@@ -26,7 +42,8 @@ class Row:
 
     method: str
     models: frozenset[str] = EVERYWHERE
-    """Names in ``MODELS`` of those that it explains; the others it must refuse with `UnsupportedError`."""
+    """Names in ``MODELS`` of those that it explains, the others it must refuse with `UnsupportedError`; and of those in
+    ``ATTENTIVE_MODELS`` that it is tried on."""
     gradients: bool = True
     """Whether it takes gradients; if not, it must explain models that have none."""
     ignored: float | None = 0.0
@@ -42,4 +59,8 @@ ROWS = (
     Row("input_x_gradient"),
     Row("integrated_gradients:steps=8"),
     Row("integrated_gradients:steps=5,max_steps=5,quadrature=riemann_middle"),
+    Row("attention_raw", ATTENTIVE, exact=False),
+    Row("attention_raw:queries=all", ATTENTIVE, exact=False),
+    Row("attention_rollout", ATTENTIVE, exact=False),
+    Row("attention_gradient", ATTENTIVE, exact=False),
 )

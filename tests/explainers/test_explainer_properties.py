@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from rows import MODELS, ROWS, Row
+from rows import ATTENTIVE_MODELS, MODELS, ROWS, Row
 from small_models import inputs_for, linear
 from torch import Tensor
 
@@ -21,7 +21,7 @@ N = 10
 
 @cache
 def _model(name: str) -> tuple[Classifier, Tensor]:
-    model = MODELS[name]()
+    model = {**MODELS, **ATTENTIVE_MODELS}[name]()
     return model, inputs_for(model, N)
 
 
@@ -32,7 +32,7 @@ def _explain(method: str, model: Classifier, inputs: Any, targets: Any = None, *
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.method)
 every_use = pytest.mark.parametrize(
     ("row", "name"),
-    [pytest.param(row, name, id=f"{row.method}-{name}") for row in ROWS for name in MODELS if name in row.models],
+    [pytest.param(row, name, id=f"{row.method}-{name}") for row in ROWS for name in sorted(row.models)],
 )
 
 
@@ -189,7 +189,7 @@ def test_models_without_what_is_needed_are_refused(row: Row) -> None:
         limits = MappingProxyType({Capability.GRADIENTS: "it is a table"})
 
     class Opaque(Blind):
-        task, capabilities = "text", frozenset({Capability.GRADIENTS})
+        task, capabilities = "text", frozenset({Capability.ATTENTION, Capability.GRADIENTS})
 
     with pytest.raises(UnsupportedError, match=r"needs gradients of the model: it is a table"):
         _explain(method, Blind(), torch.zeros(1, 2))  # type: ignore[arg-type]

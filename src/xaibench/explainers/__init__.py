@@ -1,5 +1,6 @@
 """Attributions: how much each part of an input speaks for a class."""
 
+from xaibench.explainers.attention import AttentionGradientWeighted, AttentionRaw, AttentionRollout
 from xaibench.explainers.attribution import Attribution, Cost
 from xaibench.explainers.base import Explainer, explain, explainers
 from xaibench.explainers.budget import memory_budget
@@ -11,6 +12,9 @@ from xaibench.explainers.trust import Trust
 
 __all__ = [
     "DEFAULT_PANEL",
+    "AttentionGradientWeighted",
+    "AttentionRaw",
+    "AttentionRollout",
     "Attribution",
     "Comparison",
     "Cost",
