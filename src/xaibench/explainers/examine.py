@@ -18,8 +18,8 @@ __all__ = ["FEWEST", "NOISE", "examine", "nudged"]
 
 NOISE = 0.02
 """Standard deviation of the noise, as a share of each feature's range."""
-FEWEST = 10
-"""A rank correlation of fewer values says little: by chance alone it is often above 0.5."""
+FEWEST = {"stability": 3, "randomisation": 10}
+"""A rank correlation of fewer values says little: that with a map of no kinship is often above 0.6 by chance alone."""
 
 
 def examine(found: Attribution, explainer: Any, model: Classifier, inputs: Inputs) -> Attribution:
@@ -42,11 +42,11 @@ def examine(found: Attribution, explainer: Any, model: Classifier, inputs: Input
     def stability() -> Tensor:
         changed, same = nudged(x, model, seed=found.seed, where=where)
         again = explainer(model, changed, found.target, seed=found.seed)
-        return _correlation(found.values, again.values, where & same)
+        return _correlation(found.values, again.values, where & same, FEWEST["stability"])
 
     def randomisation() -> Tensor:
         again = explainer(model.randomised(found.seed), x, found.target, seed=found.seed)
-        return _correlation(found.values, again.values, where).abs()
+        return _correlation(found.values, again.values, where, FEWEST["randomisation"]).abs()
 
     for name, check in {"stability": stability, "randomisation": randomisation}.items():
         try:
@@ -81,7 +81,7 @@ def nudged(x: Tensor, model: Classifier, *, seed: int = 0, where: Tensor | None 
     return torch.where(chosen, ordinary[draw], x), ~chosen
 
 
-def _correlation(one: Tensor, other: Tensor, where: Tensor) -> Tensor:
-    """Rank correlation (n,), float32; NaN where fewer than `FEWEST` values are left to compare."""
+def _correlation(one: Tensor, other: Tensor, where: Tensor, fewest: int) -> Tensor:
+    """Rank correlation (n,), float32; NaN where fewer than ``fewest`` values are left to compare."""
     found = rank_correlation(one, other, where)
-    return torch.where(where.flatten(1).sum(dim=1) >= FEWEST, found, torch.nan).float()
+    return torch.where(where.flatten(1).sum(dim=1) >= fewest, found, torch.nan).float()

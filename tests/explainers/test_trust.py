@@ -1,0 +1,228 @@
+"""What the checks of attributions find, on methods known to be good and on ones known to be bad."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+from small_models import inputs_for, keras_cnn, keras_token_net, linear, table_mlp, token_net, torch_cnn
+from torch import Tensor
+
+from xaibench.data import load_data
+from xaibench.explainers import Attribution, TargetLogit, Trust, explain, explainers
+from xaibench.explainers.examine import NOISE, examine, nudged
+from xaibench.types import Capability, Classifier
+from xaibench.zoo import load_model
+
+KEYS = ("completeness_gap", "sampling_error", "stability", "randomisation")
+GOOD = {"stability": torch.tensor([0.9]), "randomisation": torch.tensor([0.1])}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """An explainer out of a function of the target logits."""
+
+    name: ClassVar[str] = "made"
+    values: Callable[[TargetLogit], Tensor]
+
+    def __call__(self, model: Classifier, inputs: Any, targets: Any = None, *, seed: int = 0) -> Attribution:
+        logit = TargetLogit(self, model, inputs, targets, needs=())
+        return logit.attribution(self.values(logit), seed=seed)
+
+
+def _edges(logit: TargetLogit) -> Tensor:
+    return (logit.x - logit.x.roll(1, -1)).abs() + (logit.x - logit.x.roll(1, -2)).abs()
+
+
+def _noise(logit: TargetLogit) -> Tensor:
+    return logit.rng(0).normal(tuple(logit.x.shape[1:]))
+
+
+def _examined(explainer: Any, model: Classifier, x: Any) -> Attribution:
+    return examine(explainer(model, x), explainer, model, x)
+
+
+@pytest.mark.parametrize(
+    ("figures", "expected", "reason"),
+    [
+        (GOOD, "trusted", "passes all checks: stability, randomisation"),
+        ({**GOOD, "completeness_gap": torch.tensor([0.04])}, "trusted", "completeness gap"),
+        ({**GOOD, "completeness_gap": torch.tensor([0.06])}, "doubtful", "miss the change of the logit by 6%"),
+        ({**GOOD, "completeness_gap": torch.tensor([0.3])}, "unreliable", "by 30%"),
+        ({**GOOD, "completeness_gap": torch.tensor([0.1]), "tolerance": 0.2}, "trusted", "passes"),
+        ({**GOOD, "completeness_gap": torch.tensor([0.27]), "tolerance": 0.3}, "trusted", "passes"),
+        ({**GOOD, "completeness_gap": torch.tensor([0.31]), "tolerance": 0.3}, "unreliable", "by 31%"),
+        ({**GOOD, "sampling_error": torch.tensor([0.4])}, "doubtful", "standard errors are 40% of the values"),
+        ({**GOOD, "sampling_error": torch.tensor([0.9])}, "unreliable", "90%"),
+        ({**GOOD, "stability": torch.tensor([0.4])}, "doubtful", "a little noise leaves a rank correlation of 0.40"),
+        ({**GOOD, "stability": torch.tensor([-0.4])}, "unreliable", "of -0.40"),
+        ({**GOOD, "randomisation": torch.tensor([0.7])}, "doubtful", "random weights leave a rank correlation of 0.70"),
+        ({**GOOD, "randomisation": torch.tensor([1.0])}, "unreliable", "of 1.00"),
+        ({**GOOD, "randomisation": torch.tensor([torch.nan])}, "doubtful", "too few values"),
+        ({**GOOD, "uncovered": ("2 (GELU)",)}, "doubtful", r"its rules do not cover 2 \(GELU\)"),
+        ({"stability": torch.tensor([0.9])}, "doubtful", "randomisation was not tested"),
+        ({}, "doubtful", "stability and randomisation were not tested"),
+        (
+            {"stability": torch.tensor([0.9]), "untested": {"randomisation": "no weights"}},
+            "doubtful",
+            "randomisation was not tested: no weights",
+        ),
+    ],
+)
+def test_each_figure_has_its_limits(figures: dict[str, Any], expected: str, reason: str) -> None:
+    trust = Trust(**figures)
+    assert trust.verdict == expected
+    assert trust.verdicts == (expected,)
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(trust.reason)
+    json.dumps(trust.figures(), allow_nan=False)
+
+
+def test_one_sample_in_ten_may_fare_worse() -> None:
+    stability = torch.full((20,), 0.9)
+    stability[:2] = 0.1
+    trust = Trust(stability=stability, randomisation=torch.full((20,), 0.1))
+    assert trust.verdicts == ("unreliable",) * 2 + ("trusted",) * 18
+    assert trust.verdict == "trusted"
+    stability[2] = 0.4
+    assert trust.verdict == "doubtful"
+    assert trust.reason == "a little noise leaves a rank correlation of 0.10 in 3 of 20 samples"
+    stability[2] = 0.0
+    assert trust.verdict == "unreliable"
+
+
+SHIPPED = {"digits-cnn": "digits", "cancer-mlp": "breast-cancer", "evidence-cnn": "evidence"}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("method", ["input_x_gradient", "integrated_gradients", "saliency:absolute=false"])
+def test_good_methods_are_trusted_on_shipped_models(name: str, method: str) -> None:
+    model, data = load_model(name), load_data(SHIPPED[name], n=12)
+    assert explain(model, data.inputs, method=method).trust.verdict == "trusted"
+
+
+@pytest.mark.parametrize("name", ["digits-cnn", "evidence-cnn"])
+@pytest.mark.parametrize("values", [_edges, _noise, lambda logit: logit.x], ids=["edges", "noise", "input"])
+def test_maps_that_do_not_look_at_the_model_are_unreliable(name: str, values: Callable[[TargetLogit], Tensor]) -> None:
+    model, data = load_model(name), load_data(SHIPPED[name], n=12)
+    trust = _examined(_Made(values=values), model, data.inputs).trust
+    assert trust.verdict == "unreliable"
+    assert trust.randomisation is not None
+    assert trust.randomisation.tolist() == pytest.approx([1.0] * 12)
+
+
+def test_a_map_of_noise_is_unstable_too() -> None:
+    model, data = load_model("evidence-cnn"), load_data("evidence", n=12)
+    stability = _examined(_Made(values=_noise), model, data.inputs).trust.stability
+    assert stability is not None
+    assert float(stability.abs().max()) < 0.1
+
+
+def test_gradients_in_units_of_unlike_features_tell_the_units() -> None:
+    found = explain(load_model("cancer-mlp"), load_data("breast-cancer", n=12).inputs, method="saliency")
+    assert found.trust.verdict == "doubtful"
+    assert "random weights leave a rank correlation" in found.trust.reason
+
+
+def test_the_figures_are_those_of_two_more_explanations() -> None:
+    model = torch_cnn()
+    x, calls = inputs_for(model, 5), []
+    plain = explainers.create("input_x_gradient")
+
+    class Counting:
+        name = "counting"
+
+        def __call__(self, *given: Any, **rest: Any) -> Attribution:
+            calls.append(given)
+            return plain(*given, **rest)
+
+    found = plain(model, x, 2, seed=3)
+    trust = examine(found, Counting(), model, x).trust
+    assert len(calls) == 2
+    changed, _ = nudged(x, model, seed=3)
+    noisy = plain(model, changed, found.target, seed=3).values
+    random = plain(model.randomised(3), x, found.target, seed=3).values
+    for figure, other, form in ((trust.stability, noisy, float), (trust.randomisation, random, abs)):
+        expected = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(found.values, other, strict=True)]
+        assert figure is not None
+        assert figure.tolist() == pytest.approx([form(value) for value in expected], abs=1e-6)
+
+
+def test_explain_makes_all_checks_unless_told_otherwise() -> None:
+    model = torch_cnn()
+    x = inputs_for(model, 4)
+    full, quick = (explain(model, x, trust=trust) for trust in ("full", "quick"))  # type: ignore[arg-type]
+    assert full.trust.stability is not None
+    assert full.trust.randomisation is not None
+    assert quick.trust.stability is None
+    assert torch.equal(full.values, quick.values)
+    assert full.cost.forward == quick.cost.forward
+
+
+@pytest.mark.parametrize("make", [torch_cnn, keras_cnn, table_mlp, token_net, keras_token_net])
+def test_checks_do_not_depend_on_batches_nor_change_the_model(make: Callable[[], Classifier]) -> None:
+    model = make()
+    x, digest = inputs_for(model, 6), model.digest
+    whole = explain(model, x, method="input_x_gradient").trust
+    parts = [explain(model, part, method="input_x_gradient").trust for part in (x[:2], x[2:])]
+    for key in ("stability", "randomisation"):
+        joined = torch.cat([getattr(part, key) for part in parts])
+        torch.testing.assert_close(joined, getattr(whole, key), atol=1e-3, rtol=0, equal_nan=True)
+    assert model.digest == digest
+    if x.shape[1:].numel() < 10:
+        assert whole.randomisation is not None
+        assert bool(whole.randomisation.isnan().all())
+
+
+def test_noise_is_a_share_of_the_range_and_stays_in_the_box() -> None:
+    model = table_mlp()
+    x = inputs_for(model, 200)
+    changed, same = nudged(x, model)
+    assert bool(same.all())
+    low, high = model.bounds.tensors(x)
+    assert bool(((changed >= low) & (changed <= high)).all())
+    inner = ((x - low) / (high - low) - 0.5).abs() < 0.4
+    share = ((changed - x) / (high - low))[inner]
+    assert float(share.std()) == pytest.approx(NOISE, rel=0.1)
+
+
+@pytest.mark.parametrize("make", [token_net, keras_token_net])
+def test_one_word_of_a_text_is_replaced_and_never_padding(make: Callable[[], Classifier]) -> None:
+    model = make()
+    x = inputs_for(model, 30)
+    x[:, 4:] = 0
+    changed, same = nudged(x, model, where=x != 0)
+    assert (changed != x).sum(dim=1).tolist() == [1] * 30
+    assert torch.equal(changed != x, ~same)
+    assert not bool((changed != x)[:, 4:].any())
+    assert bool((changed[~same] > 0).all())
+    assert len(set(changed[~same].tolist())) > 10
+    empty = torch.zeros_like(x)
+    changed, same = nudged(empty, model, where=empty != 0)
+    assert torch.equal(changed, empty)
+    assert bool(same.all())
+
+
+def test_what_cannot_be_checked_is_said() -> None:
+    model = linear(torch.tensor([[1.0] * 12, [-1.0] * 12]), torch.zeros(2))
+
+    class Fixed:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(model, name)
+
+        def randomised(self, seed: int = 0, layers: Any = None) -> Any:
+            from xaibench.errors import UnsupportedError
+
+            raise UnsupportedError("they are constants\nof the graph")
+
+    trust = explain(Fixed(), torch.rand(3, 12), method="input_x_gradient").trust  # type: ignore[arg-type]
+    assert trust.randomisation is None
+    assert trust.stability is not None
+    assert trust.untested == {"randomisation": "they are constants"}
+    assert trust.verdict == "doubtful"
+    assert Capability.WEIGHTS in model.capabilities
