@@ -1,12 +1,18 @@
 """Attributions: how much each part of an input speaks for a class."""
 
+from xaibench.explainers.ablation import FeatureAblation, FeaturePermutation
 from xaibench.explainers.attention import AttentionGradientWeighted, AttentionRaw, AttentionRollout
 from xaibench.explainers.attribution import Attribution, Cost
 from xaibench.explainers.base import Explainer, explain, explainers
 from xaibench.explainers.budget import memory_budget
 from xaibench.explainers.comparison import DEFAULT_PANEL, Comparison, compare_explainers
 from xaibench.explainers.gradients import InputXGradient, Saliency
+from xaibench.explainers.lime import Lime
+from xaibench.explainers.occlusion import Occlusion
 from xaibench.explainers.path import IntegratedGradients
+from xaibench.explainers.relevance import DeepLift
+from xaibench.explainers.rise import Rise
+from xaibench.explainers.shapley import KernelShap, ShapleyExact, ShapleySampling
 from xaibench.explainers.target import TargetLogit
 from xaibench.explainers.trust import Trust
 
@@ -18,10 +24,19 @@ __all__ = [
     "Attribution",
     "Comparison",
     "Cost",
+    "DeepLift",
     "Explainer",
+    "FeatureAblation",
+    "FeaturePermutation",
     "InputXGradient",
     "IntegratedGradients",
+    "KernelShap",
+    "Lime",
+    "Occlusion",
+    "Rise",
     "Saliency",
+    "ShapleyExact",
+    "ShapleySampling",
     "TargetLogit",
     "Trust",
     "compare_explainers",
