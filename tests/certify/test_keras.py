@@ -73,7 +73,7 @@ def test_layers_without_a_torch_form_are_named() -> None:
 
     for layer, message in (
         (layers.ELU(name="bent"), "^layer 'bent': no torch form of ELU is known$"),
-        (layers.Dense(4, activation="gelu", name="smooth"), "^layer 'smooth': no torch form of the activation 'gelu'"),
+        (layers.Dense(4, activation="mish", name="smooth"), "^layer 'smooth': no torch form of the activation 'mish'"),
         (Own(name="mine"), "^layer 'mine': no torch form of Own is known$"),
     ):
         model = KerasClassifier(keras.Sequential([keras.Input((4,)), layer, layers.Dense(3)]), task="tabular")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,8 +20,8 @@ __all__ = ["KerasTwin"]
 class KerasTwin(nn.Module):
     """Takes batches channels first, as classifiers do, and returns the model's classifying output.
 
-    It knows dense and convolutional layers, batch norm, pooling, merging, reshaping and their usual activations, in the
-    layout channels last; a model with any other layer raises `UnsupportedError` when it runs.
+    It knows dense, convolutional and embedding layers, batch and layer norm, pooling, merging, reshaping and their
+    usual activations, in the layout channels last; a model with any other layer raises `UnsupportedError` when it runs.
     """
 
     def __init__(self, model: Any, layout: Layout) -> None:
@@ -77,11 +78,32 @@ def _dense(layer: Any, x: Tensor) -> Tensor:
 
 
 def _convolution(layer: Any, x: Tensor) -> Tensor:
-    kernel = _tensor(layer.kernel).permute(3, 2, 0, 1)
-    x = _same_padded(layer, x.permute(0, 3, 1, 2), layer.kernel_size, layer.dilation_rate)
+    """In one, two or three dimensions."""
+    kernel = _tensor(layer.kernel)
+    rank = kernel.ndim - 2
+    x = _same_padded(layer, x.movedim(-1, 1), layer.kernel_size, layer.dilation_rate)
     bias = _tensor(layer.bias) if layer.use_bias else None
-    y = F.conv2d(x, kernel, bias, layer.strides, dilation=layer.dilation_rate, groups=layer.groups)
-    return y.permute(0, 2, 3, 1)
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
+    kernel = kernel.permute(rank + 1, rank, *range(rank))
+    y = convolve(x, kernel, bias, layer.strides, dilation=layer.dilation_rate, groups=layer.groups)
+    return y.movedim(1, -1)
+
+
+def _embedding(layer: Any, x: Tensor) -> Tensor:
+    if layer.mask_zero:
+        raise UnsupportedError(f"layer {layer.name!r}: expected no masking of zeros, got mask_zero=True")
+    return F.embedding(x.long(), _tensor(layer.embeddings))
+
+
+def _layer_norm(layer: Any, x: Tensor) -> Tensor:
+    axes = (layer.axis,) if isinstance(layer.axis, int) else tuple(layer.axis)
+    if tuple(axis % x.ndim for axis in axes) != (x.ndim - 1,):
+        raise UnsupportedError(f"layer {layer.name!r}: expected layer norm of the last axis, got {layer.axis}")
+    if layer.rms_scaling:
+        raise UnsupportedError(f"layer {layer.name!r}: expected rms_scaling=False, got True")
+    weight = _tensor(layer.gamma) if layer.scale else None
+    bias = _tensor(layer.beta) if layer.center else None
+    return F.layer_norm(x, x.shape[-1:], weight, bias, layer.epsilon)
 
 
 def _batch_norm(layer: Any, x: Tensor) -> Tensor:
@@ -99,15 +121,17 @@ def _pooling(pool: Callable[..., Tensor]) -> Callable[[Any, Tensor], Tensor]:
             raise UnsupportedError(
                 f"layer {layer.name!r}: expected pooling with padding 'valid', got {layer.padding!r}"
             )
-        return pool(x.permute(0, 3, 1, 2), layer.pool_size, layer.strides).permute(0, 2, 3, 1)
+        return pool(x.movedim(-1, 1), layer.pool_size, layer.strides).movedim(1, -1)
 
     return run
 
 
 def _same_padded(layer: Any, x: Tensor, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
-    """Zeros around images (n, channels, height, width) as ``padding="same"`` has them: the odd one at the end."""
+    """Zeros around images (n, channels, ...) as ``padding="same"`` has them, the odd one at the end; or all before."""
     if layer.padding == "valid":
         return x
+    if layer.padding == "causal":
+        return F.pad(x, ((kernel[0] - 1) * dilation[0], 0))
     sides: list[int] = []
     for size, width, step, stretch in zip(
         x.shape[:1:-1], kernel[::-1], layer.strides[::-1], dilation[::-1], strict=True
@@ -129,27 +153,41 @@ def _relu(layer: Any, x: Tensor) -> Tensor:
 
 
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "elu": F.elu,
+    "gelu": F.gelu,
     "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
     "linear": lambda x: x,
     "relu": F.relu,
     "relu6": F.relu6,
+    "selu": F.selu,
     "sigmoid": torch.sigmoid,
+    "silu": F.silu,
     "softmax": lambda x: torch.softmax(x, dim=-1),
+    "softplus": F.softplus,
     "tanh": torch.tanh,
 }
 _LAYERS: Mapping[str, Callable[[Any, Any], Tensor]] = {
     "Activation": lambda layer, x: x,
     "Add": lambda layer, parts: sum(parts[1:], parts[0]),
+    "AveragePooling1D": _pooling(F.avg_pool1d),
     "AveragePooling2D": _pooling(F.avg_pool2d),
     "BatchNormalization": _batch_norm,
     "Concatenate": lambda layer, parts: torch.cat(parts, dim=layer.axis),
+    "Conv1D": _convolution,
     "Conv2D": _convolution,
     "Dense": _dense,
     "Dropout": lambda layer, x: x,
+    "Embedding": _embedding,
     "Flatten": lambda layer, x: x.flatten(1),
+    "GlobalAveragePooling1D": lambda layer, x: x.mean(dim=1, keepdim=layer.keepdims),
     "GlobalAveragePooling2D": lambda layer, x: x.mean(dim=(1, 2), keepdim=layer.keepdims),
+    "GlobalMaxPooling1D": lambda layer, x: x.amax(dim=1, keepdim=layer.keepdims),
+    "GlobalMaxPooling2D": lambda layer, x: x.amax(dim=(1, 2), keepdim=layer.keepdims),
+    "LayerNormalization": _layer_norm,
     "LeakyReLU": _leaky_relu,
+    "MaxPooling1D": _pooling(F.max_pool1d),
     "MaxPooling2D": _pooling(F.max_pool2d),
+    "Multiply": lambda layer, parts: math.prod(parts[1:], start=parts[0]),
     "Permute": lambda layer, x: x.permute(0, *layer.dims),
     "ReLU": _relu,
     "Rescaling": lambda layer, x: x * layer.scale + layer.offset,
