@@ -29,7 +29,7 @@ def test_the_gradient_of_a_linear_model_cannot_be_moved(method: str, search: Any
     model = linear(WEIGHT, torch.zeros(2))
     for objective in ("top_k", "rank"):
         found = attack_explanation(
-            linear(WEIGHT, torch.zeros(2)),
+            model,
             x,
             threat=Linf(0.1),
             method=method,
