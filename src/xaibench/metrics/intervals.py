@@ -1,13 +1,17 @@
-"""Confidence intervals for proportions."""
+"""Confidence intervals for proportions and means."""
 
 from __future__ import annotations
 
 import math
 from statistics import NormalDist
 
-from xaibench.errors import InputError
+import torch
+from torch import Tensor
 
-__all__ = ["wilson_interval"]
+from xaibench.errors import InputError
+from xaibench.rng import derive_seed
+
+__all__ = ["bootstrap_interval", "bootstrap_means", "wilson_interval"]
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -31,3 +35,43 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == n else min(1.0, centre + half)
     return low, high
+
+
+def bootstrap_means(values: Tensor, *, resamples: int = 1000, seed: int = 0) -> Tensor:
+    """Means (resamples, ...), float64, of values (n, ...) over samples drawn again with replacement.
+
+    All columns share the draws, so that they can be compared. NaN counts as missing; a draw without any number is NaN.
+    Raises `InputError` for no samples.
+    """
+    if not len(values) or resamples < 1:
+        raise InputError(f"expected samples and `resamples` >= 1, got {len(values)} and {resamples}")
+    generator = torch.Generator().manual_seed(derive_seed(seed, "bootstrap"))
+    draws = torch.randint(len(values), (resamples, len(values)), generator=generator)
+    # How often each sample is drawn, so that means are products of matrices.
+    counts = torch.zeros(resamples, len(values), dtype=torch.float64).scatter_add_(
+        1, draws, torch.ones(draws.shape, dtype=torch.float64)
+    )
+    flat = values.detach().cpu().double().flatten(1) if values.ndim > 1 else values.detach().cpu().double()[:, None]
+    known = ~flat.isnan()
+    means = (counts @ flat.nan_to_num(0.0)) / (counts @ known.double())
+    return means.view(resamples, *values.shape[1:])
+
+
+def bootstrap_interval(
+    values: Tensor, confidence: float = 0.95, *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile interval (low, high) for the mean of values (n,), by drawing samples again; NaN counts as missing.
+
+    Efron, *Bootstrap methods: another look at the jackknife* (Annals of Statistics 1979).
+
+    >>> low, high = bootstrap_interval(torch.arange(100.0))
+    >>> 43 < low < 45 and 54 < high < 56
+    True
+    """
+    if not 0 < confidence < 1:
+        raise InputError(f"expected `confidence` between 0 and 1, got {confidence}")
+    tail = (1 - confidence) / 2
+    ends = bootstrap_means(values, resamples=resamples, seed=seed).nanquantile(
+        torch.tensor([tail, 1 - tail], dtype=torch.float64)
+    )
+    return float(ends[0]), float(ends[1])
