@@ -34,6 +34,7 @@ class ModelClassifier:
         self._probed: Probe | None = None
         self._missing_gradient: str | None = None
         self._gradient_tried = False
+        self._kept: tuple[object, Callable[[Tensor], Tensor] | None] | None = None
 
     def __repr__(self) -> str:
         name = "" if self.card is None else f"{self.card.name}, "
@@ -147,8 +148,8 @@ class ModelClassifier:
         """
         with torch.no_grad():
             x = self._read(x)
-            quick = self._engine.quick(x) if hasattr(self._engine, "quick") else None
-            if quick is not None and self._agrees(quick, x):
+            quick = self._frozen(x)
+            if quick is not None:
                 return torch.no_grad()(lambda batch: quick(batch.to(self.device, self._engine.dtype)))
 
         def plain(batch: Tensor) -> Tensor:
@@ -162,10 +163,25 @@ class ModelClassifier:
         x = self._read(x)
         return self._engine.footprint(x) + x.numel() * x.element_size()
 
-    def _agrees(self, quick: Callable[[Tensor], Tensor], x: Tensor) -> bool:
-        """Whether a frozen copy made on ``x`` gives the logits elsewhere too: its constants may stem from ``x``."""
+    def _frozen(self, x: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """The engine's frozen copy for batches like ``x``, if it has one that can be relied on.
+
+        It is made anew whenever the model has changed.
+        """
+        if not hasattr(self._engine, "quick") or self.task == "text":
+            return None
         low, high = self.bounds.tensors(x)
-        for batch in (x, (low + high - x)[: len(x) // 2 + 1]):
+        # Three samples, not all alike: what is traced on one may be a constant for its size or its contents.
+        examples = torch.cat([x[:1], low + high - x[:1], x[-1:]])
+        key = (self.digest, tuple(x.shape[1:]), x.device)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, self._engine.quick(examples))
+        quick = self._kept[1]
+        return quick if quick is not None and self._agrees(quick, examples) else None
+
+    def _agrees(self, quick: Callable[[Tensor], Tensor], examples: Tensor) -> bool:
+        """Whether a frozen copy gives the logits, for other batch sizes too."""
+        for batch in (examples, examples[1:]):
             usual = self.logits(batch)
             try:
                 found = quick(batch)

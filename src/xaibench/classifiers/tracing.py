@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -82,7 +83,8 @@ def frozen(module: nn.Module, interface: Interface, x: Tensor) -> Callable[[Tens
     """
     with analysis(module), _quiet(), torch.no_grad():
         try:
-            whole = _FromInputUnits(module, interface)
+            # A copy, for what is frozen shares the memory of weights that are not laid out anew.
+            whole = _FromInputUnits(copy.deepcopy(module), interface)
             whole.training = False
             graph = torch.jit.freeze(torch.jit.trace(whole, x, check_trace=False))
             return cast(Callable[[Tensor], Tensor], torch.jit.optimize_for_inference(graph))
