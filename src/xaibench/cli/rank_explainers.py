@@ -1,0 +1,90 @@
+"""``xaibench rank-explainers``: which explainer finds the evidence best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xaibench.cli.console import live_progress, print_json, print_table, say
+from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights, takes_model_options
+
+if TYPE_CHECKING:
+    from xaibench.quality import Ranking
+
+__all__ = ["rank_explainers"]
+
+
+@takes_model_options
+def rank_explainers(
+    *,
+    model: ModelName,
+    methods: Annotated[
+        str | None, typer.Option(help="Explainers by name or spec, with spaces between; all that apply by default.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Quality metrics to show, with spaces between; what suits the data by default.")
+    ] = None,
+    by: Annotated[str | None, typer.Option(help="The metric that orders; the first of the metrics by default.")] = None,
+    n: Annotated[int, typer.Option(help="How many samples, drawn by the seed.")] = 32,
+    data: DataName = None,
+    split: Split = "test",
+    seed: Seed = 0,
+    weights: Weights = None,
+    as_json: AsJson = False,
+    options: Mapping[str, str],
+) -> None:
+    """Order explainers by how well they find planted evidence, or by faithfulness where none is known.
+
+    [dim]xaibench rank-explainers evidence-cnn --data evidence[/]
+    [dim]xaibench rank-explainers evidence-cnn-watermark --split test_biased --metrics "spurious_mass relevance_mass"[/]
+    [dim]xaibench rank-explainers cancer-mlp --methods "saliency integrated_gradients:steps=64" --by deletion[/]
+    """
+    from xaibench.evaluate import ModelOptions, load_pair
+    from xaibench.quality import rank_explainers as rank
+
+    classifier, rows = load_pair(
+        model, data, weights=weights, options=ModelOptions.of(options), split=split, n=n, seed=seed
+    )
+    with live_progress() as progress:
+        found = rank(
+            classifier,
+            rows,
+            methods.split() if methods else None,
+            metrics.split() if metrics else None,
+            by=by,
+            n=n,
+            seed=seed,
+            progress=progress,
+        )
+    if as_json:
+        print_json({"model": model, "data": rows.name, "split": rows.split, **found.as_dict()})
+    else:
+        _show(found)
+
+
+def _show(found: Ranking) -> None:
+    scores = found.assessment
+    others = [metric for metric in scores.metrics if metric != found.by]
+    table = []
+    for row in found.rows:
+        low, high = row.score.interval
+        rest = [scores.score(row.method, metric) for metric in others]
+        table.append(
+            [
+                f"{'=' if row.tied else ''}{row.place}",
+                row.method,
+                f"{row.score.mean:.3f} [{low:.3f}, {high:.3f}]",
+                f"{row.first:.0%}",
+                *("" if score is None or score.mean != score.mean else f"{score.mean:.3f}" for score in rest),
+            ]
+        )
+    better = "higher" if found.rows[0].score.higher_is_better else "lower"
+    title = f"explainers by {found.by} ({better} is better) on {scores.n} samples, with 95 % intervals"
+    print_table(table, header=("", "method", found.by, "first", *others), title=title)
+    if found.left_out:
+        say(f"xaibench: {found.left_out} samples are left out: the model gets them wrong")
+    for refusal in scores.refused:
+        what = refusal.method if refusal.metric is None else f"{refusal.metric} of {refusal.method}"
+        say(f"xaibench: {what} does not apply: {refusal.reason}")
