@@ -113,7 +113,7 @@ def keras_attentive_token_net() -> Classifier:
     keras.utils.set_random_seed(9)
     layers = keras.layers
     tokens = layers.Input((7,), dtype="int32")
-    words = layers.Embedding(30, 6, mask_zero=True, embeddings_initializer="orthogonal")(tokens)
+    words = layers.Embedding(30, 6, embeddings_initializer="orthogonal")(tokens)
     for _ in range(2):
         words = layers.Add()([words, layers.MultiHeadAttention(2, 4)(words, words)])
     mean = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(words))

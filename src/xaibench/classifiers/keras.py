@@ -272,41 +272,43 @@ class KerasEngine:
     def attention(self, x: Tensor) -> dict[str, Tensor]:
         """A graph for each use of an attention layer."""
         x = self._start(x)
-        weights = {}
-        for layer, use in self._attention:
-
-            def call(x: Any, layer: str = layer, use: int = use) -> Any:
-                scores: list[Any] = []
-                with tapped_calls([(named_layers(self.model)[layer], recorder(scores))]):
-                    self._graph(x)
-                return scores[use]
-
-            bridge = self._function("attention", lambda call=call: Bridge(call), layer, str(use))  # type: ignore[misc]
-            weights[use_name(layer, use)] = by_head(bridge(x))
-        return weights
+        bridges = {
+            use: self._function("attention", lambda i=i: Bridge(lambda x: self._attended(x)[1][i]), str(i))  # type: ignore[misc]
+            for i, use in enumerate(self._attention)
+        }
+        return {use_name(*use): by_head(bridge(x)) for use, bridge in bridges.items()}
 
     def attention_gradient(self, x: Tensor, y: Tensor) -> dict[str, AttentionGradient]:
         """One graph, differentiated symbolically at the weights in its middle."""
-        x = self._start(x)
+        usual, x = self.logits(x, None), self._start(x)
         tf = tensorflow()
-        layers = named_layers(self.model)
 
         def call(x: Any, y: Any) -> Any:
-            scores: dict[str, list[Any]] = {layer: [] for layer, _ in self._attention}
-            with tapped_calls([(layers[layer], recorder(found)) for layer, found in scores.items()]):
-                logits = self._graph(x)
+            logits, weights = self._attended(x)
             chosen = tf.gather(logits, y, axis=1, batch_dims=1)
-            weights = [scores[layer][use] for layer, use in self._attention]
             zero = tf.UnconnectedGradients.ZERO
-            return weights, tf.gradients(chosen, weights, unconnected_gradients=zero)
+            return logits, weights, tf.gradients(chosen, weights, unconnected_gradients=zero)
 
         function = self._function("attention gradient", lambda: compiled(call))
         with one_line(x):
-            pairs = list(zip(*function(to_tensorflow(x), to_tensorflow(y)), strict=True))
+            logits, *pairs = function(to_tensorflow(x), to_tensorflow(y))
+        if not torch.allclose(to_torch(logits), usual, rtol=1e-3, atol=1e-4):
+            raise UnsupportedError(
+                "attention cannot be observed: Keras gives other logits when it forms the weights, as where a query may"
+                " attend to no key"
+            )
         return {
-            use_name(layer, use): AttentionGradient(*(by_head(to_torch(value)) for value in pair))
-            for (layer, use), pair in zip(self._attention, pairs, strict=True)
+            use_name(*use): AttentionGradient(*(by_head(to_torch(value)) for value in pair))
+            for use, *pair in zip(self._attention, *pairs, strict=True)
         }
+
+    def _attended(self, x: Any) -> tuple[Any, list[Any]]:
+        """Logits, and the weights of each use of an attention layer, as they are traced."""
+        layers = named_layers(self.model)
+        scores: dict[str, list[Any]] = {layer: [] for layer, _ in self._attention}
+        with tapped_calls([(layers[layer], recorder(found)) for layer, found in scores.items()]):
+            logits = self._graph(x)
+        return logits, [scores[layer][use] for layer, use in self._attention]
 
     def _graph(self, x: Any, tap: LayerTap | None = None) -> Any:
         """From a batch in input units to logits, as it is traced."""
