@@ -18,6 +18,7 @@ __all__ = [
     "Seed",
     "Split",
     "Weights",
+    "listed",
     "say_if_fewer",
     "takes_model_options",
 ]
@@ -76,6 +77,18 @@ def takes_model_options(command: Callable[..., None]) -> Callable[..., None]:
     kept = [parameter for name, parameter in signature.parameters.items() if name != "options"]
     with_options.__signature__ = signature.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]
     return with_options
+
+
+def listed(given: list[str] | None) -> list[str] | None:
+    """Specs of an option that takes names with commas, or ``name:key=value,...``, and may be repeated.
+
+    >>> listed(["saliency,occlusion", "lrp:rule=gamma,composite=false"])
+    ['saliency', 'occlusion', 'lrp:rule=gamma,composite=false']
+    """
+    if given is None:
+        return None
+    found = [name.strip() for text in given for name in ([text] if ":" in text else text.split(",")) if name.strip()]
+    return list(dict.fromkeys(found))
 
 
 def say_if_fewer(rows: int, wanted: int | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xaibench.cli.console import live_progress, print_json, print_table, say
-from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights, takes_model_options
+from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights, listed, takes_model_options
 
 if TYPE_CHECKING:
     from xaibench.quality import Ranking
@@ -21,10 +21,12 @@ def rank_explainers(
     *,
     model: ModelName,
     methods: Annotated[
-        str | None, typer.Option(help="Explainers by name or spec, with spaces between; all that apply by default.")
+        list[str] | None,
+        typer.Option(help="all, names with commas, or name:key=value,...; repeat for several. All by default."),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(help="Quality metrics to show, with spaces between; what suits the data by default.")
+        list[str] | None,
+        typer.Option(help="Quality metrics to show, given as methods are; what suits the data by default."),
     ] = None,
     by: Annotated[str | None, typer.Option(help="The metric that orders; the first of the metrics by default.")] = None,
     n: Annotated[int, typer.Option(help="How many samples, drawn by the seed.")] = 32,
@@ -38,8 +40,8 @@ def rank_explainers(
     """Order explainers by how well they find planted evidence, or by faithfulness where none is known.
 
     [dim]xaibench rank-explainers evidence-cnn --data evidence[/]
-    [dim]xaibench rank-explainers evidence-cnn-watermark --split test_biased --metrics "spurious_mass relevance_mass"[/]
-    [dim]xaibench rank-explainers cancer-mlp --methods "saliency integrated_gradients:steps=64" --by deletion[/]
+    [dim]xaibench rank-explainers evidence-cnn-watermark --split test_biased --metrics spurious_mass,relevance_mass[/]
+    [dim]xaibench rank-explainers cancer-mlp --methods saliency,occlusion --by deletion[/]
     """
     from xaibench.evaluate import ModelOptions, load_pair
     from xaibench.quality import rank_explainers as rank
@@ -47,12 +49,13 @@ def rank_explainers(
     classifier, rows = load_pair(
         model, data, weights=weights, options=ModelOptions.of(options), split=split, n=n, seed=seed
     )
+    wanted = listed(methods)
     with live_progress() as progress:
         found = rank(
             classifier,
             rows,
-            methods.split() if methods else None,
-            metrics.split() if metrics else None,
+            None if wanted == ["all"] else wanted,
+            listed(metrics),
             by=by,
             n=n,
             seed=seed,
