@@ -13,7 +13,9 @@ from xaibench.cli.check import check
 from xaibench.cli.compare import compare
 from xaibench.cli.data import data_app
 from xaibench.cli.evaluate import evaluate
+from xaibench.cli.explain import explain
 from xaibench.cli.models import models_app
+from xaibench.cli.rank_explainers import rank_explainers
 from xaibench.cli.report import report
 from xaibench.cli.train import train
 from xaibench.cli.verify import verify
@@ -37,6 +39,7 @@ def _main(
 
     [dim]xaibench models[/]                 what is at hand
     [dim]xaibench evaluate digits-cnn[/]    how well it does
+    [dim]xaibench explain digits-cnn --index 3[/]    why it decides so, and whether to believe that
     [dim]xaibench report digits-cnn[/]      why it decides so, and how easily it is fooled
     [dim]xaibench verify reports/digits-cnn[/]    whether a report is true
     [dim]xaibench app[/]                    the same, by looking
@@ -53,11 +56,13 @@ def version() -> None:
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
 app.command("evaluate")(evaluate)
+app.command("explain")(explain)
 app.command("report")(report)
 app.command("verify")(verify)
 app.command("check")(check)
 app.command("compare")(compare)
 app.command("attack")(attack)
+app.command("rank-explainers")(rank_explainers)
 app.command("train")(train)
 app.command("card")(card)
 app.command("app")(open_app)

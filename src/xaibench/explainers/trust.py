@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -122,6 +122,11 @@ class Trust:
                 found += f" in {most} of {len(values)} samples" if len(values) > 1 else ""
         clauses = [clause for clause in (found, self._open()) if clause]
         return "; ".join(clauses) or "there are too few values for a rank correlation"
+
+    def at(self, row: int) -> Trust:
+        """The same of one sample."""
+        figures = {rule.figure: values[row : row + 1] for rule, values in self._measured()}
+        return replace(self, **figures)  # type: ignore[arg-type]
 
     def _measured(self) -> Iterator[tuple[_Rule, Tensor]]:
         for rule in _RULES:

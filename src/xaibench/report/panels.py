@@ -20,7 +20,7 @@ __all__ = ["Tile", "image_panel", "table_panel", "text_panel"]
 _SIDE, _GAP, _LINE, _COLUMNS = 160, 12, 15, 6
 _WIDTH, _BARS = 960, 10
 _INK, _SOFT, _PAPER = (24, 24, 28), (104, 104, 112), (255, 255, 255)
-_AGAINST, _FOR = (179, 88, 6), (18, 78, 150)
+_AGAINST, _FOR, _STRENGTH = (179, 88, 6), (18, 78, 150), (88, 60, 140)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,10 @@ def image_panel(x: Tensor, heading: Sequence[str], tiles: Sequence[Tile], bounds
 
 
 def text_panel(words: Sequence[str], heading: Sequence[str], tiles: Sequence[Tile]) -> Image:
-    """A text once for each method, its words coloured by their values: blue speaks for the class, orange against."""
+    """A text once for each method, its words coloured by their values: blue for the class, orange against it.
+
+    Methods without a sign colour in violet.
+    """
     shown = [place for place, word in enumerate(words) if word]
     lines = _wrapped([words[place] for place in shown])
     block = (len(lines) + 2) * (_LINE + 3) + _GAP
@@ -75,7 +78,7 @@ def text_panel(words: Sequence[str], heading: Sequence[str], tiles: Sequence[Til
                     left + _length(word) + 2,
                     up + (row + 2) * (_LINE + 3) - 2,
                 )
-                draw.rectangle(box, fill=_shade(share))
+                draw.rectangle(box, fill=_shade(share, tile.signed))
                 draw.text((left, box[1] + 1), word, fill=_PAPER if abs(share) > 0.6 else _INK, font=_font())
     return picture
 
@@ -96,7 +99,7 @@ def table_panel(names: Sequence[str], shown: Sequence[str], heading: Sequence[st
             share, line = float(shares[feature]), up + row * _LINE
             _write(draw, (_GAP, line), f"{names[feature]} = {shown[feature]}", _SOFT, middle - reach - 2 * _GAP)
             ends = sorted((middle, middle + round(reach * share)))
-            draw.rectangle((ends[0], line + 2, ends[1], line + _LINE - 3), fill=_FOR if share > 0 else _AGAINST)
+            draw.rectangle((ends[0], line + 2, ends[1], line + _LINE - 3), fill=_end(share, tile.signed))
     return picture
 
 
@@ -141,9 +144,13 @@ def _enlarged(pixels: np.ndarray) -> Image:
     return picture.resize((_SIDE, _SIDE), Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS)
 
 
-def _shade(share: float) -> tuple[int, int, int]:
-    end = _FOR if share > 0 else _AGAINST
+def _shade(share: float, signed: bool) -> tuple[int, int, int]:
+    end = _end(share, signed)
     return tuple(round(white + (colour - white) * abs(share)) for white, colour in zip(_PAPER, end, strict=True))  # type: ignore[return-value]
+
+
+def _end(share: float, signed: bool) -> tuple[int, int, int]:
+    return (_FOR if share > 0 else _AGAINST) if signed else _STRENGTH
 
 
 @cache
