@@ -27,6 +27,8 @@ MODELS: dict[str, Callable[[], Classifier]] = {
 }
 EVERYWHERE = frozenset(MODELS)
 IMAGES = frozenset({"torch", "keras"})
+RECTIFIED = IMAGES
+"""Those with ReLU."""
 ATTENTIVE_MODELS: dict[str, Callable[[], Classifier]] = {
     "torch-vit": attentive_image_net,
     "torch-attention": attentive_token_net,
@@ -58,8 +60,15 @@ ROWS = (
     Row("saliency:absolute=false"),
     Row("input_x_gradient"),
     Row("integrated_gradients:steps=8"),
-    Row("integrated_gradients:steps=5,max_steps=5,quadrature=riemann_middle"),
+    Row("integrated_gradients:steps=5,max_steps=5,quadrature=riemann_trapezoid"),
     Row("deep_lift", exact=False),
+    Row("lrp", exact=False),
+    Row("lrp:rule=epsilon", exact=False),
+    Row("lrp:rule=gamma", exact=False),
+    Row("lrp:rule=z_plus", exact=False),
+    Row("lrp:box=true", exact=False),
+    Row("guided_backprop", models=RECTIFIED, exact=False),
+    Row("deconvnet", models=RECTIFIED, exact=False),
     Row("attention_raw", ATTENTIVE, exact=False),
     Row("attention_raw:queries=all", ATTENTIVE, exact=False),
     Row("attention_rollout", ATTENTIVE, exact=False),

@@ -10,7 +10,7 @@ from xaibench.explainers.gradients import InputXGradient, Saliency
 from xaibench.explainers.lime import Lime
 from xaibench.explainers.occlusion import Occlusion
 from xaibench.explainers.path import IntegratedGradients
-from xaibench.explainers.relevance import DeepLift
+from xaibench.explainers.relevance import LRP, DeconvNet, DeepLift, GuidedBackprop
 from xaibench.explainers.rise import Rise
 from xaibench.explainers.shapley import KernelShap, ShapleyExact, ShapleySampling
 from xaibench.explainers.target import TargetLogit
@@ -18,16 +18,19 @@ from xaibench.explainers.trust import Trust
 
 __all__ = [
     "DEFAULT_PANEL",
+    "LRP",
     "AttentionGradientWeighted",
     "AttentionRaw",
     "AttentionRollout",
     "Attribution",
     "Comparison",
     "Cost",
+    "DeconvNet",
     "DeepLift",
     "Explainer",
     "FeatureAblation",
     "FeaturePermutation",
+    "GuidedBackprop",
     "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
