@@ -102,12 +102,16 @@ def test_captum_agrees_on_images() -> None:
     model = torch_cnn()
     x, module = inputs_for(model, 6), _captum(model)
     target = model.predict(x)
-    ours = explain(model, x, steps=20, max_steps=20, baseline="zero").values
-    reference = attr.IntegratedGradients(module).attribute(x, 0 * x, target, n_steps=20, method="gausslegendre")
-    torch.testing.assert_close(ours, reference.float(), rtol=1e-4, atol=1e-5)
-    middle = explain(model, x, steps=20, max_steps=20, baseline="zero", quadrature="riemann_middle").values
-    reference = attr.IntegratedGradients(module).attribute(x, 0 * x, target, n_steps=20, method="riemann_middle")
-    torch.testing.assert_close(middle, reference.float(), rtol=1e-4, atol=1e-5)
+    integrated = attr.IntegratedGradients(module)
+    for rule, name, steps in (
+        ("gauss_legendre", "gausslegendre", 4),
+        ("riemann_left", "riemann_left", 20),
+        ("riemann_middle", "riemann_middle", 20),
+        ("riemann_right", "riemann_right", 20),
+    ):
+        ours = explain(model, x, steps=steps, max_steps=steps, baseline="zero", quadrature=rule).values
+        reference = integrated.attribute(x, 0 * x, target, n_steps=steps, method=name)
+        torch.testing.assert_close(ours, reference.float(), rtol=1e-4, atol=1e-5)
     copy = x.clone().requires_grad_()
     torch.testing.assert_close(
         explain(model, x, method="saliency").values, attr.Saliency(module).attribute(copy, target), rtol=1e-4, atol=1e-6
@@ -134,9 +138,9 @@ def test_captum_agrees_on_text() -> None:
             return model.logits(ids, embeddings=embeddings)
 
     reference = attr.IntegratedGradients(FromEmbeddings()).attribute(
-        point, padding, target, additional_forward_args=(tokens,), n_steps=16, method="gausslegendre"
+        point, padding, target, additional_forward_args=(tokens,), n_steps=16, method="riemann_middle"
     )
-    found = explain(model, tokens, steps=16, max_steps=16)
+    found = explain(model, tokens, steps=16, max_steps=16, quadrature="riemann_middle")
     torch.testing.assert_close(found.values, reference.sum(dim=-1).float().detach(), rtol=1e-4, atol=1e-6)
     assert found.baseline is not None
     assert not found.baseline.any()
@@ -230,9 +234,9 @@ def test_the_mean_baseline_is_the_one_that_the_card_records() -> None:
         ({"steps": 0}, "expected 1 <= `steps` <= `max_steps`, got 0 and 512"),
         ({"steps": 600}, "got 600 and 512"),
         ({"tolerance": -0.1}, "expected `tolerance` >= 0, got -0.1"),
-        ({"baseline": "grey"}, "expected `baseline` .* as 'auto' or 'zero' .* or Tensor, got 'grey'"),
+        ({"baseline": "grey"}, "expected `baseline` .* as 'auto' or 'zero' .* or Tensor or .*, got 'grey'"),
         ({"baseline": torch.zeros(7)}, r"broadcasts to \(2, 5\), got \(7,\)"),
-        ({"quadrature": "simpson"}, "expected `quadrature` .* as 'gauss_legendre' or 'riemann_middle'"),
+        ({"quadrature": "simpson"}, "expected `quadrature` .* as 'gauss_legendre' or 'riemann_left' .*, got 'simpson'"),
     ],
 )
 def test_bad_parameters_are_one_clear_line(params: dict[str, Any], message: str) -> None:

@@ -11,9 +11,10 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.rng import SampleRng, permutation
 from xaibench.types import Classifier
 
-__all__ = ["Background", "Baseline", "background_inputs", "baseline_inputs"]
+__all__ = ["Background", "Baseline", "BaselineName", "background_inputs", "baseline_inputs", "baseline_sets"]
 
-Baseline = Literal["auto", "zero", "mean", "min", "max"] | Tensor
+BaselineName = Literal["auto", "zero", "mean", "min", "max"]
+Baseline = BaselineName | Tensor
 """A reference by name, or a tensor that broadcasts to the inputs (token ids for text).
 
 ``min`` and ``max`` are the corners of the box of inputs; ``mean`` is the mean that the model's card records, else the
@@ -45,6 +46,22 @@ def baseline_inputs(baseline: Baseline, model: Classifier, x: Tensor) -> Tensor:
     if baseline == "mean":
         return _mean(model, x, (low + high) / 2)
     return {"zero": torch.zeros_like(x), "min": low.expand_as(x), "max": high.expand_as(x)}[baseline].clone()
+
+
+def baseline_sets(baseline: Baseline | tuple[BaselineName, ...], model: Classifier, x: Tensor) -> Tensor:
+    """Several reference inputs (k, n, ...) for each of ``x`` (n, ...): of k names, or of a tensor with one axis more.
+
+    What stands for one baseline stands for a set of one.
+    """
+    if isinstance(baseline, tuple):
+        if not baseline:
+            raise InputError("expected at least one baseline, got none")
+        return torch.stack([baseline_inputs(name, model, x) for name in baseline])
+    if isinstance(baseline, Tensor) and baseline.ndim == x.ndim + 1:
+        if not len(baseline):
+            raise InputError("expected at least one baseline, got none")
+        return torch.stack([baseline_inputs(each, model, x) for each in baseline])
+    return baseline_inputs(baseline, model, x)[None]
 
 
 def _mean(model: Classifier, x: Tensor, centre: Tensor) -> Tensor:
