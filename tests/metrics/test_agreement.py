@@ -91,3 +91,9 @@ def test_structural_similarity_is_that_of_a_naive_loop(shape: tuple[int, int]) -
         first, second = (part[0].abs().double().numpy() for part in (a, b))
         assert float(value) == pytest.approx(_naive_similarity(first / first.max(), second / second.max()))
     assert structural_similarity(one, 3 * one).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_places_that_do_not_count_are_never_at_the_top() -> None:
+    one, where = torch.tensor([[0.0, 2.0, 1.0, 9.0]]), torch.tensor([[True, True, True, False]])
+    assert top_k(one, share=0.67, where=where).tolist() == [[False, True, True, False]]
+    assert top_k_overlap(one, torch.tensor([[0.0, 1.0, 2.0, 0.0]]), share=0.34, where=where).tolist() == [0.0]

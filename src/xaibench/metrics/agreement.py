@@ -59,28 +59,34 @@ def magnitudes(values: Tensor) -> Tensor:
     return values.abs().sum(dim=1) if values.ndim == 4 else values.abs()
 
 
-def top_k(values: Tensor, share: float = 0.1) -> Tensor:
+def top_k(values: Tensor, share: float = 0.1, where: Tensor | None = None) -> Tensor:
     """The places of largest magnitude, at least one: bool (n, places); among equals the first.
 
-    Raises `InputError` for a ``share`` of the places outside (0, 1].
+    Only places at ``where`` (n, places) count, if given. Raises `InputError` for a ``share`` of the places outside
+    (0, 1].
     """
     if not 0 < share <= 1:
         raise InputError(f"expected a share of the places in (0, 1], got {share}")
     size = magnitudes(values).flatten(1)
-    order = size.argsort(dim=1, descending=True, stable=True)[:, : max(1, round(share * size.shape[1]))]
-    return torch.zeros_like(size, dtype=torch.bool).scatter(1, order, True)
+    count = size.new_full((len(size),), size.shape[1]) if where is None else where.sum(dim=1).to(size)
+    if where is not None:
+        size = size.masked_fill(~where, -1.0)
+    order = size.argsort(dim=1, descending=True, stable=True)
+    chosen = torch.arange(size.shape[1], device=size.device) < (share * count).round().clamp_min(1)[:, None]
+    return torch.zeros_like(chosen).scatter(1, order, chosen)
 
 
-def top_k_overlap(one: Tensor, other: Tensor, share: float = 0.1) -> Tensor:
+def top_k_overlap(one: Tensor, other: Tensor, share: float = 0.1, where: Tensor | None = None) -> Tensor:
     """Share (n,), float64, of the places that count most in one attribution that do so in the other as well.
 
-    Ghorbani, Abid & Zou, *Interpretation of neural networks is fragile* (AAAI 2019). See `top_k` for ``share``.
+    Ghorbani, Abid & Zou, *Interpretation of neural networks is fragile* (AAAI 2019). See `top_k` for ``share`` and
+    ``where``.
 
     >>> top_k_overlap(torch.tensor([[3.0, 2.0, 1.0, 0.0]]), torch.tensor([[0.0, 9.0, 8.0, 0.0]]), share=0.5).tolist()
     [0.5]
     """
     _check_pair(one, other)
-    first, second = top_k(one, share), top_k(other, share)
+    first, second = top_k(one, share, where), top_k(other, share, where)
     return (first & second).sum(dim=1).double() / first.sum(dim=1)
 
 

@@ -83,10 +83,12 @@ def impute(x: Tensor, gone: Tensor, noise: Tensor) -> Tensor:
     direction, size = residual, residual.square().sum(dim=(1, 2, 3), keepdim=True)
     limit = _RESIDUAL**2 * size.clamp_min(1e-12)
     for _ in range(_ITERATIONS):
-        if bool((size <= limit).all()):
+        left = size > limit
+        if not bool(left.any()):
             break
         image = equations(direction)
-        step = size / (direction * image).sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)
+        # What is solved stays as it is, so that images do not depend on each other.
+        step = left * size / (direction * image).sum(dim=(1, 2, 3), keepdim=True).clamp_min(1e-30)
         value, residual = value + step * direction, residual - step * image
         grown = residual.square().sum(dim=(1, 2, 3), keepdim=True)
         direction, size = residual + grown / size.clamp_min(1e-30) * direction, grown

@@ -70,7 +70,7 @@ class Infidelity:
     Yeh et al., *On the (in)fidelity and sensitivity of explanations* (NeurIPS 2019). ``removal`` takes random sets of
     ``share`` of the parts away, which suits attributions that are parts of the logit; ``noise`` subtracts normal noise
     of ``scale`` times the range, which suits gradients. With ``scaled`` the values are first multiplied by the factor
-    that fits best, as the paper does to compare methods. With ``relative`` the error is divided by the mean square of
+    that fits best, as the paper does to compare methods; it is never negative, so that a wrong sign is no help. With ``relative`` the error is divided by the mean square of
     the falls, so that 0 is perfect and 1 is what attributions of zero get.
     """
 
@@ -97,7 +97,7 @@ class Infidelity:
             predicted, fall = (part[:, 0] for part in _removed_sets(case, (self.share,), self.samples))
         if self.scaled:
             factor = (predicted * fall).sum(dim=1) / predicted.square().sum(dim=1).clamp_min(1e-30)
-            predicted = predicted * factor[:, None]
+            predicted = predicted * factor.clamp_min(0)[:, None]
         error = (predicted - fall).square().mean(dim=1)
         return error / fall.square().mean(dim=1).clamp_min(1e-30) if self.relative else error
 
