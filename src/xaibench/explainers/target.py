@@ -98,6 +98,11 @@ class TargetLogit:
         """Note passes made elsewhere, in samples."""
         self._forward, self._backward = self._forward + forward, self._backward + backward
 
+    @property
+    def cost(self) -> Cost:
+        """What was spent up to now."""
+        return Cost(forward=self._forward, backward=self._backward, seconds=time.perf_counter() - self._started)
+
     def attribution(
         self,
         values: Tensor,
@@ -122,17 +127,16 @@ class TargetLogit:
             values = values.sum(dim=-1)
             stderr = None if stderr is None else stderr.square().sum(dim=-1).sqrt()
         fields = {field.name: getattr(self._explainer, field.name) for field in dataclasses.fields(self._explainer)}  # type: ignore[arg-type]
+        dtype = torch.promote_types(self.x.dtype if self.x.is_floating_point() else torch.float32, torch.float32)
         return Attribution(
-            values=values.to(
-                torch.promote_types(self.x.dtype if self.x.is_floating_point() else torch.float32, torch.float32)
-            ),
+            values=values.to(dtype),
             target=self.target,
             baseline=baseline,
             method=self._explainer.name,
             params={name: "given" if isinstance(value, Tensor) else value for name, value in fields.items()},
             seed=seed,
             words=self._words(),
-            stderr=stderr,
+            stderr=None if stderr is None else stderr.to(dtype),
             trust=Trust(
                 completeness_gap=None if change is None else completeness_gap(values, change),
                 tolerance=tolerance,
@@ -140,7 +144,7 @@ class TargetLogit:
                 uncovered=tuple(uncovered),
                 notes=tuple(notes),
             ),
-            cost=Cost(forward=self._forward, backward=self._backward, seconds=time.perf_counter() - self._started),
+            cost=self.cost,
         )
 
     def _words(self) -> tuple[tuple[str, ...], ...] | None:

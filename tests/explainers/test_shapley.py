@@ -1,0 +1,223 @@
+"""Shapley values against closed forms, enumeration of orders, and each other within their own error bars."""
+
+from collections.abc import Callable
+from itertools import permutations
+from typing import Any
+
+import pytest
+import torch
+from small_models import inputs_for, linear, table_mlp, token_net, torch_cnn
+from torch import Tensor, nn
+
+from xaibench import load_data, load_model
+from xaibench.classifiers import TorchClassifier
+from xaibench.errors import InputError, UnsupportedError
+from xaibench.explainers import Attribution, explain
+from xaibench.types import Classifier
+
+SAMPLERS = ("shapley_sampling", "kernel_shap")
+METHODS = ("shapley_exact", *SAMPLERS)
+
+
+def _explain(model: Classifier, x: Any, targets: Any = None, **params: Any) -> Attribution:
+    return explain(model, x, targets, trust="quick", **params)
+
+
+def _table(function: Callable[[Tensor], Tensor], features: int) -> Classifier:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unused = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            value = function(x)
+            return torch.stack([value, -value], dim=1)
+
+    return TorchClassifier(Net(), task="tabular", input_shape=(features,))
+
+
+def _by_orders(model: Classifier, x: Tensor, baseline: Tensor, target: int) -> Tensor:
+    """Shapley values of one sample (features,), by going through all orders."""
+    orders = list(permutations(range(len(x))))
+    values = torch.zeros(len(x), dtype=torch.float64)
+    for order in orders:
+        point = baseline.clone()
+        before = model.logits(point[None])[0, target]
+        for player in order:
+            point[player] = x[player]
+            after = model.logits(point[None])[0, target]
+            values[player] += (after - before).double().detach() / len(orders)
+            before = after
+    return values
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_product_is_shared_evenly(method: str) -> None:
+    model = _table(lambda x: x[:, 0] * x[:, 1] + 3 * x[:, 2], 3)
+    x, baseline = (
+        torch.tensor([[0.9, 0.6, 0.5]], dtype=torch.float64),
+        torch.tensor([0.2, 0.1, 0.3], dtype=torch.float64),
+    )
+    found = _explain(model, x, 0, method=method, baseline=baseline)
+    a, b, c, d = 0.9, 0.6, 0.2, 0.1
+    expected = torch.tensor([[(a - c) * (b + d) / 2, (b - d) * (a + c) / 2, 0.6]], dtype=torch.float64)
+    torch.testing.assert_close(found.values, expected)
+
+
+def test_the_greatest_is_shared_by_ranks() -> None:
+    model = _table(lambda x: x.amax(dim=1), 3)
+    found = _explain(
+        model, torch.tensor([[0.2, 0.5, 0.8]], dtype=torch.float64), 0, method="shapley_exact", baseline="zero"
+    )
+    # As the cost of a runway: each stretch is shared by those who need it.
+    expected = [0.2 / 3, 0.2 / 3 + 0.3 / 2, 0.2 / 3 + 0.3 / 2 + 0.3]
+    assert found.values[0].tolist() == pytest.approx(expected)
+
+
+def test_enumeration_is_the_mean_over_all_orders() -> None:
+    model = table_mlp()
+    x, baseline = inputs_for(model, 3), inputs_for(model, 1, seed=1)[0]
+    found = _explain(model, x, 2, method="shapley_exact", baseline=baseline)
+    expected = torch.stack([_by_orders(model, row, baseline, 2) for row in x])
+    torch.testing.assert_close(found.values, expected.float(), rtol=1e-4, atol=1e-5)
+    assert found.cost.forward == 3 * 2**5
+
+
+def test_captum_agrees_on_enumeration() -> None:
+    from captum import attr
+
+    class Logits(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return model.logits(x)
+
+    model = torch_cnn()
+    x = inputs_for(model, 2)
+    groups = torch.arange(64).view(8, 8) // 13
+    mask = groups.expand(1, 2, 8, 8).contiguous()
+    reference = attr.ShapleyValues(Logits()).attribute(x, baselines=0.0, target=1, feature_mask=mask)
+    found = _explain(model, x, 1, method="shapley_exact", players=groups)
+    size = 2 * torch.bincount(groups.flatten())[groups]
+    torch.testing.assert_close(found.values * size, reference.float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("make", [torch_cnn, table_mlp, token_net])
+def test_values_add_up_to_the_change_of_the_logit(method: str, make: Callable[[], Classifier]) -> None:
+    model = make()
+    x = inputs_for(model, 4)
+    found = _explain(model, x, method=method, segments=10)
+    assert found.baseline is not None
+    logits = [model.logits(part).detach().gather(1, found.target[:, None]).squeeze(1) for part in (x, found.baseline)]
+    torch.testing.assert_close(found.values.flatten(1).sum(dim=1), logits[0] - logits[1], rtol=1e-4, atol=1e-5)
+    assert found.completeness_gap is not None
+    assert float(found.completeness_gap.max()) < 1e-5
+
+
+def _cases() -> list[tuple[str, str, Tensor]]:
+    return [
+        ("digits-cnn", "digits", torch.arange(64).view(8, 8) // 16 * 3 + torch.arange(64).view(8, 8) % 8 // 3),
+        ("cancer-mlp", "breast-cancer", torch.arange(30) % 12),
+    ]
+
+
+@pytest.mark.parametrize("method", SAMPLERS)
+@pytest.mark.parametrize(("name", "data", "groups"), _cases(), ids=lambda case: case if isinstance(case, str) else "")
+def test_samplers_err_as_much_as_they_say(method: str, name: str, data: str, groups: Tensor) -> None:
+    model, x = load_model(name), load_data(data, n=6).inputs
+    assert isinstance(x, Tensor)
+    exact = _explain(model, x, method="shapley_exact", players=groups, baseline="mean").values.double()
+    first = [int((groups == player).flatten().nonzero()[0]) for player in groups.unique()]
+    assert len(first) == 12
+    scores = []
+    for seed in range(25):
+        found = _explain(model, x, method=method, players=groups, baseline="mean", budget=704, tolerance=0.0, seed=seed)
+        assert found.stderr is not None
+        z = (found.values.double() - exact) / found.stderr.double().clamp_min(1e-7)
+        scores.append(z.flatten(1)[:, first])
+    z = torch.stack(scores)
+    # 32 draws or more: a normal deviate has |z| > 2 in 4.6 % and a spread of one.
+    assert 0.85 < float(z.std()) < 1.15
+    assert 0.02 < float((z.abs() > 2).double().mean()) < 0.08
+    assert float(z.mean(dim=0).abs().max()) < 4.5 / 25**0.5
+    assert float(z.mean().abs()) < 0.1
+
+
+@pytest.mark.parametrize("method", SAMPLERS)
+def test_error_bars_hold_where_sampling_stops_by_tolerance(method: str) -> None:
+    model = torch_cnn()
+    x = inputs_for(model, 8)
+    exact = _explain(model, x, 0, method="shapley_exact", players="grid").values.double()
+    z = []
+    for seed in range(20):
+        found = _explain(model, x, 0, method=method, players="grid", segments=12, tolerance=0.02, seed=seed)
+        assert found.stderr is not None
+        z.append(((found.values.double() - exact) / found.stderr.double().clamp_min(1e-8))[:, 0, ::2, ::2])
+    assert 0.85 < float(torch.stack(z).std()) < 1.25
+
+
+@pytest.mark.parametrize("method", SAMPLERS)
+def test_sampling_goes_on_until_the_errors_are_small_or_the_budget_is_spent(method: str) -> None:
+    model = torch_cnn()
+    x = inputs_for(model, 3)
+    options: dict[str, Any] = {"method": method, "players": "grid", "segments": 30}
+    loose, tight = (_explain(model, x, 1, tolerance=value, budget=10**5, **options) for value in (0.2, 0.05))
+    change = (model.logits(x)[:, 1] - model.logits(0 * x)[:, 1]).abs().detach()
+    for found, tolerance in ((loose, 0.2), (tight, 0.05)):
+        assert found.stderr is not None
+        each = players_errors(found.stderr, 30)
+        assert bool((each <= tolerance * change).all())
+    assert loose.cost.forward < tight.cost.forward / 3
+    spent = _explain(model, x, 1, tolerance=0.0, budget=1000, **options)
+    assert 700 * 3 < spent.cost.forward <= 3 * 1002
+    assert spent.stderr is not None
+    more = _explain(model, x, 1, tolerance=0.0, budget=16000, **options)
+    assert more.stderr is not None
+    assert float(spent.stderr.mean() / more.stderr.mean()) == pytest.approx(4, rel=0.3), "errors fall as the root"
+
+
+def players_errors(stderr: Tensor, segments: int) -> Tensor:
+    """Standard errors (n,) of the least sure player, whose error the elements of its cell share."""
+    from xaibench.explainers.superpixels import grid_cells
+
+    cells = grid_cells(stderr, segments).expand(stderr.shape).flatten(1)
+    total = torch.zeros(len(stderr), int(cells.max()) + 1).scatter_add_(1, cells, stderr.flatten(1))
+    return total.amax(dim=1)
+
+
+@pytest.mark.parametrize("method", SAMPLERS)
+def test_no_coalition_is_evaluated_twice(method: str) -> None:
+    model = table_mlp()
+    x = inputs_for(model, 2)
+    found = _explain(model, x, 0, method=method, tolerance=0.0, budget=4096)
+    assert found.cost.forward <= 2 * 2**5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_player_gets_the_whole_change(method: str) -> None:
+    model = linear(torch.tensor([[2.0, 1.0], [0.0, 0.0]]), torch.zeros(2))
+    x = torch.tensor([[0.5, 0.25], [0.5, 1.0]])
+    found = _explain(model, x, 0, method=method, players=torch.tensor([0, 0]), baseline="zero")
+    torch.testing.assert_close(found.values, torch.tensor([[0.625, 0.625], [1.0, 1.0]]))
+
+
+def test_more_players_than_can_be_enumerated_are_refused() -> None:
+    model = torch_cnn()
+    x = inputs_for(model, 2)
+    with pytest.raises(UnsupportedError, match=r"at most 12 players that differ from the baseline, got 16"):
+        _explain(model, x, method="shapley_exact", players="grid", segments=16)
+    x[:, :, 4:] = 0
+    assert _explain(model, x, method="shapley_exact", players="grid", segments=16).values.any()
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "message"),
+    [
+        ("shapley_sampling", {"budget": 3}, "expected `budget` >= 4 evaluations, got 3"),
+        ("kernel_shap", {"tolerance": -1.0}, "expected `tolerance` >= 0, got -1.0"),
+        ("kernel_shap", {"budget": 19}, "expected `budget` >= 20, four evaluations for each player, got 19"),
+    ],
+)
+def test_bad_parameters_are_one_clear_line(method: str, params: dict[str, Any], message: str) -> None:
+    model = table_mlp()
+    with pytest.raises(InputError, match=message):
+        _explain(model, inputs_for(model, 2), method=method, **params)
