@@ -76,7 +76,7 @@ def test_a_narrow_beam_keeps_the_rules_and_comes_near() -> None:
 
 
 def test_measured_features_go_on_from_the_categories() -> None:
-    """Logit difference 2 a + b - 2.5 of a in 0, 1, 2 and a measured b: nearer to a = 1 and b = 0.5 than to a = 2."""
+    """Logit difference 2 a + b - 2.5 of a in 0, 1, 2 and a measured b: a = 1 and b = 0.5 are nearer than a = 2."""
     bounds = Bounds((0.0, 0.0), (2.0, 1.0))
     model = linear(torch.tensor([[0.0, 0.0], [2.0, 1.0]]), torch.tensor([0.0, -2.5]), bounds)
     found = counterfactual(model, torch.tensor([[0.0, 0.0]]), norm="l2", integer=[0])

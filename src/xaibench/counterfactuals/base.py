@@ -25,6 +25,8 @@ __all__ = ["Norm", "counterfactual"]
 Norm = Literal["auto", "l2", "l1", "linf", "l0", "words"]
 """What makes a change small. ``auto`` is l2 for images, l0 for tables, and words, the only one that text knows."""
 
+_NORMS = {"image": ("l2", "l1", "linf", "l0"), "tabular": ("l2", "l1", "linf", "l0"), "text": ("words",)}
+_ROUNDS, _GAIN = 8, 1 - 1e-6
 _BALLS: dict[str, Any] = {"l2": L2, "l1": L1, "linf": Linf, "l0": L0}
 
 
@@ -46,7 +48,7 @@ def counterfactual(
     max_changes: int | None = None,
     beam: int = 16,
     steps: int = 60,
-    restarts: int = 2,
+    restarts: int = 1,
     seed: int = 0,
 ) -> CounterfactualResult:
     """The smallest change of each of ``inputs`` (n, ...) found with which the model decides otherwise.
@@ -132,19 +134,20 @@ def _rows(
     if not gradients or ball.norm == "l0":
         return candidate, found
     counted = list(rules.discrete)
-    for categories in (box.clean[:, counted], candidate[:, counted]):
-        # The walk keeps whole numbers and categories as they are here.
-        start, low, high = (part.clone() for part in (box.clean, box.low, box.high))
-        for part in (start, low, high):
-            part[:, counted] = categories
-        other, reached = _measured(goal, Box(start, low, high, box.unit), ball.norm, most=most, walk=walk)
-        far, now = (ball.distance(rows, box.clean) for rows in (other, candidate))
-        nearer = reached & (~found | (far < now))
-        candidate, found = torch.where(nearer[:, None], other, candidate), found | nearer
+    for _ in range(_ROUNDS):
+        before = candidate
+        for rows in (box.clean, candidate, *rules.steps_back(candidate, box.clean)):
+            # The walk keeps whole numbers and categories as they are in these rows.
+            start, low, high = (part.clone() for part in (box.clean, box.low, box.high))
+            for part in (start, low, high):
+                part[:, counted] = rows[:, counted]
+            other, reached = _measured(goal, Box(start, low, high, box.unit), ball.norm, most=most, walk=walk)
+            far, now = (ball.distance(points, box.clean) for points in (other, candidate))
+            nearer = reached & (~found | (far < now * _GAIN))
+            candidate, found = torch.where(nearer[:, None], other, candidate), found | nearer
+        if torch.equal(before, candidate):
+            break
     return candidate, found
-
-
-_NORMS = {"image": ("l2", "l1", "linf", "l0"), "tabular": ("l2", "l1", "linf", "l0"), "text": ("words",)}
 
 
 def _measured(goal: Goal, box: Box, norm: str, *, most: int, walk: dict[str, int]) -> tuple[Tensor, Tensor]:

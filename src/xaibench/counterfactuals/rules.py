@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,6 +104,17 @@ class Rules:
         low, high = self.limits(clean)
         boxed = ((x >= low) & (x <= high)).all(dim=1)
         return boxed & self._constraint().contains(x, clean, self.bounds)
+
+    def steps_back(self, x: Tensor, clean: Tensor) -> Iterator[Tensor]:
+        """``x`` (n, features) with one whole number a step nearer to its clean value, or one group back at it."""
+        for index in self.integer:
+            nearer = x.clone()
+            nearer[:, index] -= (x[:, index] - clean[:, index]).sign()
+            yield nearer
+        for group in self.one_hot:
+            nearer = x.clone()
+            nearer[:, list(group)] = clean[:, list(group)]
+            yield nearer
 
     def changed(self, x: Tensor, clean: Tensor) -> Tensor:
         """How many features (n,), int64, differ; a one-hot group counts as one."""
