@@ -7,6 +7,7 @@ from xaibench.explainers.base import Explainer, explain, explainers
 from xaibench.explainers.budget import memory_budget
 from xaibench.explainers.comparison import DEFAULT_PANEL, Comparison, compare_explainers
 from xaibench.explainers.gradients import InputXGradient, Saliency
+from xaibench.explainers.layers import LayerAttribution, explain_layer, layer_explainers
 from xaibench.explainers.lime import Lime
 from xaibench.explainers.occlusion import Occlusion
 from xaibench.explainers.path import IntegratedGradients
@@ -34,6 +35,7 @@ __all__ = [
     "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
+    "LayerAttribution",
     "Lime",
     "Occlusion",
     "Rise",
@@ -44,6 +46,8 @@ __all__ = [
     "Trust",
     "compare_explainers",
     "explain",
+    "explain_layer",
     "explainers",
+    "layer_explainers",
     "memory_budget",
 ]
