@@ -5,10 +5,12 @@ from xaibench.explainers.attention import AttentionGradientWeighted, AttentionRa
 from xaibench.explainers.attribution import Attribution, Cost
 from xaibench.explainers.base import Explainer, explain, explainers
 from xaibench.explainers.budget import memory_budget
+from xaibench.explainers.cam import EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, ScoreCAM
 from xaibench.explainers.comparison import DEFAULT_PANEL, Comparison, compare_explainers
 from xaibench.explainers.gradients import InputXGradient, Saliency
 from xaibench.explainers.layers import LayerAttribution, explain_layer, layer_explainers
 from xaibench.explainers.lime import Lime
+from xaibench.explainers.noise import ExpectedGradients, SmoothGrad, VarGrad
 from xaibench.explainers.occlusion import Occlusion
 from xaibench.explainers.path import IntegratedGradients
 from xaibench.explainers.relevance import LRP, DeconvNet, DeepLift, GuidedBackprop
@@ -28,22 +30,31 @@ __all__ = [
     "Cost",
     "DeconvNet",
     "DeepLift",
+    "EigenCAM",
+    "ExpectedGradients",
     "Explainer",
     "FeatureAblation",
     "FeaturePermutation",
+    "GradCAM",
+    "GradCAMPlusPlus",
     "GuidedBackprop",
+    "HiResCAM",
     "InputXGradient",
     "IntegratedGradients",
     "KernelShap",
     "LayerAttribution",
+    "LayerCAM",
     "Lime",
     "Occlusion",
     "Rise",
     "Saliency",
+    "ScoreCAM",
     "ShapleyExact",
     "ShapleySampling",
+    "SmoothGrad",
     "TargetLogit",
     "Trust",
+    "VarGrad",
     "compare_explainers",
     "explain",
     "explain_layer",

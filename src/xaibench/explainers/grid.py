@@ -1,0 +1,146 @@
+"""The layer of a network of images that class activation maps look at: a grid of places, of channels or of tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xaibench.errors import InputError, UnsupportedError
+from xaibench.explainers.target import TargetLogit
+from xaibench.rng import SampleRng
+from xaibench.types import Capability, Classifier, require
+
+__all__ = ["GridLayer"]
+
+_PROBES = 4
+_MOST_STRETCH = 2.0
+"""A grid may be this much wider or narrower, for its height, than the image: convolutions cut the edges."""
+
+_chosen: WeakKeyDictionary[Classifier, dict[tuple[int, ...], str]] = WeakKeyDictionary()
+
+
+class GridLayer:
+    """Activations and gradients of one layer as (m, channels, h, w).
+
+    ``layer`` is its name, or ``auto``: the last that everything goes through, so none within a residual block, whose
+    output is a grid of more than one place on which, where there are gradients, the logits depend: in a transformer
+    that reads off its class token not the last block. Where no grid has everything going through it, the last is taken.
+    Tokens (m, length, dimension) are a grid if all of them, or all but the first, which then is a class token, fill one
+    in the image's proportions.
+
+    Raises `UnsupportedError` for models without layers or without such a layer, and for other tasks than images;
+    `InputError` for a named layer that does not exist or is no grid.
+    """
+
+    def __init__(self, logit: TargetLogit, method: str, layer: str) -> None:
+        self._logit, self._model = logit, logit.model
+        if self._model.task != "image":
+            raise UnsupportedError(f"{method} needs images, got a model of task {self._model.task!r}")
+        require(self._model, method, Capability.ACTIVATIONS)
+        self._size = (logit.x.shape[2], logit.x.shape[3])
+        if layer == "auto":
+            self.layer = self._last(method)
+        else:
+            self.layer = layer
+            with torch.no_grad():
+                found = self._model.activations(logit.x[:1], layer)
+            if self._grid(found) is None:
+                shape = ", ".join(map(str, found.shape[1:]))
+                raise InputError(f"expected a layer whose output is a grid of places, got {layer!r} with (n, {shape})")
+
+    def activations(self, rows: Tensor) -> Tensor:
+        """Output of the layer for samples ``rows`` (m,)."""
+        self._logit.count(forward=len(rows))
+        with torch.no_grad():
+            return self._read(self._model.activations(self._logit.x[rows], self.layer))
+
+    def gradient(self, rows: Tensor) -> Tensor:
+        """Gradient of the target logits of samples ``rows`` (m,) at the layer's output."""
+        self._logit.count(forward=len(rows), backward=len(rows))
+        target = self._logit.target[rows]
+        return self._read(self._model.activation_gradient(self._logit.x[rows], self.layer, target).gradient)
+
+    def enlarge(self, maps: Tensor) -> Tensor:
+        """Maps (m, h, w) at the height and width of the images."""
+        return F.interpolate(maps[:, None], self._size, mode="bilinear", align_corners=False).squeeze(1)
+
+    def _read(self, output: Tensor) -> Tensor:
+        grid = self._grid(output)
+        if grid is None:
+            raise InputError(f"expected the same kind of output from layer {self.layer!r} for every batch")
+        return grid
+
+    def _grid(self, output: Tensor) -> Tensor | None:
+        """(m, channels, h, w) of what a layer gives, if it is a grid."""
+        height, width = self._size
+        if output.ndim == 4:
+            h, w = output.shape[2:]
+            stretch = (h * width) / (w * height)
+            fits = h * w > 1 and h <= height and w <= width and 1 / _MOST_STRETCH <= stretch <= _MOST_STRETCH
+            return output if fits else None
+        if output.ndim != 3:
+            return None
+        for extra in (0, 1):
+            places = output.shape[1] - extra
+            h = round((places * height / width) ** 0.5)
+            if h > 0 and places > 1 and places % h == 0 and h * width == (places // h) * height:
+                return output[:, extra:].transpose(1, 2).unflatten(2, (h, places // h))
+        return None
+
+    def _last(self, method: str) -> str:
+        shape = tuple(self._logit.x.shape[1:])
+        known = _chosen.setdefault(self._model, {})
+        if shape not in known:
+            known[shape] = self._search(method)
+        return known[shape]
+
+    def _search(self, method: str) -> str:
+        x = self._logit.x
+        low, high = self._model.bounds.tensors(x)
+        unit = SampleRng(torch.arange(_PROBES, device=x.device), 0, "places").uniform(tuple(x.shape[1:])).to(x.dtype)
+        probes = low + unit * (high - low)
+        targets = torch.arange(_PROBES, device=x.device) % self._model.num_classes
+        beside = None
+        for layer in _outer_first(self._model.layers):
+            try:
+                with torch.no_grad():
+                    output = self._model.activations(probes, layer)
+                if self._grid(output) is None or not self._matters(probes, layer, targets):
+                    continue
+                if self._cuts(probes, layer, output):
+                    return layer
+                beside = beside or layer
+            except UnsupportedError:  # it does not run, runs twice, or leads nowhere
+                continue
+        if beside is None:
+            raise UnsupportedError(f"{method} needs a layer whose output is a grid of places: the model has none")
+        return beside
+
+    def _matters(self, probes: Tensor, layer: str, targets: Tensor) -> bool:
+        """Whether the logits depend on the grid, and not on a class token beside it alone."""
+        if Capability.GRADIENTS not in self._model.capabilities:
+            return True
+        gradient = self._grid(self._model.activation_gradient(probes, layer, targets).gradient)
+        return gradient is not None and bool((gradient != 0).any())
+
+    def _cuts(self, probes: Tensor, layer: str, output: Tensor) -> bool:
+        """Whether everything goes through the layer: with its output given, another input changes nothing."""
+        with torch.no_grad():
+            expected = self._model.logits(probes)
+            return torch.allclose(self._model.logits_from(probes.flip(0), layer, output), expected, 1e-4, 1e-4)
+
+
+def _outer_first(layers: tuple[str, ...]) -> Iterator[str]:
+    """From the last to the first, each before those within it."""
+    place = {name: -index for index, name in enumerate(layers)}
+
+    def key(name: str) -> tuple[int, ...]:
+        within = [name[: mark.start()] for mark in re.finditer(r"[./]", name)]
+        return tuple(place[part] for part in (*within, name) if part in place)
+
+    yield from sorted(layers, key=key)

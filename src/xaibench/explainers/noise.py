@@ -1,0 +1,210 @@
+"""Explainers that average gradients over random points: around the input, or on the way from other inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xaibench.errors import InputError, UnsupportedError
+from xaibench.explainers.attribution import Attribution
+from xaibench.explainers.base import Targets, explainers
+from xaibench.explainers.baselines import Background, background_inputs
+from xaibench.explainers.budget import points_at_once
+from xaibench.explainers.target import TargetLogit
+from xaibench.rng import SampleRng
+from xaibench.types import Classifier, Inputs
+
+__all__ = ["ExpectedGradients", "SmoothGrad", "VarGrad"]
+
+_TOLERANCE = 0.05
+"""The completeness gap that expected gradients, which sample, should stay within."""
+
+
+@explainers.register("smoothgrad")
+@dataclass(frozen=True, kw_only=True)
+class SmoothGrad:
+    """The mean gradient over normal noise around the input, or with ``squared`` the mean of its square.
+
+    Smilkov et al., *SmoothGrad: removing noise by adding noise* (2017); squares: Hooker et al., *A benchmark for
+    interpretability methods in deep neural networks* (NeurIPS 2019). ``noise`` is its standard deviation as a share of
+    the range of inputs, for text of that of the sample's embeddings; noisy points may leave the box of inputs. Points
+    come in pairs on either side of the input, ``samples`` in all, which the standard errors take into account.
+    """
+
+    name: ClassVar[str]
+
+    samples: int = 64
+    noise: float = 0.1
+    squared: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self.samples, self.noise)
+
+    def __call__(self, model: Classifier, inputs: Inputs, targets: Targets = None, *, seed: int = 0) -> Attribution:
+        """See `Explainer`."""
+        logit = TargetLogit(self, model, inputs, targets)
+        cloud = _Cloud(logit, self.noise, seed)
+        pairs = self.samples // 2
+
+        def points(rows: Tensor, draw: Tensor) -> Tensor:
+            return cloud.points(rows, draw % pairs, sign=1 - 2 * (draw // pairs))
+
+        means = []
+        for _, gradients in _at_points(logit, self.samples, points):
+            kept = _by_token(logit, gradients.square() if self.squared else gradients)
+            means.append(_mean_of_pairs(kept))
+        values, stderr = map(torch.cat, zip(*means, strict=True))
+        return logit.attribution(values, seed=seed, stderr=stderr)
+
+
+@explainers.register("vargrad")
+@dataclass(frozen=True, kw_only=True)
+class VarGrad:
+    """The variance of the gradient over normal noise around the input.
+
+    Adebayo et al., *Local explanation methods for deep neural networks lack sensitivity to parameter values* (2018).
+    ``noise`` is as in `SmoothGrad`. For text the variances of an embedding's elements are added up.
+    """
+
+    name: ClassVar[str]
+
+    samples: int = 64
+    noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check(self.samples, self.noise)
+
+    def __call__(self, model: Classifier, inputs: Inputs, targets: Targets = None, *, seed: int = 0) -> Attribution:
+        """See `Explainer`."""
+        logit = TargetLogit(self, model, inputs, targets)
+        cloud = _Cloud(logit, self.noise, seed)
+        found = []
+        for _, gradients in _at_points(logit, self.samples, cloud.points):
+            spread = (gradients - gradients.mean(dim=1, keepdim=True)).square()
+            spread = _by_token(logit, spread) * (self.samples / (self.samples - 1))
+            found.append((spread.mean(dim=1), spread.std(dim=1) / self.samples**0.5))
+        values, stderr = map(torch.cat, zip(*found, strict=True))
+        return logit.attribution(values, seed=seed, stderr=stderr)
+
+
+@explainers.register("expected_gradients")
+@dataclass(frozen=True, kw_only=True)
+class ExpectedGradients:
+    """Integrated gradients in expectation over baselines that are other inputs, one random point on each line.
+
+    Erion et al., *Improving performance of deep learning models with axiomatic attribution priors and expected
+    gradients* (Nature Machine Intelligence 2021). Points come in pairs, at a share of the line and at one minus it;
+    ``samples`` points in all, half as many baselines. Attributions add up, in expectation, to the logit minus its mean
+    over the baselines; the gap is reported. Standard errors include that baselines are drawn.
+    """
+
+    name: ClassVar[str]
+
+    background: Background = "auto"
+    samples: int = 128
+
+    def __post_init__(self) -> None:
+        _check(self.samples)
+
+    def __call__(self, model: Classifier, inputs: Inputs, targets: Targets = None, *, seed: int = 0) -> Attribution:
+        """See `Explainer`."""
+        logit = TargetLogit(self, model, inputs, targets)
+        pairs = self.samples // 2
+        drawn, note = background_inputs(self.background, model, logit.x, count=pairs, seed=seed)
+        end, start = logit.embed(logit.x), logit.embed(drawn)
+        start = start[torch.arange(pairs, device=start.device) % len(start)]
+        share = _stratified(logit, pairs, seed).to(end.dtype)
+        share = torch.cat([share, 1 - share], dim=1)
+
+        def points(rows: Tensor, draw: Tensor) -> Tensor:
+            at = share[rows, draw].view(-1, *[1] * (end.ndim - 1))
+            return torch.lerp(start[draw % pairs], end[rows], at)
+
+        means = []
+        for group, gradients in _at_points(logit, self.samples, points):
+            flow = gradients * (end[group, None] - start.repeat(2, *[1] * (start.ndim - 1)))
+            means.append(_mean_of_pairs(_by_token(logit, flow)))
+        values, stderr = map(torch.cat, zip(*means, strict=True))
+        return logit.attribution(
+            values,
+            seed=seed,
+            stderr=stderr,
+            change=logit.value(end) - _mean_value(logit, start),
+            tolerance=_TOLERANCE,
+            notes=(note,),
+        )
+
+
+def _check(samples: int, noise: float = 1.0) -> None:
+    if samples < 4 or samples % 2:
+        raise InputError(f"expected `samples` as an even number of at least 4, got {samples}")
+    if not 0 < noise < float("inf"):
+        raise InputError(f"expected `noise` > 0, got {noise}")
+
+
+class _Cloud:
+    """Normal noise around the points of a logit's inputs."""
+
+    def __init__(self, logit: TargetLogit, noise: float, seed: int) -> None:
+        self._centre = centre = logit.embed(logit.x)
+        self._rng = logit.rng(seed, "noise")
+        if logit.text:
+            low, high = centre.flatten(1).aminmax(dim=1)
+            span = (high - low).view(-1, 1, 1)
+        else:
+            low, high = logit.model.bounds.tensors(centre)
+            span = high - low
+            if not bool(span.isfinite().all()):
+                raise UnsupportedError("noise as a share of the range of inputs needs finite bounds")
+        self._scale = (noise * span).expand_as(centre)
+
+    def points(self, rows: Tensor, draw: Tensor, sign: Tensor | None = None) -> Tensor:
+        """Draws (m,) around samples ``rows`` (m,), or with a ``sign`` of -1 on the other side."""
+        rng = SampleRng(self._rng.ids[rows], self._rng.seed, self._rng.stream)
+        noise = rng.normal(tuple(self._centre.shape[1:]), draw).to(self._centre.dtype)
+        if sign is not None:
+            noise = noise * sign.view(-1, *[1] * (noise.ndim - 1))
+        return self._centre[rows] + self._scale[rows] * noise
+
+
+def _at_points(
+    logit: TargetLogit, samples: int, points: Callable[[Tensor, Tensor], Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Indices (g,) of a few samples at a time, and gradients (g, samples, ...) at their ``points(rows, draws)``."""
+    size = max(1, points_at_once(logit.model, logit.x, backward=True) // samples)
+    for group in torch.arange(len(logit.x), device=logit.x.device).split(size):
+        found = []
+        for part in logit.split(len(group) * samples):
+            rows, draw = group[part // samples], part % samples
+            found.append(logit.gradient(rows, points(rows, draw)))
+        yield group, torch.cat(found).unflatten(0, (len(group), samples))
+
+
+def _by_token(logit: TargetLogit, draws: Tensor) -> Tensor:
+    """Draws (g, samples, ...) with what embeddings get added up, so that errors are those of the sums."""
+    return draws.sum(dim=-1) if logit.text else draws
+
+
+def _mean_of_pairs(draws: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (g, ...) and its standard error over draws (g, 2 k, ...), of which i and k + i belong together."""
+    pairs = draws.unflatten(1, (2, -1)).mean(dim=1)
+    return pairs.mean(dim=1), pairs.std(dim=1) / pairs.shape[1] ** 0.5
+
+
+def _stratified(logit: TargetLogit, count: int, seed: int) -> Tensor:
+    """(n, count) uniform in [0, 1), one in each of ``count`` equal parts, in random order."""
+    order = logit.rng(seed, "order").uniform((count,)).argsort(dim=1)
+    return (order + logit.rng(seed, "place").uniform((count,))) / count
+
+
+def _mean_value(logit: TargetLogit, start: Tensor) -> Tensor:
+    """(n,), float64: the mean target logit over the starts (m, ...), for each sample."""
+    count, n = len(start), len(logit.x)
+    total = torch.zeros(n, dtype=torch.float64, device=start.device)
+    for part in logit.split(n * count, backward=False):
+        total.index_add_(0, part // count, logit.value(start[part % count], part // count))
+    return total / count
