@@ -1,0 +1,124 @@
+"""Pictures of overviews: Plotly figures from their data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from xaibench.errors import InputError
+from xaibench.overview.embedding import EmbeddingMap
+from xaibench.overview.importance import GlobalImportance
+from xaibench.overview.swarm import Beeswarm
+
+__all__ = ["importance_figure", "map_figure", "swarm_figure"]
+
+_BLUE = "#6C8EBF"
+_PALETTE = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#8C564B",
+    "#7F7F7F",
+    "#BCBD22",
+    "#17BECF",
+)
+
+
+def importance_figure(found: GlobalImportance, *, most: int = 15) -> Any:
+    """Horizontal bars of the ``most`` important features with their intervals, most important on top."""
+    import plotly.graph_objects as go
+
+    top = found.top(most)
+    mean, low, high = (part[top] for part in (found.mean, found.low, found.high))
+    figure = go.Figure(
+        go.Bar(
+            x=mean.tolist(),
+            y=[found.names[place] for place in top.tolist()],
+            orientation="h",
+            marker_color=_BLUE,
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": (high - mean).nan_to_num(0).tolist(),
+                "arrayminus": (mean - low).nan_to_num(0).tolist(),
+            },
+            hovertemplate="%{y}: %{x:.4g}<extra></extra>",
+        )
+    )
+    figure.update_layout(height=70 + 26 * len(top), margin={"l": 0, "r": 12, "t": 8, "b": 40}, showlegend=False)
+    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_xaxes(title=f"{found.measure}, {100 * found.confidence:g} % intervals", zeroline=True)
+    return figure
+
+
+def swarm_figure(found: Beeswarm) -> Any:
+    """One line of points for each feature, coloured by the rank of the feature's own value."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for k, name in enumerate(found.names):
+        figure.add_scatter(
+            x=found.attribution[:, k].tolist(),
+            y=(k + found.offset[:, k]).tolist(),
+            mode="markers",
+            name=name,
+            marker={
+                "size": 5,
+                "color": found.rank[:, k].tolist(),
+                "colorscale": "RdBu_r",
+                "cmin": 0,
+                "cmax": 1,
+                "showscale": k == 0,
+                "colorbar": {"title": "value", "tickvals": [0, 1], "ticktext": ["low", "high"]},
+            },
+            text=[f"{value:.4g}" for value in found.value[:, k].tolist()],
+            hovertemplate=name + " = %{text}: %{x:.4g}<extra></extra>",
+        )
+    ticks = list(range(len(found.names)))
+    figure.update_layout(height=80 + 30 * len(ticks), margin={"l": 0, "r": 12, "t": 8, "b": 40}, showlegend=False)
+    figure.update_yaxes(tickvals=ticks, ticktext=list(found.names), range=[len(ticks) - 0.5, -0.5], showgrid=False)
+    figure.update_xaxes(title="attribution", zeroline=True)
+    return figure
+
+
+def map_figure(
+    found: EmbeddingMap, labels: Tensor, class_names: Sequence[str], other_labels: Tensor | None = None
+) -> Any:
+    """The points of a map by class: dots, and crosses for the others.
+
+    ``labels`` (n,) and ``other_labels`` (m,), by default the same, are classes. Raises `InputError` where they are not
+    as many as the points.
+    """
+    import plotly.graph_objects as go
+
+    sets = [("", found.points, labels, "circle")]
+    if found.others is not None:
+        sets.append((", attacked", found.others, labels if other_labels is None else other_labels, "x"))
+    figure = go.Figure()
+    for suffix, points, classes, symbol in sets:
+        if classes.shape != points.shape[:1]:
+            raise InputError(f"expected a class for each of {len(points)} points, got {tuple(classes.shape)}")
+        for place, name in enumerate(class_names):
+            some = points[(classes == place).cpu()]
+            if len(some):
+                figure.add_scatter(
+                    x=some[:, 0].tolist(),
+                    y=some[:, 1].tolist(),
+                    mode="markers",
+                    name=f"{name}{suffix}",
+                    marker={"color": _PALETTE[place % len(_PALETTE)], "symbol": symbol, "size": 7, "opacity": 0.75},
+                )
+    named = {"pca": "principal axes", "tsne": "t-SNE"}[found.method]
+    figure.update_layout(
+        height=480,
+        margin={"l": 0, "r": 12, "t": 30, "b": 8},
+        title={"text": f"{named}, trustworthiness {found.trustworthiness:.2f}", "font": {"size": 13}},
+    )
+    figure.update_yaxes(scaleanchor="x", showticklabels=False)
+    figure.update_xaxes(showticklabels=False)
+    return figure
