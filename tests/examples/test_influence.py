@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,11 @@ from xaibench.classifiers import TorchClassifier
 from xaibench.data import Data, load_data
 from xaibench.data.dataset import data_digest
 from xaibench.errors import InputError, UnsupportedError
-from xaibench.examples import Checkpoint, self_influence, tracin
+from xaibench.examples import Checkpoint, kept_checkpoints, self_influence, tracin
 from xaibench.metrics import area_under_curve
+from xaibench.training import Recipe, train
 from xaibench.types import Bounds, Classifier, Task
+from xaibench.zoo import load_model
 
 
 def as_data(x: Tensor, y: Tensor, classes: int, task: Task = "tabular") -> Data:
@@ -171,6 +175,34 @@ def test_a_mislabelled_sample_is_the_strongest_opponent_of_its_true_label() -> N
     found = tracin(trained(data), data, clean.take([7]))
     assert found.opponents(1).item() == 7
     assert set(labels[found.proponents(3)[0]].tolist()) == {int(clean.labels[7])}
+
+
+@pytest.mark.parametrize("architecture", ["small_cnn", "keras_mlp"])
+def test_a_training_keeps_its_checkpoints(architecture: str, tmp_path: Path) -> None:
+    recipe = Recipe.of(
+        {
+            "name": "tiny",
+            "data": "digits",
+            "n": 200,
+            "architecture": {"name": architecture},
+            "epochs": 3,
+            "batch_size": 64,
+            "validation": 0,
+            "schedule": {"name": "step", "milestones": [0.5], "factor": 0.1},
+            "optimizer": {"name": "sgd", "learning_rate": 0.1},
+        }
+    )
+    folder = train(recipe, out=tmp_path / "tiny", keep_checkpoints=True)
+    run = kept_checkpoints(folder)
+    assert [checkpoint.learning_rate for checkpoint in run] == pytest.approx([0.1, 0.01, 0.01])
+    assert run[-1].model.digest == load_model(folder).digest != run[0].model.digest
+    assert [checkpoint.learning_rate for checkpoint in kept_checkpoints(folder, every=2)] == pytest.approx([0.1, 0.01])
+    data = load_data("digits", "train", n=20)
+    single = [tracin([checkpoint], data, data).scores for checkpoint in run]
+    torch.testing.assert_close(tracin(run, data, data).scores, sum(single))
+    train(recipe, out=folder)
+    with pytest.raises(InputError, match="trained with keep_checkpoints"):
+        kept_checkpoints(folder)
 
 
 def test_labels_default_to_what_is_predicted() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,8 +16,9 @@ from xaibench.errors import InputError
 from xaibench.examples.features import read_samples
 from xaibench.explainers.budget import points_at_once
 from xaibench.types import Classifier, Inputs
+from xaibench.zoo import load_model
 
-__all__ = ["Checkpoint", "Influence", "self_influence", "tracin"]
+__all__ = ["Checkpoint", "Influence", "kept_checkpoints", "self_influence", "tracin"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,22 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < float("inf"):
             raise InputError(f"expected a learning rate > 0, got {self.learning_rate}")
+
+
+def kept_checkpoints(folder: Path | str, every: int = 1) -> tuple[Checkpoint, ...]:
+    """The checkpoints of a model folder that was trained with ``keep_checkpoints=True``, in order of training.
+
+    ``every`` 3 takes each third one, counted back from the last. Raises `InputError` for a folder without checkpoints.
+    """
+    if every < 1:
+        raise InputError(f"expected `every` >= 1, got {every}")
+    folders = sorted(path.parent for path in Path(folder).glob("checkpoints/*/checkpoint.json"))
+    if not folders:
+        raise InputError(f"expected a model folder trained with keep_checkpoints, got none in {folder}")
+    rates = {path: json.loads((path / "checkpoint.json").read_text(encoding="utf-8")) for path in folders}
+    return tuple(
+        Checkpoint(load_model(path), float(rates[path]["learning_rate"])) for path in folders[::-1][::every][::-1]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -99,10 +99,12 @@ def fit(
     folder: Path,
     resume: bool = False,
     progress: Progress | None = None,
+    keep: Callable[[int, float], None] | None = None,
 ) -> None:
     """Train ``learner`` and leave it with its best weights on ``validation`` (else the last).
 
-    Checkpoints go to ``folder`` after each epoch and every ``recipe.checkpoint_seconds`` seconds.
+    Checkpoints go to ``folder`` after each epoch and every ``recipe.checkpoint_seconds`` seconds. ``keep`` is called
+    after each epoch with its number, from 1, and its last learning rate, again where a resumed run repeats it.
     """
     checkpoint = _Checkpoint(folder)
     position, best = _Position(), dict[str, Tensor]()
@@ -144,6 +146,9 @@ def fit(
             if position.best_score is None or score > position.best_score:
                 position.best_score, position.stale, best = score, 0, learner.weights()
         position.epoch, position.step = position.epoch + 1, 0
+        if keep and learner.is_main:
+            factor = rate(recipe.schedule, position.epoch * steps - 1, total)
+            keep(position.epoch, factor * recipe.optimizer.learning_rate)
         checkpoint.save(position, learner, best)
         if progress:
             progress("epoch", position.epoch, recipe.epochs, line)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xaibench.data import Data, load_data
+from xaibench.files import write_json
 from xaibench.registry import Spec
 from xaibench.rng import permutation
 from xaibench.training.loop import TrainingSet, fit
@@ -28,6 +29,7 @@ def train(
     objective: str | Spec | None = None,
     out: Path | str | None = None,
     resume: bool = False,
+    keep_checkpoints: bool = False,
     progress: Progress | None = None,
     **recipe: Any,
 ) -> Path:
@@ -41,6 +43,8 @@ def train(
         out: the folder to write, ``models/<name>`` by default. An existing model there is replaced at the very end.
         resume: go on from the checkpoint that an interrupted run left in ``out``; the weights come out as if it had
             not been interrupted (on the same machine and number of threads).
+        keep_checkpoints: keep the model after each epoch too (averaged weights where the recipe keeps an average), as a
+            folder in ``checkpoints`` below ``out``, for `xaibench.examples.kept_checkpoints`.
         progress: called after each step and epoch.
         recipe: fields of `Recipe` that replace the recipe's own.
 
@@ -66,8 +70,27 @@ def train(
         record.keep(work, data=rows.digest, initial_weights=network.initial_weights)
     else:
         progress = None
+
+    def keep(epoch: int, learning_rate: float) -> None:
+        kept = folder / "checkpoints" / f"epoch-{epoch:04d}"
+        kept.parent.mkdir(exist_ok=True)
+        network.write(kept, plan, rows)
+        write_json(kept / "checkpoint.json", {"epoch": epoch, "learning_rate": learning_rate})
+
+    if learner.is_main and not resume:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     training, validation = _split(TrainingSet(network.encode(rows), rows.labels, rows.ids), plan)
-    fit(learner, goal, plan, training, validation, folder=work, resume=resume, progress=progress)
+    fit(
+        learner,
+        goal,
+        plan,
+        training,
+        validation,
+        folder=work,
+        resume=resume,
+        progress=progress,
+        keep=keep if keep_checkpoints else None,
+    )
     if learner.is_main:
         final = work / "final"
         network.write(final, plan, rows)
