@@ -20,6 +20,7 @@ _HOME = {
     "Capability": "types",
     "Card": "card",
     "Classifier": "types",
+    "CounterfactualResult": "counterfactuals",
     "Data": "data",
     "Evaluation": "evaluate",
     "InputError": "errors",
@@ -34,11 +35,18 @@ _HOME = {
     "TorchClassifier": "classifiers",
     "UnsupportedError": "errors",
     "Words": "threats",
+    "counterfactual": "counterfactuals",
+    "embedding_map": "overview",
     "evaluate_robustness": "robustness",
     "explain": "explainers",
+    "global_importance": "overview",
     "load_data": "data",
     "load_model": "zoo",
+    "nearest_neighbours": "examples",
+    "permutation_importance": "overview",
+    "prototypes": "examples",
     "run": "report",
+    "tracin": "examples",
     "train": "training",
 }
 
@@ -51,6 +59,7 @@ __all__ = [
     "Capability",
     "Card",
     "Classifier",
+    "CounterfactualResult",
     "Data",
     "Evaluation",
     "InputError",
@@ -62,21 +71,31 @@ __all__ = [
     "TorchClassifier",
     "UnsupportedError",
     "Words",
+    "counterfactual",
+    "embedding_map",
     "evaluate_robustness",
     "explain",
+    "global_importance",
     "load_data",
     "load_model",
+    "nearest_neighbours",
+    "permutation_importance",
+    "prototypes",
     "run",
+    "tracin",
     "train",
 ]
 
 if TYPE_CHECKING:
     from xaibench.card import Card
     from xaibench.classifiers import KerasClassifier, TorchClassifier
+    from xaibench.counterfactuals import CounterfactualResult, counterfactual
     from xaibench.data import Data, load_data
     from xaibench.errors import InputError, UnsupportedError
     from xaibench.evaluate import Evaluation, Plan
+    from xaibench.examples import nearest_neighbours, prototypes, tracin
     from xaibench.explainers import Attribution, explain
+    from xaibench.overview import embedding_map, global_importance, permutation_importance
     from xaibench.registry import Spec
     from xaibench.report import run
     from xaibench.robustness import RobustnessResult, evaluate_robustness
