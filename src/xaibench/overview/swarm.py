@@ -72,10 +72,12 @@ def beeswarm(
 
 
 def _rank(values: Tensor) -> Tensor:
-    """Mean ranks of each column from 0 to 1, 0.5 where all are equal."""
-    below = (values[None] < values[:, None]).sum(dim=1).double()
-    equal = (values[None] == values[:, None]).sum(dim=1).double()
-    return (below + (equal - 1) / 2) / max(1, len(values) - 1) if len(values) > 1 else torch.full_like(below, 0.5)
+    """Mean ranks of each column (n, k) from 0 to 1, 0.5 where all are equal."""
+    columns = values.T.contiguous()
+    ordered = columns.sort(dim=1).values
+    first, behind = (torch.searchsorted(ordered, columns, right=right) for right in (False, True))
+    rank = (first + behind - 1).double().T / 2
+    return rank / (len(values) - 1) if len(values) > 1 else torch.full_like(rank, 0.5)
 
 
 def _offset(values: Tensor) -> Tensor:
