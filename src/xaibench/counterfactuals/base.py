@@ -60,7 +60,7 @@ def counterfactual(
     there may be a nearer one, but for linear models, where it is the nearest.
 
     - Images and measured features of models with gradients: a walk along the linearised boundary (see
-      `nearest_flips`) of ``steps`` passes from the input and from ``restarts`` - 1 points drawn by ``seed``, in l2, l1 or
+      `nearest_flips`) of ``steps`` passes from the input and ``restarts`` - 1 points drawn by ``seed``, in l2, l1 or
       linf; for l0 features one by one by the gradient, then the shortest change of these.
     - Tables with whole numbers or categories, or models without gradients: a beam search over values (see
       `ValueSearch`) that keeps ``beam`` rows of either kind; with gradients the walk goes on from what it found.
