@@ -325,6 +325,39 @@ def test_imputed_pixels_solve_the_linear_equations() -> None:
     assert torch.equal(found[~gone.expand_as(x)], x[~gone.expand_as(x)])
 
 
+def test_road_is_that_of_a_naive_loop() -> None:
+    case = planted()
+    found = quality_metrics.create("road:shares=[0.25,0.5],noise=0.0")(case)
+    for row in range(N):
+        order, kept = case.ranks()[row].argsort(), []
+        for share in (0.25, 0.5):
+            count = round(share * SIDE * SIDE)
+            scores = []
+            for part in (order[:count], order[-count:]):
+                gone = torch.zeros(SIDE * SIDE, dtype=torch.bool)
+                gone[part] = True
+                image = impute(case.x[row : row + 1], gone.view(1, 1, SIDE, SIDE), torch.zeros_like(case.x[:1]))
+                scores.append(float(case.logits(image.clamp(0, 1)).softmax(dim=1)[0, 0]))
+            kept.append((scores[1] - scores[0]) / 2)
+        assert float(found[row]) == pytest.approx(sum(kept) / 2, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["deletion", "insertion", "pixel_flipping", "infidelity", "sensitivity_n", "road"])
+def test_the_target_chooses_the_logit(name: str) -> None:
+    metric, case = quality_metrics.create(name), planted()
+    other = dataclasses.replace(case, target=torch.ones_like(case.target))
+    exact = with_values(other, -case.values)
+    better, worse = float(metric(exact).mean()), float(metric(other).mean())
+    assert better > worse if metric.higher_is_better else better < worse
+
+
+@pytest.mark.parametrize("name", ["model_randomisation", "cascading_randomisation"])
+def test_a_map_turned_round_is_still_the_same_map(name: str) -> None:
+    case = planted()
+    turned = dataclasses.replace(case, explain_randomised=lambda layers: -case.values, layers=("a", "b"))
+    assert quality_metrics.create(name)(turned).tolist() == pytest.approx([1.0] * N)
+
+
 def test_cascades_go_from_the_output_down() -> None:
     asked: list[Any] = []
     case = planted()
