@@ -358,6 +358,13 @@ def test_a_map_turned_round_is_still_the_same_map(name: str) -> None:
     assert quality_metrics.create(name)(turned).tolist() == pytest.approx([1.0] * N)
 
 
+def test_input_invariance_is_relative_to_the_map_as_it_was() -> None:
+    case = planted()
+    moved = dataclasses.replace(case, explain_shifted=lambda shift: (case.values, 3 * shift * case.values))
+    assert quality_metrics.create("input_invariance")(moved).tolist() == pytest.approx([2.0] * N)
+    assert quality_metrics.create("input_invariance:shift=0.5")(moved).tolist() == pytest.approx([0.5] * N)
+
+
 def test_cascades_go_from_the_output_down() -> None:
     asked: list[Any] = []
     case = planted()
