@@ -39,7 +39,7 @@ def test_a_report_fulfils_the_published_schema(root: Path, folder: Path) -> None
     report = json.loads((folder / "report.json").read_text())
     validator.validate(report)
     for damaged in (
-        {**report, "schema_version": 3},
+        {**report, "schema_version": 4},
         {**report, "extra": 1},
         {key: value for key, value in report.items() if key != "results_digest"},
         {**report, "results": {**report["results"], "clean": {**report["results"]["clean"], "accuracy": "high"}}},
@@ -69,8 +69,14 @@ def test_the_tensors_are_those_of_the_report(folder: Path, evaluation: Evaluatio
         "proved_at",
         "minimal/examples",
         "minimal/rows",
+        "manipulated/saliency",
+        "manipulated/integrated_gradients",
     }
-    assert all(len(tensor) == 30 for name, tensor in adversarials.items() if not name.startswith("minimal/"))
+    of_all = {
+        name: tensor for name, tensor in adversarials.items() if not name.startswith(("minimal/", "manipulated/"))
+    }
+    assert all(len(tensor) == 30 for tensor in of_all.values())
+    assert adversarials["manipulated/saliency"].shape == (4, 16, 1, 8, 8)
     attributions = load_file(folder / "attributions.safetensors")
     for sample in evaluation.explanations:
         for map_ in sample.clean.maps:
@@ -90,20 +96,32 @@ def test_running_a_plan_with_a_folder_writes_its_report(tmp_path: Path, folder: 
     assert stored.results_digest == again.digest == evaluation.digest
 
 
+_INTERPRETED = ("assessed", "compared", "manipulated")
+
+
+def test_a_report_of_the_second_version_still_opens(folder: Path, tmp_path: Path) -> None:
+    report = json.loads((folder / "report.json").read_text())
+    plan = {key: value for key, value in report["plan"].items() if key not in _INTERPRETED}
+    results = {key: value for key, value in report["results"].items() if key != "interpretability"}
+    (tmp_path / "report.json").write_text(json.dumps({**report, "schema_version": 2, "plan": plan, "results": results}))
+    assert Report.read(tmp_path).results.interpretability is None
+    assert Report.read(tmp_path).results.explanations == Report.read(folder).results.explanations
+
+
 def test_a_report_of_the_first_version_still_opens(folder: Path, tmp_path: Path) -> None:
     report = json.loads((folder / "report.json").read_text())
     later = ("attacks", "proved", "unproved", "per_class", "confusion_matrix", "checks", "minimal")
     robustness = {key: value for key, value in report["results"]["robustness"].items() if key not in later}
-    results = {key: value for key, value in report["results"].items() if key != "corruptions"}
+    results = {key: value for key, value in report["results"].items() if key not in ("corruptions", "interpretability")}
     plan = {
         key: value
         for key, value in report["plan"].items()
-        if key not in ("proofs", "checks", "thorough", "minimal", "corruptions")
+        if key not in ("proofs", "checks", "thorough", "minimal", "corruptions", *_INTERPRETED)
     }
     old = {key: value for key, value in report.items() if key != "digest"}
     old |= {"schema_version": 1, "plan": plan, "results": {**results, "robustness": robustness}}
     old["timings"] = {key: report["timings"][key] for key in ("finished", "seconds")}
     (tmp_path / "report.json").write_text(json.dumps(old))
     assert Report.read(tmp_path).results.clean == Report.read(folder).results.clean
-    with pytest.raises(InputError, match="version 2"):
+    with pytest.raises(InputError, match="version 3"):
         next(verify(tmp_path))

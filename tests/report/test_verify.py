@@ -39,7 +39,7 @@ PLAN = Plan(
     corruptions=3,
 )
 GROUPS = ["document", "model", "data", "clean", "attacks", "proofs", "robustness", "self-checks", "distances"]
-GROUPS += ["corruptions", "explanations", "digest", "page"]
+GROUPS += ["corruptions", "explanations", "interpretability", "digest", "page"]
 UNSEEN = {"results.robustness.curves.rejected"}
 """What cannot be found again from the examples; the digest of the document alone covers it."""
 
@@ -199,6 +199,16 @@ def another_class(tensors: dict[str, Tensor]) -> None:
     tensors["predictions/fgsm"][row] = (tensors["predictions/fgsm"][row] + 1) % 10
 
 
+def moved_beyond_the_ball(tensors: dict[str, Tensor]) -> None:
+    tensors["manipulated/saliency"][0, 0] = 1 - tensors["manipulated/saliency"][0, 0]
+
+
+def moved_into_another_class(tensors: dict[str, Tensor]) -> None:
+    """An adversarial example in place of an input of the same class."""
+    row = row_broken(tensors)
+    tensors["manipulated/saliency"][-1] = tensors["adversarials/fgsm"][row]
+
+
 def proved_after_all(tensors: dict[str, Tensor]) -> None:
     row = ((tensors["proved_at"] == 0) & (tensors["broken_at/fgsm"] <= 2)).nonzero()[0]
     tensors["proved_at"][row] = 2
@@ -212,6 +222,8 @@ FORGERIES: dict[Callable[[dict[str, Tensor]], None], str] = {
     another_label: "labels",
     another_input: "inputs",
     another_class: "is stated as class",
+    moved_beyond_the_ball: "not a valid one of the same class",
+    moved_into_another_class: "not a valid one of the same class",
     proved_after_all: "proved",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -73,7 +73,10 @@ def _explain_sides(job: Job, sides: tuple[_Side, ...]) -> tuple[dict[str, Tensor
 def choose_samples(
     predictions: Tensor, labels: Tensor, attack_of: list[str | None], *, count: int, seed: int
 ) -> list[int]:
-    """Rows worth a look: correct ones that an attack broke, then other correct ones, then mistakes; classes in turn."""
+    """Rows worth a look: correct ones that an attack broke, then other correct ones, then mistakes; classes in turn.
+
+    Of four or more one is correct and unbroken, and one a mistake, where there are such.
+    """
     turns: dict[tuple[int, int], int] = defaultdict(int)
     order = []
     for place, row in enumerate(permutation(len(labels), seed, "explained samples").tolist()):
@@ -81,7 +84,11 @@ def choose_samples(
         rank = 2 if int(predictions[row]) != label else 1 if attack_of[row] is None else 0
         order.append((rank, turns[rank, label], place, row))
         turns[rank, label] += 1
-    return [row for *_, row in sorted(order)[:count]]
+    ranked = sorted(order)
+    last = [next(([one] for one in ranked if one[0] == rank), []) for rank in (1, 2)] if count >= 4 else []
+    kept = [one for part in last for one in part]
+    first = [one for one in ranked if one not in kept][: count - len(kept)]
+    return [row for *_, row in sorted([*first, *kept])]
 
 
 class _Side:
@@ -96,17 +103,19 @@ class _Side:
 
     def work(self, spec: str, part: slice) -> Piece:
         """Explain some of the inputs; a refusal is a result too."""
-        targets = self.targets[part].to(self.x.device)
+        targets, seed = self.targets[part].to(self.x.device), self.job.plan.seed
+        checks: Literal["full", "quick"] = "full" if self.name == "clean" else "quick"
         try:
-            found = explain(self.job.model, self.x[part], targets, method=spec, seed=self.job.plan.seed, trust="quick")
+            found = explain(self.job.model, self.x[part], targets, method=spec, seed=seed, trust=checks)
         except UnsupportedError as error:
             return Piece({}, {"refused": str(error)})
         gap = {} if found.completeness_gap is None else {"completeness_gap": found.completeness_gap}
-        return Piece({"values": found.values.float(), **gap}, {"params": dict(found.params)})
+        verdicts = [found.trust.at(row).verdict for row in range(len(targets))] if checks == "full" else None
+        return Piece({"values": found.values.float(), **gap}, {"params": dict(found.params), "verdicts": verdicts})
 
     def take(self, spec: str, part: slice, shard: Shard) -> dict[str, Tensor]:
         """Keep the maps of a shard; gives their values by key."""
-        gaps, values = shard.tensors.get("completeness_gap"), {}
+        gaps, verdicts, values = shard.tensors.get("completeness_gap"), shard.info["verdicts"], {}
         for offset, place in enumerate(range(part.start, part.stop)):
             row = self.rows[place]
             key = f"{self.name}/{spec}/{int(self.job.data.ids[row])}"
@@ -118,6 +127,7 @@ class _Side:
                     target=int(self.targets[place]),
                     key=key,
                     completeness_gap=None if gaps is None else float(gaps[offset]),
+                    verdict=None if verdicts is None else verdicts[offset],
                 )
             )
         return values

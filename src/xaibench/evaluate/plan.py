@@ -75,6 +75,15 @@ class Plan(Strict):
     )
     explainers: tuple[str, ...] = Field(default=("saliency", "integrated_gradients"), description="explainers as specs")
     samples: int = Field(default=6, ge=0, description="number of samples that are explained")
+    assessed: int = Field(
+        default=16, ge=0, description="number of samples on which explainers are assessed; 0: none, nor what is below"
+    )
+    compared: int = Field(
+        default=32, ge=0, description="number of broken samples whose explanations are compared with those before"
+    )
+    manipulated: int = Field(
+        default=16, ge=0, description="number of samples whose explanations are attacked themselves; none for text"
+    )
     batch_size: int | None = Field(default=None, ge=1, description="samples per batch and shard")
 
     def __init__(self, **values: Any) -> None:

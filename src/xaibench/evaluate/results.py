@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xaibench.card import Card, Strict
 from xaibench.evaluate.hardness import Corruptions, Curve, Interval, Robustness
+from xaibench.evaluate.interpreted import Interpretability
 from xaibench.evaluate.plan import Plan
 
 __all__ = [
@@ -103,6 +104,9 @@ class Map(Strict):
     completeness_gap: float | None = Field(
         default=None, description="how far the values miss the difference of logits that they should add up to"
     )
+    verdict: Literal["trusted", "doubtful", "unreliable"] | None = Field(
+        default=None, description="of the checks of this attribution; they are made of clean samples alone"
+    )
 
 
 class View(Strict):
@@ -152,6 +156,7 @@ class Results(Strict):
     robustness: Robustness | None
     corruptions: Corruptions | None = None
     explanations: tuple[ExplainedSample, ...]
+    interpretability: Interpretability | None = Field(default=None, description="None where it was not measured")
     not_measured: tuple[NotMeasured, ...]
     caveats: tuple[Caveat, ...] = Field(default=(), description="reasons not to take the numbers at their word")
 
@@ -166,8 +171,9 @@ class Evaluation:
     ``adversarials/<attack>``, the example that did it (else the clean input), its class ``predictions/<attack>``, and
     ``stages/<attack>``, which stage of an ensemble found it (-1 for none). ``proved_at`` is the position of the largest
     radius at which a sample is proved (0 for none beyond the clean input, -1 where that is misclassified).
-    ``minimal/rows`` (m,) and ``minimal/examples`` (m, ...) are the nearest examples found. ``attributions`` holds the
-    values of each `Map` by its key.
+    ``minimal/rows`` (m,) and ``minimal/examples`` (m, ...) are the nearest examples found, and
+    ``manipulated/<explainer>`` (radii, m, ...) the inputs of the same class that move its maps furthest.
+    ``attributions`` holds the values of each `Map` by its key.
     """
 
     plan: Plan

@@ -21,6 +21,7 @@ from xaibench.evaluate.clean import clean_logits, clean_metrics
 from xaibench.evaluate.corrupted import measure_corruptions
 from xaibench.evaluate.explained import explain_samples
 from xaibench.evaluate.inputs import load_pair
+from xaibench.evaluate.interpretability import interpret
 from xaibench.evaluate.job import Job
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.results import DataInfo, Evaluation, ModelInfo, Results
@@ -73,6 +74,7 @@ def run(
         robustness, adversarials, left_out = measure_robustness(job, logits)
         corruptions, uncorrupted = measure_corruptions(job)
         explanations, attributions, unexplained = explain_samples(job, logits, adversarials)
+        interpretability, manipulated, unmoved = interpret(job, logits.argmax(dim=1), adversarials)
         caveats = find_caveats(job)
     return Evaluation(
         plan=plan,
@@ -83,10 +85,11 @@ def run(
             robustness=robustness,
             corruptions=corruptions,
             explanations=explanations,
-            not_measured=(*left_out, *uncorrupted, *unexplained),
+            interpretability=interpretability,
+            not_measured=tuple(dict.fromkeys((*left_out, *uncorrupted, *unexplained, *unmoved))),
             caveats=caveats,
         ),
-        adversarials=adversarials,
+        adversarials={**adversarials, **manipulated},
         attributions=attributions,
         versions=_versions(model.framework),
         seconds=dict(job.seconds),

@@ -35,10 +35,11 @@ class Movement:
         return {name: value for name, value in named.items() if value is not None}
 
 
-def moved(before: Tensor, after: Tensor, *, share: float = 0.1) -> Movement:
+def moved(before: Tensor, after: Tensor, *, share: float = 0.1, where: Tensor | None = None) -> Movement:
     """What became of attributions (n, ...): those of images have places as well, (n, channels, height, width).
 
-    ``share`` is that of the places that count as the top. Raises `InputError` for shapes that differ.
+    ``share`` is that of the places that count as the top; of texts and tables only values at ``where`` (n, ...), bool,
+    count. Raises `InputError` for shapes that differ.
 
     >>> import torch
     >>> moved(torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[1.0, 2.0, 3.0]])).top_k_overlap
@@ -46,8 +47,8 @@ def moved(before: Tensor, after: Tensor, *, share: float = 0.1) -> Movement:
     """
     image = before.ndim == 4
     return Movement(
-        rank_correlation=rank_correlation(before, after),
-        top_k_overlap=top_k_overlap(before, after, share),
+        rank_correlation=rank_correlation(before, after, where),
+        top_k_overlap=top_k_overlap(before, after, share, where),
         centre_shift=centre_shift(before, after) if image else None,
         similarity=structural_similarity(before, after) if image else None,
     )

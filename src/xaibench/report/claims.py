@@ -31,18 +31,18 @@ def same(what: str, stated: object, found: object) -> None:
         raise FalseClaimError(f"{what}: stated {_short(stated)}, got {_short(found)}")
 
 
-def agree(where: str, stated: Any, found: Any) -> None:
-    """Raise for the first leaf in which two JSON values differ by more than rounding."""
+def agree(where: str, stated: Any, found: Any, *, absolute: float = _ABSOLUTE) -> None:
+    """Raise for the first leaf in which two JSON values differ by more than rounding, or by more than ``absolute``."""
     if isinstance(stated, Mapping) and isinstance(found, Mapping):
         same(f"{where} (its fields)", sorted(stated), sorted(found))
         for key, value in stated.items():
-            agree(f"{where}.{key}", value, found[key])
+            agree(f"{where}.{key}", value, found[key], absolute=absolute)
     elif isinstance(stated, Sequence) and isinstance(found, Sequence) and not isinstance(stated, str):
         same(f"{where} (its length)", len(stated), len(found))
         for position, (one, other) in enumerate(zip(stated, found, strict=True)):
-            agree(f"{where}[{position}]", one, other)
+            agree(f"{where}[{position}]", one, other, absolute=absolute)
     elif isinstance(stated, float) and isinstance(found, float):
-        if not math.isclose(stated, found, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE):
+        if not math.isclose(stated, found, rel_tol=_RELATIVE, abs_tol=absolute):
             same(where, stated, found)
     else:
         same(where, stated, found)

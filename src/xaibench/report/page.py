@@ -15,6 +15,7 @@ from xaibench.evaluate.results import Results
 from xaibench.evaluate.summary import format_radius, halving_radius, norm_label, percent, signed
 from xaibench.report.charts import curve_chart, histogram, plotly_library, reliability_chart
 from xaibench.report.command import command, python_call
+from xaibench.report.interpretability import FIGURES, movement_charts, movement_rows
 from xaibench.report.labels import method_label, stage_label
 from xaibench.report.samples import Sample, samples_of, signed_methods
 from xaibench.report.schema import Report
@@ -31,6 +32,7 @@ def render(report: Report, adversarials: Mapping[str, Tensor], attributions: Map
     samples = samples_of(report, adversarials, attributions)
     both_ways = {method_label(spec) for spec, both in signed_methods(report, attributions).items() if both}
     robustness = results.robustness
+    found = results.interpretability
     small = len(report.data.class_names) <= _LARGEST_MATRIX
     return (
         _environment()
@@ -44,6 +46,9 @@ def render(report: Report, adversarials: Mapping[str, Tensor], attributions: Map
             histogram=histogram(robustness.minimal) if robustness and robustness.minimal else None,
             attacked_matrix=_matrix(robustness.confusion_matrix) if robustness and small else [],
             robustness_reason=next((item.reason for item in results.not_measured), "the plan has no attacks"),
+            movements=movement_charts(found, robustness) if found else [],
+            movement_rows=movement_rows(found) if found else [],
+            figures=FIGURES,
             samples=samples,
             signed=both_ways,
             gaps=any(map_.completeness_gap is not None for one in results.explanations for map_ in one.clean.maps),

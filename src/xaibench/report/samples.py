@@ -48,6 +48,8 @@ class Panel:
     note: str = ""
     alt: str = ""
     picture: str = ""
+    verdict: str | None = None
+    """How far the attribution can be trusted; None where that was not checked."""
     words: tuple[Word, ...] = ()
 
 
@@ -73,6 +75,8 @@ class Sample:
     rows: tuple[Row, ...]
     bars: Mapping[str, tuple[Bar, ...]]
     agreement: Mapping[str, float]
+    verdicts: Mapping[str, str | None]
+    """Of the explanations of the original, by method."""
     pixelated: bool = False
 
 
@@ -120,6 +124,7 @@ class _Page:
             ),
             bars=self._bars(sample, inputs) if task == "tabular" else {},
             agreement={method_label(spec): value for spec, value in sample.agreement.items()},
+            verdicts={method_label(map_.explainer): map_.verdict for map_ in sample.clean.maps},
             pixelated=task == "image" and max(inputs[0].shape[1:]) < _SMALL,
         )
 
@@ -166,6 +171,7 @@ class _Page:
         return Panel(
             title=label,
             note=self._note(map_),
+            verdict=map_.verdict,
             picture=map_picture(collapse(self.attributions[map_.key], signed=signed), signed=signed),
             alt=f"{label} for class {target} on the {side} sample {sample.id}",
         )
@@ -186,7 +192,9 @@ class _Page:
             for text, share, mark in zip(tokens, shares, marks, strict=True)
             if text
         ]
-        return Panel(title=method_label(map_.explainer), note=self._note(map_), words=tuple(words))
+        return Panel(
+            title=method_label(map_.explainer), note=self._note(map_), verdict=map_.verdict, words=tuple(words)
+        )
 
     def _bars(self, sample: ExplainedSample, inputs: list[Tensor]) -> dict[str, tuple[Bar, ...]]:
         names = self.report.data.feature_names or tuple(f"feature {i}" for i in range(inputs[0].numel()))

@@ -16,7 +16,7 @@ from xaibench.evaluate.results import DataInfo, ModelInfo, Results
 
 __all__ = ["SCHEMA_ID", "Report", "Timings", "report_schema"]
 
-SCHEMA_ID = "urn:xaibench:report:2"
+SCHEMA_ID = "urn:xaibench:report:3"
 
 
 class Timings(Strict):
@@ -35,7 +35,7 @@ class Timings(Strict):
 class Report(Strict):
     """One evaluation of one classifier."""
 
-    schema_version: Literal[1, 2] = 2
+    schema_version: Literal[1, 2, 3] = 3
     summary: str = Field(description="the results in three sentences, and one for each caveat")
     plan: Plan = Field(description="what was asked for, with every open field filled in")
     model: ModelInfo

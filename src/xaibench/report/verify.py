@@ -21,6 +21,7 @@ from xaibench.evaluate.clean import clean_logits, clean_metrics
 from xaibench.evaluate.corrupted import measure_corruptions
 from xaibench.evaluate.explained import explain_samples
 from xaibench.evaluate.hardness import CheckOutcome, Robustness
+from xaibench.evaluate.interpretability import interpret, manipulated_key, manipulated_rows, searched_radii
 from xaibench.evaluate.job import Job
 from xaibench.evaluate.minimal import distances_of, whole_box
 from xaibench.evaluate.proofs import certainly
@@ -34,12 +35,15 @@ from xaibench.files import file_digest
 from xaibench.report.claims import Claim, FalseClaimError, agree, same
 from xaibench.report.page import render
 from xaibench.report.schema import Report
+from xaibench.threats import contains
 from xaibench.types import Capability, Classifier
 
 __all__ = ["Claim", "FalseClaimError", "verify"]
 
 _ROUNDING, _SMALLEST = 1e-2, 1e-5
 """How far maps made on two machines may lie apart: as a share of their largest value, and at any size."""
+_FLIPPED = 0.05
+"""How far means of rank correlations and overlaps may: where values are near equal, rounding decides their order."""
 
 
 def verify(folder: Path | str, model: Classifier | None = None, data: Data | None = None) -> Iterator[Claim]:
@@ -51,8 +55,8 @@ def verify(folder: Path | str, model: Classifier | None = None, data: Data | Non
     """
     folder = Path(folder)
     report = Report.read(folder)
-    if report.schema_version != 2:
-        raise InputError(f"expected a report of version 2, which holds what its claims follow from, got {folder}")
+    if report.schema_version != 3:
+        raise InputError(f"expected a report of version 3, which holds what its claims follow from, got {folder}")
     yield Claim("document", _document(report, folder))
     case = _open(report, folder, model, data)
     groups: dict[str, Callable[[], str]] = {
@@ -66,6 +70,7 @@ def verify(folder: Path | str, model: Classifier | None = None, data: Data | Non
         "distances": case.distances,
         "corruptions": case.corruptions,
         "explanations": case.explanations,
+        "interpretability": case.interpretability,
         "digest": case.digests,
         "page": case.page,
     }
@@ -283,6 +288,36 @@ class _Case:
             if own.shape != value.shape or float((own - value).abs().max()) > _SMALLEST + _ROUNDING * scale:
                 raise FalseClaimError(f"attributions.safetensors: {key} is not what its explainer gives")
         return f"{len(values)} maps of {len(found)} samples"
+
+    def interpretability(self) -> str:
+        """Inputs that move maps are classified as before and near enough; all figures are derived again."""
+        stated = self.report.results.interpretability
+        if stated is None:
+            return "none stated"
+        count = sum(self._manipulated(spec) for spec in stated.explainers if manipulated_key(spec) in self.tensors)
+        found, _, _ = interpret(self.job, self.logits.argmax(dim=1), self.tensors)
+        worded = {"trust": {"__all__": {"reason"}}}
+        agree(
+            "results.interpretability",
+            stated.model_dump(mode="json", exclude=worded),
+            found and found.model_dump(mode="json", exclude=worded),
+            absolute=_FLIPPED,
+        )
+        return f"trust and agreement of {len(stated.explainers)} explainers, {count} inputs that move their maps"
+
+    def _manipulated(self, spec: str) -> int:
+        key, rows = manipulated_key(spec), manipulated_rows(self.job)
+        inputs, clean, radii = self.tensors[key], self.job.x[rows], searched_radii(self.job)
+        same(f"shape of {key}", tuple(inputs.shape), (len(radii), *clean.shape))
+        for radius, points in zip(radii, inputs, strict=True):
+            near = contains(threat_at(self.report.plan, radius, self.job.model), points, clean, self.job.model.bounds)
+            alike = self.job.predict(points) == self.logits[rows].argmax(dim=1)
+            if not bool((near & alike).all()):
+                sample = int(self.job.data.ids[rows[~(near & alike)][0]])
+                raise FalseClaimError(
+                    f"{key}: the input for sample {sample} is not a valid one of the same class within {radius:g}"
+                )
+        return len(radii) * len(rows)
 
     def digests(self) -> str:
         """The digest of the results, and the sentences drawn from them."""

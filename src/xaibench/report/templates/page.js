@@ -32,14 +32,15 @@ function traces(data, css) {
         line: { color: worst ? color + "38" : color, width: worst ? 8 : 2.4, dash: dashes[Math.min(trace.slot, 5)] },
         marker: { size: 8, color: css("--surface"), line: { color, width: 2 } },
         customdata: trace.x.map((_, i) => [trace.low[i], trace.high[i]]),
-        hovertemplate: "%{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})",
+        hovertemplate: data.percent ? "%{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})"
+          : "%{y:.2f} (%{customdata[0]:.2f} to %{customdata[1]:.2f})",
       },
     ];
   });
 }
 
 function layout(data, css) {
-  const first = data.traces[0];
+  const first = data.traces.reduce((a, b) => (b.x.at(-1) > a.x.at(-1) ? b : a));
   const axis = { gridcolor: css("--rule"), zeroline: false, linecolor: css("--muted"), fixedrange: true };
   return {
     autosize: true, margin: { l: 54, r: 18, t: 16, b: 52 }, hovermode: "x unified",
@@ -48,7 +49,7 @@ function layout(data, css) {
     hoverlabel: { bgcolor: css("--surface"), bordercolor: css("--rule"), font: { color: css("--ink") } },
     xaxis: { ...axis, title: { text: data.unit, standoff: 12 }, tickvals: first.x, ticktext: first.labels,
       range: [-0.015 * first.x.at(-1), 1.02 * first.x.at(-1)], unifiedhovertitle: { text: "radius %{x:.4g}" } },
-    yaxis: { ...axis, range: [0, 102], ticksuffix: " %", dtick: 20 },
+    yaxis: { ...axis, ...(data.percent ? { range: [0, 102], ticksuffix: " %", dtick: 20 } : { range: [-0.02, 1.02], dtick: 0.2 }) },
     shapes: [{ type: "line", x0: data.eps, x1: data.eps, y0: 0, y1: 1, yref: "paper",
       line: { color: css("--accent"), width: 1.4, dash: "dash" } }],
     annotations: [{ x: data.eps, y: 1, yref: "paper", xanchor: "left", yanchor: "top", xshift: 6, showarrow: false,
@@ -56,18 +57,22 @@ function layout(data, css) {
   };
 }
 
-async function drawCurve() {
-  const holder = document.getElementById("chart");
-  if (!holder || !("DecompressionStream" in window)) return;
+async function drawCharts() {
+  const holders = document.querySelectorAll(".chart[data-source]");
+  if (!holders.length || !("DecompressionStream" in window)) return;
   const script = document.createElement("script");
   script.textContent = await inflate("plotly");
   document.head.append(script);
-  const data = JSON.parse(document.getElementById("curve").textContent);
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const draw = () => Plotly.react(holder.querySelector(".live"), traces(data, css), layout(data, css),
-    { responsive: true, displayModeBar: false });
-  holder.classList.add("is-live");
-  await draw();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  for (const holder of holders) {
+    const data = JSON.parse(document.getElementById(holder.dataset.source).textContent);
+    const draw = () => Plotly.react(holder.querySelector(".live"), traces(data, css), layout(data, css),
+      { responsive: true, displayModeBar: false });
+    holder.classList.add("is-live");
+    await draw();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  }
 }
-drawCurve().catch(() => document.getElementById("chart").classList.remove("is-live"));
+drawCharts().catch(() => {
+  for (const holder of document.querySelectorAll(".chart")) holder.classList.remove("is-live");
+});
