@@ -142,7 +142,7 @@ def test_captum_agrees(layer: str) -> None:
     target, baseline = model.predict(x), inputs_for(model, 4, seed=9)
     module: Any = model._engine.module  # type: ignore[attr-defined]
     module.eval()
-    scaled, start = (x - 0.4) / 0.2, (baseline - 0.4) / 0.2
+    scaled, start = (((part - 0.4) / 0.2).requires_grad_() for part in (x, baseline))
     inner = module.get_submodule(layer)
 
     conductance = attr.LayerConductance(module, inner)
