@@ -139,6 +139,19 @@ def keras_token_net() -> Classifier:
     return KerasClassifier(model, task="text")
 
 
+def forest() -> Classifier:
+    """Trees that know only whole steps, of the same table as `table_mlp`."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    from xaibench.classifiers import SklearnClassifier
+
+    x = inputs_for(table_mlp(), 200, seed=1).double()
+    unit = (x - x.mean(dim=0)) / x.std(dim=0)
+    y = (unit[:, 0] * unit[:, 1] > 0).long() + (unit[:, 2:].sum(dim=1) > 1).long()
+    trees = RandomForestClassifier(20, max_depth=4, min_samples_leaf=5, random_state=0)
+    return SklearnClassifier(trees.fit(x.numpy(), y.numpy()), bounds=TABLE)
+
+
 def inputs_for(model: Classifier, n: int, seed: int = 0) -> Tensor:
     """n inputs that fill the box, or random tokens."""
     generator = torch.Generator().manual_seed(seed)

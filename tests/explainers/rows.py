@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from small_models import (
     attentive_image_net,
     attentive_token_net,
+    forest,
     keras_attentive_token_net,
     keras_cnn,
     keras_token_net,
@@ -36,6 +37,10 @@ ATTENTIVE_MODELS: dict[str, Callable[[], Classifier]] = {
 }
 """Models for methods that need attention layers; other methods need not say whether they apply to them."""
 ATTENTIVE = frozenset(ATTENTIVE_MODELS)
+TREE_MODELS: dict[str, Callable[[], Classifier]] = {"forest": forest}
+"""Models without gradients or layers; methods that take gradients need not say that they do not apply to them."""
+WITH_TREES = EVERYWHERE | frozenset(TREE_MODELS)
+NETWORKS = frozenset({"torch", "keras", "table"})
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Row:
     method: str
     models: frozenset[str] = EVERYWHERE
     """Names in ``MODELS`` of those that it explains, the others it must refuse with `UnsupportedError`; and of those in
-    ``ATTENTIVE_MODELS`` that it is tried on."""
+    ``ATTENTIVE_MODELS`` and ``TREE_MODELS`` that it is tried on."""
     gradients: bool = True
     """Whether it takes gradients; if not, it must explain models that have none."""
     ignored: float | None = 0.0
@@ -65,6 +70,7 @@ ROWS = (
     Row("smoothgrad:samples=8,squared=true"),
     Row("vargrad:samples=8"),
     Row("expected_gradients:samples=8"),
+    Row("blur_integrated_gradients:steps=8", models=IMAGES),
     Row("grad_cam:relu=false", models=IMAGES, exact=False),
     Row("grad_cam_plus_plus", models=IMAGES, exact=False),
     Row("hires_cam", models=IMAGES, exact=False),
@@ -83,13 +89,17 @@ ROWS = (
     Row("attention_raw:queries=all", ATTENTIVE, exact=False),
     Row("attention_rollout", ATTENTIVE, exact=False),
     Row("attention_gradient", ATTENTIVE, exact=False),
-    Row("occlusion", gradients=False),
+    Row("occlusion", models=WITH_TREES, gradients=False),
     Row("occlusion:window=3,stride=2", gradients=False, ignored=None),
-    Row("feature_ablation:segments=16", gradients=False),
+    Row("feature_ablation:segments=16", models=WITH_TREES, gradients=False),
     Row("feature_permutation:samples=4", gradients=False),
     Row("rise:samples=50,cells=3", models=IMAGES, gradients=False, ignored=None),
-    Row("lime:samples=200,segments=16", gradients=False, ignored=1e-2),
-    Row("shapley_exact:segments=9", gradients=False, ignored=1e-6),
-    Row("shapley_sampling:segments=9,budget=256", gradients=False, ignored=1e-6),
-    Row("kernel_shap:segments=9,budget=256", gradients=False, ignored=1e-6),
+    Row("lime:samples=200,segments=16", models=WITH_TREES, gradients=False, ignored=1e-2),
+    Row("shapley_exact:segments=9", models=WITH_TREES, gradients=False, ignored=1e-6),
+    Row("shapley_sampling:segments=9,budget=256", models=WITH_TREES, gradients=False, ignored=1e-6),
+    Row("kernel_shap:segments=9,budget=256", models=WITH_TREES, gradients=False, ignored=1e-6),
+    Row("shap_partition:segments=9", models=WITH_TREES, gradients=False, ignored=1e-6),
+    Row("shap_deep:samples=3", models=NETWORKS, ignored=1e-6, exact=False),
+    Row("shap_gradient:samples=6,background_samples=3", models=NETWORKS, exact=False),
+    Row("shap_tree", models=frozenset(TREE_MODELS), gradients=False, exact=False),
 )

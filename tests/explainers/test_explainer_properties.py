@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from rows import ATTENTIVE_MODELS, MODELS, ROWS, Row
+from rows import ATTENTIVE_MODELS, MODELS, ROWS, TREE_MODELS, Row
 from small_models import inputs_for, linear
 from torch import Tensor
 
@@ -21,7 +21,7 @@ N = 10
 
 @cache
 def _model(name: str) -> tuple[Classifier, Tensor]:
-    model = {**MODELS, **ATTENTIVE_MODELS}[name]()
+    model = {**MODELS, **ATTENTIVE_MODELS, **TREE_MODELS}[name]()
     return model, inputs_for(model, N)
 
 
@@ -47,7 +47,7 @@ def test_values_have_the_form_of_the_inputs_and_nothing_changes(row: Row, name: 
     before, digest = x.clone(), model.digest
     found = _explain(method, model, x)
     assert found.values.shape == x.shape
-    assert found.values.dtype == torch.float32
+    assert found.values.dtype == model.logits(x).dtype
     assert bool(found.values.isfinite().all())
     assert bool((found.values != 0).flatten(1).any(dim=1).all())
     assert not found.values.requires_grad

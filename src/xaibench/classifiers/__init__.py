@@ -9,6 +9,14 @@ from xaibench.classifiers.exported import ExportedClassifier
 from xaibench.classifiers.interface import Options
 from xaibench.classifiers.keras import KerasClassifier
 from xaibench.classifiers.savedmodel import SavedModelClassifier
+from xaibench.classifiers.sklearn import SklearnClassifier
 from xaibench.classifiers.torch import TorchClassifier
 
-__all__ = ["ExportedClassifier", "KerasClassifier", "Options", "SavedModelClassifier", "TorchClassifier"]
+__all__ = [
+    "ExportedClassifier",
+    "KerasClassifier",
+    "Options",
+    "SavedModelClassifier",
+    "SklearnClassifier",
+    "TorchClassifier",
+]

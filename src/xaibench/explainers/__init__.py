@@ -4,6 +4,7 @@ from xaibench.explainers.ablation import FeatureAblation, FeaturePermutation
 from xaibench.explainers.attention import AttentionGradientWeighted, AttentionRaw, AttentionRollout
 from xaibench.explainers.attribution import Attribution, Cost
 from xaibench.explainers.base import Explainer, explain, explainers
+from xaibench.explainers.blur import BlurIntegratedGradients
 from xaibench.explainers.budget import memory_budget
 from xaibench.explainers.cam import EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM, ScoreCAM
 from xaibench.explainers.comparison import DEFAULT_PANEL, Comparison, compare_explainers
@@ -15,6 +16,7 @@ from xaibench.explainers.occlusion import Occlusion
 from xaibench.explainers.path import IntegratedGradients
 from xaibench.explainers.relevance import LRP, DeconvNet, DeepLift, GuidedBackprop
 from xaibench.explainers.rise import Rise
+from xaibench.explainers.shap_adapter import ShapDeep, ShapGradient, ShapPartition, ShapTree
 from xaibench.explainers.shapley import KernelShap, ShapleyExact, ShapleySampling
 from xaibench.explainers.target import TargetLogit
 from xaibench.explainers.trust import Trust
@@ -26,6 +28,7 @@ __all__ = [
     "AttentionRaw",
     "AttentionRollout",
     "Attribution",
+    "BlurIntegratedGradients",
     "Comparison",
     "Cost",
     "DeconvNet",
@@ -49,6 +52,10 @@ __all__ = [
     "Rise",
     "Saliency",
     "ScoreCAM",
+    "ShapDeep",
+    "ShapGradient",
+    "ShapPartition",
+    "ShapTree",
     "ShapleyExact",
     "ShapleySampling",
     "SmoothGrad",
