@@ -15,8 +15,8 @@ __all__ = ["Trust", "Verdict"]
 Verdict = Literal["trusted", "doubtful", "unreliable"]
 
 _LEVELS: tuple[Verdict, ...] = ("trusted", "doubtful", "unreliable")
-_SHARE = 0.1
-"""The share of samples that may fare worse than the verdict on all of them says."""
+_SHARE = {"doubtful": 0.2, "unreliable": 0.1}
+"""The share of samples that may fare so, or worse, without the verdict on all of them saying so."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ class Trust:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst that is true of more than one sample in ten: see `verdicts`."""
+        """Unreliable if more than one sample in ten is, else doubtful if more than one in five is that or worse."""
         found = self.verdicts
-        for level in ("unreliable", "doubtful"):
+        for level in reversed(_LEVELS[1:]):
             worse = sum(_LEVELS.index(one) >= _LEVELS.index(level) for one in found)
-            if worse > _SHARE * len(found):
+            if worse > _SHARE[level] * len(found):
                 return level
         return "trusted"
 
