@@ -108,6 +108,31 @@ def test_methods_that_do_as_well_are_called_tied() -> None:
     assert {row.score.mean for row in found.rows[:2]} == {1.0}
 
 
+@pytest.mark.parametrize(("margin", "tied"), [(0.02, True), (2.0, False)])
+def test_a_margin_within_chance_is_a_tie(
+    margin: float, tied: bool, monkeypatch: pytest.MonkeyPatch, with_bad_methods: None
+) -> None:
+    """The second method is worse in every sample, or only on the whole."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Known:
+        name: ClassVar[str]
+        higher_is_better: ClassVar[bool] = True
+
+        def __call__(self, case: Any) -> Tensor:
+            noise = torch.randn(2, len(case.x), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+            first = bool((case.values.flatten(1).amin(dim=1) >= 0).all())
+            return noise[0] + margin + noise[0].mean().neg() if first else noise[1] - noise[1].mean()
+
+    Known.name = "known"
+    monkeypatch.setitem(quality_metrics._classes, "known", Known)
+    model, data = _looks_at_the_square()
+    found = rank_explainers(model, data, ("worst_map", "random_map"), ("known",), n=24)
+    assert [row.method for row in found.rows] == ["random_map", "worst_map"]
+    assert found.rows[1].tied == tied
+    assert (found.rows[0].first > 0.95) != tied
+
+
 def test_data_without_masks_are_ranked_by_faithfulness() -> None:
     model, data = load_model("cancer-mlp"), load_data("breast-cancer")
     found = rank_explainers(model, data, ("saliency", "integrated_gradients", "input_x_gradient"), n=12)
