@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xaibench.classifiers.graph import Layout
+from xaibench.classifiers.keras_recurrent import RECURRENT, tensor_of
 from xaibench.classifiers.outputs import classifying
 from xaibench.errors import UnsupportedError
 
@@ -20,8 +21,9 @@ __all__ = ["KerasTwin"]
 class KerasTwin(nn.Module):
     """Takes batches channels first, as classifiers do, and returns the model's classifying output.
 
-    It knows dense, convolutional and embedding layers, batch and layer norm, pooling, merging, reshaping and their
-    usual activations, in the layout channels last; a model with any other layer raises `UnsupportedError` when it runs.
+    It knows dense, convolutional, recurrent and embedding layers, batch and layer norm, pooling, merging, reshaping and
+    their usual activations, in the layout channels last; a model with any other layer raises `UnsupportedError` when it
+    runs.
     """
 
     def __init__(self, model: Any, layout: Layout) -> None:
@@ -53,36 +55,47 @@ def _torch_layer(layer: Any) -> Callable[..., Any]:
     if isinstance(layer, keras.Model):
         return lambda x, **_: _run(layer, x)
     kind = type(layer).__name__
-    if kind not in _LAYERS or type(layer) is not getattr(keras.layers, kind, None):
+    if not isinstance(layer, keras.layers.Layer) and kind == "NotEqual":  # the mask of an embedding
+        return torch.ne
+    if kind not in {*_LAYERS, *RECURRENT} or type(layer) is not getattr(keras.layers, kind, None):
         raise UnsupportedError(f"layer {layer.name!r}: no torch form of {kind} is known")
     if getattr(layer, "data_format", "channels_last") not in ("channels_last", None):
         raise UnsupportedError(f"layer {layer.name!r}: expected channels_last, got {layer.data_format}")
-    return lambda x, **_: _activated(layer, _LAYERS[kind](layer, x))
+    if kind in RECURRENT:
+        return lambda x, mask=None, **_: RECURRENT[kind](layer, x, mask, _activation)
+
+    def run(x: Any, mask: Tensor | None = None, **_: Any) -> Tensor:
+        if mask is not None and kind == "GlobalAveragePooling1D":
+            return _masked_average(layer, x, mask)
+        if mask is not None:
+            raise UnsupportedError(f"layer {layer.name!r}: no torch form of {kind} with a mask is known")
+        return _activated(layer, _LAYERS[kind](layer, x))
+
+    return run
 
 
 def _activated(layer: Any, x: Tensor) -> Tensor:
-    activation = getattr(layer, "activation", None)
+    return _activation(layer, getattr(layer, "activation", None))(x)
+
+
+def _activation(layer: Any, activation: Any) -> Callable[[Tensor], Tensor]:
     name = "linear" if activation is None else getattr(activation, "__name__", str(activation))
     if name not in _ACTIVATIONS:
         raise UnsupportedError(f"layer {layer.name!r}: no torch form of the activation {name!r} is known")
-    return _ACTIVATIONS[name](x)
-
-
-def _tensor(weight: Any) -> Tensor:
-    return torch.from_numpy(weight.numpy().copy())
+    return _ACTIVATIONS[name]
 
 
 def _dense(layer: Any, x: Tensor) -> Tensor:
-    y = x @ _tensor(layer.kernel)
-    return y + _tensor(layer.bias) if layer.use_bias else y
+    y = x @ tensor_of(layer.kernel)
+    return y + tensor_of(layer.bias) if layer.use_bias else y
 
 
 def _convolution(layer: Any, x: Tensor) -> Tensor:
     """In one, two or three dimensions."""
-    kernel = _tensor(layer.kernel)
+    kernel = tensor_of(layer.kernel)
     rank = kernel.ndim - 2
     x = _same_padded(layer, x.movedim(-1, 1), layer.kernel_size, layer.dilation_rate)
-    bias = _tensor(layer.bias) if layer.use_bias else None
+    bias = tensor_of(layer.bias) if layer.use_bias else None
     convolve = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
     kernel = kernel.permute(rank + 1, rank, *range(rank))
     y = convolve(x, kernel, bias, layer.strides, dilation=layer.dilation_rate, groups=layer.groups)
@@ -90,9 +103,14 @@ def _convolution(layer: Any, x: Tensor) -> Tensor:
 
 
 def _embedding(layer: Any, x: Tensor) -> Tensor:
-    if layer.mask_zero:
-        raise UnsupportedError(f"layer {layer.name!r}: expected no masking of zeros, got mask_zero=True")
-    return F.embedding(x.long(), _tensor(layer.embeddings))
+    return F.embedding(x.long(), tensor_of(layer.embeddings))
+
+
+def _masked_average(layer: Any, x: Tensor, mask: Tensor) -> Tensor:
+    if layer.keepdims:
+        raise UnsupportedError(f"layer {layer.name!r}: expected keepdims=False with a mask, got True")
+    kept = mask[..., None].to(x.dtype)
+    return (x * kept).sum(dim=1) / kept.sum(dim=1)
 
 
 def _layer_norm(layer: Any, x: Tensor) -> Tensor:
@@ -101,18 +119,18 @@ def _layer_norm(layer: Any, x: Tensor) -> Tensor:
         raise UnsupportedError(f"layer {layer.name!r}: expected layer norm of the last axis, got {layer.axis}")
     if layer.rms_scaling:
         raise UnsupportedError(f"layer {layer.name!r}: expected rms_scaling=False, got True")
-    weight = _tensor(layer.gamma) if layer.scale else None
-    bias = _tensor(layer.beta) if layer.center else None
+    weight = tensor_of(layer.gamma) if layer.scale else None
+    bias = tensor_of(layer.beta) if layer.center else None
     return F.layer_norm(x, x.shape[-1:], weight, bias, layer.epsilon)
 
 
 def _batch_norm(layer: Any, x: Tensor) -> Tensor:
     if layer.axis not in (-1, x.ndim - 1):
         raise UnsupportedError(f"layer {layer.name!r}: expected batch norm of the last axis, got {layer.axis}")
-    factor = (_tensor(layer.moving_variance) + layer.epsilon).rsqrt()
-    factor = factor * _tensor(layer.gamma) if layer.scale else factor
-    y = (x - _tensor(layer.moving_mean)) * factor
-    return y + _tensor(layer.beta) if layer.center else y
+    factor = (tensor_of(layer.moving_variance) + layer.epsilon).rsqrt()
+    factor = factor * tensor_of(layer.gamma) if layer.scale else factor
+    y = (x - tensor_of(layer.moving_mean)) * factor
+    return y + tensor_of(layer.beta) if layer.center else y
 
 
 def _pooling(pool: Callable[..., Tensor]) -> Callable[[Any, Tensor], Tensor]:

@@ -35,7 +35,7 @@ class Layerwise:
     """
 
     def __init__(self, graph: Graph, choose: ChooseRule, epsilon: float, box: Box | None) -> None:
-        self._graph, self._choose, self._epsilon = graph, choose, epsilon
+        self._graph, self._choose, self.epsilon = graph, choose, epsilon
         self._chains = chains_of(graph)
         # What is added to embeddings is a part of its own; in other inputs it is a change of units.
         self._entrance = {graph.leaf} if box is None else entrance_of(graph)
@@ -108,7 +108,7 @@ class Layerwise:
 
         def backward(relevance: Tensor) -> tuple[Tensor, ...]:
             relevance = relevance / (len(live) if name in operators.PRODUCTS else 1)
-            return proportional(run, live, total, relevance, self._epsilon)
+            return proportional(run, live, total, relevance, self.epsilon)
 
         return ruled(total, backward, *live)
 
@@ -162,6 +162,20 @@ def _softmax(run: Layerwise, node: Any, args: Any, kwargs: Any) -> Tensor:
         return (known * (relevance - p * relevance.sum(axis, keepdim=True)),)
 
     return ruled(p, backward, x)
+
+
+def _vector_norm(run: Layerwise, node: Any, args: Any, kwargs: Any) -> Tensor:
+    """In proportion to what each number adds to the sum that the norm is a root of."""
+    x, order, *axes = args
+    if order not in (1, 2) or kwargs:
+        raise UnsupportedError(f"no rule is known for {where(node)}")
+    with torch.no_grad():
+        value, parts = node.target(*args), x.detach().abs() ** order
+
+    def backward(relevance: Tensor) -> tuple[Tensor]:
+        return proportional(lambda part: part.sum(*axes), [parts], value**order, relevance, run.epsilon)  # type: ignore[return-value]
+
+    return ruled(value, backward, x)
 
 
 def _is_live(part: Any) -> bool:
@@ -220,11 +234,13 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(operators.ELEMENTWISE, _passed),
     **dict.fromkeys(operators.SUMS | operators.PRODUCTS, Layerwise._shared),
     "_native_batch_norm_legit_no_training": _passed,
+    "_native_batch_norm_legit": _passed,
     "_softmax": _softmax,
     "amax": _moved,
     "detach": lambda run, node, args, kwargs: args[0],
     "div": _passed,
     "getitem": lambda run, node, args, kwargs: args[0][args[1]],
+    "linalg_vector_norm": _vector_norm,
     "max": _moved,
     "max_pool2d_with_indices": _moved,
     "max_pool3d_with_indices": _moved,

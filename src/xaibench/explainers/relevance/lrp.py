@@ -31,9 +31,10 @@ class LRP:
     (PLoS ONE 2015); Montavon et al., *Layer-wise relevance propagation: an overview* (2019). Linear layers, each with
     the batch norm after it, share by ``rule``: ``epsilon``, by what inputs add; ``gamma``, where products of the
     output's sign count 1 + ``gamma`` times; ``z_plus``, by positive products alone; ``composite``, z-plus for
-    convolutions and epsilon for dense layers, and for a convolution that takes an image the flat rule or, with
-    ``box``, the z-B rule on the box of valid inputs (Kohlbrenner et al., *Towards best practice in explaining neural
-    network decisions with LRP*, IJCNN 2020). ``epsilon`` keeps every quotient finite.
+    convolutions and epsilon for dense layers, and the flat rule for a convolution that takes the input (Kohlbrenner
+    et al., *Towards best practice in explaining neural network decisions with LRP*, IJCNN 2020), or, with ``box``, the
+    z-B rule on the box of valid inputs for any layer that does; text has neither. ``epsilon`` keeps every quotient
+    finite.
 
     Sums, as residual connections are, and means share in proportion; functions of one number and norms hand on what
     they get, maxima to the winner. Attention follows Achtibat et al., *AttnLRP* (ICML 2024): softmax by its Taylor
@@ -57,6 +58,8 @@ class LRP:
             raise InputError(f"expected `epsilon` > 0, got {self.epsilon}")
         if not self.gamma >= 0:
             raise InputError(f"expected `gamma` >= 0, got {self.gamma}")
+        if self.box and self.rule != "composite":
+            raise InputError(f"expected `box` with rule 'composite' alone, got rule {self.rule!r}")
 
     def __call__(self, model: Classifier, inputs: Inputs, targets: Targets = None, *, seed: int = 0) -> Attribution:
         """See `Explainer`."""
@@ -87,7 +90,7 @@ class LRP:
 
     def _rule_of(self, operator: str, first: bool, corners: Box | None) -> LinearRule:
         convolution = operator == "convolution"
-        if self.rule == "composite" and first and convolution and corners is not None:
+        if self.rule == "composite" and first and corners is not None and (self.box or convolution):
             return box(*corners, self.epsilon) if self.box else flat
         if self.rule == "gamma":
             return gamma_rule(self.gamma, self.epsilon)

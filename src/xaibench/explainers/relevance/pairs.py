@@ -26,6 +26,8 @@ class Pair:
 
     live: Tensor
     reference: Tensor
+    step: Tensor | None = None
+    """Of a comparison that comes out otherwise: the live one as 0 and 1, with multipliers."""
 
     @property
     def ends(self) -> tuple[Tensor, Tensor]:
@@ -75,7 +77,7 @@ def elementwise(function: Callable[..., Tensor], *args: Any, **kwargs: Any) -> P
         if bool(close.any()):
             halfway = (start + end) / 2
             (slope,) = transposed(run, [halfway], torch.ones_like(halfway))
-            multiplier = torch.where(close, slope, multiplier)
+            multiplier = torch.where(close, slope.nan_to_num(0.0, 0.0, 0.0), multiplier)
         value, reference, multiplier = (part.to(x.live.dtype) for part in (after, before, multiplier))
     return joined(value, reference, lambda arrived: (arrived * multiplier,), x)
 

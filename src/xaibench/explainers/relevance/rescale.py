@@ -13,6 +13,7 @@ from xaibench.errors import UnsupportedError
 from xaibench.explainers.relevance import operators
 from xaibench.explainers.relevance.graph import where
 from xaibench.explainers.relevance.pairs import CLOSE, Pair, both, elementwise, joined, pairs_in, product
+from xaibench.explainers.relevance.ruled import transposed
 
 __all__ = ["Rescale"]
 
@@ -42,14 +43,14 @@ class Rescale:
             found = both(node.target, *args, **kwargs)
         else:
             raise UnsupportedError(f"no rule is known for {where(node)}")
-        if isinstance(found, Pair) and found.live.is_floating_point() and any(map(_decided, pairs_in(args))):
+        if isinstance(found, Pair) and found.live.is_floating_point() and any(map(_differs, pairs_in(args))):
             self.uncovered[where(node)] = None
         return found
 
 
-def _decided(pair: Pair) -> bool:
-    """Whether a choice, such as the condition of a ``where``, comes out otherwise for the input than the baseline."""
-    return not pair.live.is_floating_point() and not torch.equal(pair.live, pair.reference)
+def _differs(pair: Pair) -> bool:
+    """Whether a decision comes out otherwise for the input than for the baseline, and no rule accounts for it."""
+    return not pair.live.is_floating_point() and pair.step is None and not torch.equal(pair.live, pair.reference)
 
 
 def _relu(function: Rule, x: Pair) -> Pair:
@@ -79,6 +80,35 @@ def _extreme(sign: float) -> Rule:
         return both(lambda x, y, gap: (x + y + sign * gap) / 2, x, y, gap)
 
     return rule
+
+
+def _compared(function: Rule, x: Any, y: Any) -> Pair:
+    """A comparison, as a step of the difference of what is compared."""
+    found = both(function, x, y)
+    if torch.equal(found.live, found.reference):
+        return found
+    gap = both(torch.sub, x, y)
+    with torch.no_grad():
+        (end, start), (after, before) = gap.ends, (side.to(gap.live.dtype) for side in found.ends)
+        multiplier = (after - before) / (end - start + (after == before))
+    step = joined(after, before, lambda arrived: (arrived * multiplier,), gap)
+    return Pair(found.live, found.reference, step.live)
+
+
+def _where(function: Rule, condition: Any, x: Any, y: Any) -> Pair:
+    """c x + (1 - c) y, a sum of products, where the condition c is a step."""
+    found = both(function, condition, x, y)
+    if not isinstance(condition, Pair) or condition.step is None:
+        return found
+    choice = Pair(condition.step, condition.reference.to(found.live.dtype))
+    x, y = (part if isinstance(part, Pair) else Pair(part, part) for part in (x, y))
+    with torch.no_grad():
+        halfway = [torch.stack(pair.ends).mean(dim=0).nan_to_num(0.0, 0.0, 0.0) for pair in (choice, x, y)]
+
+    def backward(arrived: Tensor) -> tuple[Tensor, ...]:
+        return transposed(lambda c, x, y: c * x + (1 - c) * y, halfway, arrived)
+
+    return joined(found.live.detach(), found.reference, backward, choice, x, y)
 
 
 def _max_pool(function: Rule, x: Pair, *args: Any) -> tuple[Pair, None]:
@@ -178,6 +208,22 @@ def _group_norm(function: Rule, x: Pair, weight: Any, bias: Any, *settings: Any)
     return _scaled(found, weight, bias), None, None
 
 
+def _instance_norm(function: Rule, x: Pair, weight: Any, bias: Any, *settings: Any) -> Any:
+    _training, _momentum, eps = settings
+    if function.__name__ != "_native_batch_norm_legit.no_stats" or x.live.shape[0] != 1:
+        raise UnsupportedError("no rule is known for batch norm by the statistics of the batch itself")
+    by_channel = (-1, *[1] * (x.live.ndim - 2))
+    weight, bias = (None if part is None else part.view(by_channel) for part in (weight, bias))
+    return _scaled(_normalised(x, tuple(range(2, x.live.ndim)), eps), weight, bias), None, None
+
+
+def _vector_norm(function: Rule, x: Pair, order: float = 2, axes: Any = None, keepdim: bool = False) -> Pair:
+    if order not in (1, 2):
+        raise UnsupportedError(f"no rule is known for norms of order {order}")
+    total = both(lambda side: side.sum(axes, keepdim), elementwise(torch.abs if order == 1 else torch.square, x))
+    return total if order == 1 else elementwise(torch.sqrt, total)
+
+
 def _scaled(x: Pair, weight: Any, bias: Any) -> Pair:
     x = x if weight is None else both(torch.mul, x, weight)
     return x if bias is None else both(torch.add, x, bias)
@@ -203,10 +249,16 @@ def _normalised(x: Pair, axes: tuple[int, ...], eps: float) -> Pair:
 
 _RULES: Mapping[str, Rule] = {
     "_log_softmax": _log_softmax,
+    "_native_batch_norm_legit": _instance_norm,
     "_softmax": _softmax,
     "amax": _maximum_along,
     "detach": lambda function, x: x,
     "div": _quotient,
+    "ge": _compared,
+    "gt": _compared,
+    "le": _compared,
+    "linalg_vector_norm": _vector_norm,
+    "lt": _compared,
     "max": _maximum_along,
     "max_pool2d_with_indices": _max_pool,
     "max_pool3d_with_indices": _max_pool,
@@ -215,4 +267,5 @@ _RULES: Mapping[str, Rule] = {
     "native_group_norm": _group_norm,
     "native_layer_norm": _layer_norm,
     "relu": _relu,
+    "where": _where,
 }
