@@ -186,14 +186,15 @@ def test_checks_do_not_depend_on_batches_nor_change_the_model(make: Callable[[],
 
 def test_noise_is_a_share_of_the_range_and_stays_in_the_box() -> None:
     model = table_mlp()
-    x = inputs_for(model, 200)
+    x = inputs_for(model, 400)
     changed, same = nudged(x, model)
     assert bool(same.all())
     low, high = model.bounds.tensors(x)
     assert bool(((changed >= low) & (changed <= high)).all())
     inner = ((x - low) / (high - low) - 0.5).abs() < 0.4
-    share = ((changed - x) / (high - low))[inner]
-    assert float(share.std()) == pytest.approx(NOISE, rel=0.1)
+    share = (changed - x) / (high - low)
+    for feature in range(5):
+        assert float(share[:, feature][inner[:, feature]].std()) == pytest.approx(NOISE, rel=0.2)
 
 
 @pytest.mark.parametrize("make", [token_net, keras_token_net])

@@ -261,6 +261,30 @@ def test_a_shifted_model_does_the_same_on_shifted_inputs(make: Callable[[], Clas
     torch.testing.assert_close(torch.stack(shifted.bounds.tensors(x)), torch.stack([low + offset, high + offset]))
 
 
+def test_a_shift_is_a_share_of_each_range() -> None:
+    model = table_mlp()
+    x, explainer = inputs_for(model, 3), explainers.create("input_x_gradient")
+    bench = Bench(model=model, inputs=x)
+    case = bench.case(explainer, bench.explain(explainer))
+    assert case.explain_shifted is not None
+    before, after = case.explain_shifted(0.25)
+    low, high = model.bounds.tensors(x)
+    gradient = -model.loss_gradient(x, bench.target, "logit").gradient
+    torch.testing.assert_close(before, x * gradient)
+    torch.testing.assert_close(after, (x + 0.25 * (high - low)) * gradient, rtol=1e-3, atol=1e-4)
+
+
+def test_padding_of_texts_does_not_count() -> None:
+    model, explainer = token_net(), explainers.create("input_x_gradient")
+    x = inputs_for(model, 4)
+    x[:, 5:] = 0
+    bench = Bench(model=model, inputs=x)
+    case = bench.case(explainer, bench.explain(explainer))
+    assert case.where is not None
+    assert torch.equal(case.where, x != 0)
+    assert not bool(case.baseline.any())
+
+
 def test_which_methods_a_shift_of_inputs_fools() -> None:
     """As Kindermans et al. found: gradients are not fooled, input x gradient is, paths if their baseline stays."""
     model = torch_cnn()
