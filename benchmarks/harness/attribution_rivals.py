@@ -24,6 +24,8 @@ class Setting:
     baseline: Tensor
     players: Tensor
     """(1, ...) int64, broadcastable to the inputs: which player each element belongs to."""
+    background: Tensor
+    """(m, ...) inputs that stand for what the model usually sees."""
     embedding: nn.Module | None = None
     """The token embedding of a text model."""
     layer: nn.Module | None = None
@@ -79,14 +81,13 @@ def _smoothgrad(setting: Setting) -> Tensor:
     from captum.attr import NoiseTunnel, Saliency
 
     tunnel = NoiseTunnel(Saliency(setting.module))
-    return tunnel.attribute(setting.x, nt_type="smoothgrad", nt_samples=25, stdevs=0.15, target=setting.target)
+    return tunnel.attribute(setting.x, nt_type="smoothgrad", nt_samples=26, stdevs=0.15, target=setting.target)
 
 
 def _gradient_shap(setting: Setting) -> Tensor:
     from captum.attr import GradientShap
 
-    spread = torch.cat([setting.baseline[:1], torch.rand(15, *setting.x.shape[1:]).to(setting.x)])
-    return GradientShap(setting.module).attribute(setting.x, spread, n_samples=32, target=setting.target)
+    return GradientShap(setting.module).attribute(setting.x, setting.background, n_samples=32, target=setting.target)
 
 
 def _deep_lift(setting: Setting) -> Tensor:
@@ -116,10 +117,11 @@ def _captum_groups(name: str, **rest: Any) -> Callable[[Setting], Tensor]:
         from captum import attr
 
         method = getattr(attr, name)(setting.module)
-        groups = setting.players.expand(1, *setting.x.shape[1:])
-        return method.attribute(
+        groups = setting.players.expand(1, *setting.x.shape[1:]).contiguous()
+        values = method.attribute(
             setting.x, baselines=setting.baseline, target=setting.target, feature_mask=groups, **rest
         )
+        return values / torch.bincount(groups.flatten())[groups]  # each element has its whole group's value
 
     return run
 
