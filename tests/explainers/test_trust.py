@@ -158,6 +158,24 @@ def test_the_figures_are_those_of_two_more_explanations() -> None:
         assert figure.tolist() == pytest.approx([form(value) for value in expected], abs=1e-6)
 
 
+def test_neither_padding_nor_the_replaced_word_counts() -> None:
+    model, plain = token_net(), explainers.create("input_x_gradient")
+    x = inputs_for(model, 6)
+    x[:, 6:] = 0
+    found = plain(model, x, 1)
+    changed, same = nudged(x, model, where=x != 0)
+    noisy, kept = plain(model, changed, 1).values, same & (x != 0)
+    expected = [spearmanr(a[k], b[k]).statistic for a, b, k in zip(found.values, noisy, kept, strict=True)]
+    trust = examine(found, plain, model, x).trust
+    assert trust.stability is not None
+    assert kept.sum(dim=1).tolist() == [5] * 6
+    assert trust.stability.tolist() == pytest.approx(expected, abs=1e-6)
+    x[:, 3:] = 0
+    short = examine(plain(model, x, 1), plain, model, x).trust.stability
+    assert short is not None
+    assert bool(short.isnan().all())
+
+
 def test_explain_makes_all_checks_unless_told_otherwise() -> None:
     model = torch_cnn()
     x = inputs_for(model, 4)
