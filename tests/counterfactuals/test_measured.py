@@ -9,6 +9,9 @@ from torch import Tensor
 
 from xaibench.attacks import attacks
 from xaibench.counterfactuals import counterfactual
+from xaibench.counterfactuals.boundary import Box
+from xaibench.counterfactuals.goal import Goal
+from xaibench.counterfactuals.sparse import pruned
 from xaibench.data import load_data
 from xaibench.errors import InputError
 from xaibench.explainers import memory_budget
@@ -118,6 +121,16 @@ def test_fewest_features_of_a_linear_model(seed: int) -> None:
         assert bool(found.found[i]) == bool(len(enough))
         if len(enough):
             assert int(found.changed[i]) == int(enough[0]) + 1 == float(found.distance[i])
+
+
+def test_changes_that_are_not_needed_are_taken_back() -> None:
+    """A lead of 3 a + 2 b + c - 2.5 does not need b and c beside a."""
+    model = linear(torch.tensor([[0.0, 0.0, 0.0], [3.0, 2.0, 1.0]]), torch.tensor([0.0, -2.5]))
+    clean = torch.zeros(1, 3)
+    goal, box = Goal.of(model, clean, None), Box(clean, clean, torch.ones(1, 3), torch.tensor(1.0))
+    promise = torch.tensor([[3.0, 2.0, 1.0]]).double()
+    row, found = torch.tensor([0]), torch.tensor([True])
+    assert pruned(goal, box, row, torch.ones(1, 3), promise=promise, found=found).tolist() == [[1.0, 0.0, 0.0]]
 
 
 def test_answers_are_fresh_flips_that_cannot_be_shortened() -> None:

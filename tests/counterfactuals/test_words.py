@@ -10,10 +10,13 @@ import torch
 from small_models import inputs_for, keras_token_net, token_net, torch_cnn
 from torch import Tensor, nn
 
+from xaibench.attacks.text.neighbours import embedding_matrix
 from xaibench.classifiers import TorchClassifier
 from xaibench.counterfactuals import counterfactual
-from xaibench.counterfactuals.words import KEPT, REMOVED, edited
+from xaibench.counterfactuals.goal import Goal
+from xaibench.counterfactuals.words import KEPT, REMOVED, WordSearch, edited
 from xaibench.errors import InputError
+from xaibench.threats.lexicon import Lexicon
 from xaibench.types import Classifier
 
 LENGTH, VOCABULARY = 5, 8
@@ -100,6 +103,20 @@ def test_edits_read_as_words() -> None:
     assert [str(edit) for edit in gone.edits[0]] == ["word 2: 'lovely' removed"]
     assert model.tokens(gone.inputs)[0][:3] == ["bad", "film", ""]
     assert gone.norm == "words"
+
+
+def test_the_gradient_ranks_exchanges_at_their_own_places() -> None:
+    """With film out, the first-order best of "good lovely" is lovely to silly, worth 6, at its place in the text."""
+    model = factories.words()
+    x = model.encode(["film good lovely"])
+    search = WordSearch(goal=Goal.of(model, x, None), remove=False, replace=True, most=1, beam=1, candidates=1, stay=())
+    lexicon = Lexicon.of(model, ())
+    matrix = embedding_matrix(model, len(lexicon.vocabulary.words))
+    state = torch.full_like(x, KEPT)
+    state[0, 0] = REMOVED
+    plans = search._exchanges(0, x[0], state, free=x[0] != 0, matrix=matrix, lexicon=lexicon)
+    silly = lexicon.vocabulary.words.index("silly")
+    assert plans.tolist() == [[REMOVED, KEPT, silly, *[KEPT] * 5]]
 
 
 def test_left_padding_stays_on_the_left() -> None:
