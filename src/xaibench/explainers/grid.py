@@ -18,6 +18,8 @@ from xaibench.types import Capability, Classifier, require
 __all__ = ["GridLayer"]
 
 _PROBES = 4
+_CANCELLED = 1e-4
+"""Channels whose gradients times activations leave less than this share in the sum cancel but for rounding."""
 _MOST_STRETCH = 2.0
 """A grid may be this much wider or narrower, for its height, than the image: convolutions cut the edges."""
 
@@ -27,11 +29,12 @@ _chosen: WeakKeyDictionary[Classifier, dict[tuple[int, ...], str]] = WeakKeyDict
 class GridLayer:
     """Activations and gradients of one layer as (m, channels, h, w).
 
-    ``layer`` is its name, or ``auto``: the last that everything goes through, so none within a residual block, whose
-    output is a grid of more than one place on which, where there are gradients, the logits depend: in a transformer
-    that reads off its class token not the last block. Where no grid has everything going through it, the last is taken.
-    Tokens (m, length, dimension) are a grid if all of them, or all but the first, which then is a class token, fill one
-    in the image's proportions.
+    ``layer`` is its name, or ``auto``: the last whose output is a grid of more than one place that matters, of layers
+    within each other the outer one. Channels must have everything going through them, so that no branch of a residual
+    block is taken, unless there are none such. Tokens (m, length, dimension) are a grid if all of them, or all but the
+    first, which then is a class token, fill one in the image's proportions. A grid matters if, where there are
+    gradients, gradient times activation is not nothing: it is where the class token alone is read off, and before a
+    layer norm, which does not care for the length of a token. So in a transformer it is a norm that is taken.
 
     Raises `UnsupportedError` for models without layers or without such a layer, and for other tasks than images;
     `InputError` for a named layer that does not exist or is no grid.
@@ -110,9 +113,9 @@ class GridLayer:
             try:
                 with torch.no_grad():
                     output = self._model.activations(probes, layer)
-                if self._grid(output) is None or not self._matters(probes, layer, targets):
+                if not self._matters(probes, layer, output, targets):
                     continue
-                if self._cuts(probes, layer, output):
+                if output.ndim == 3 or self._cuts(probes, layer, output):
                     return layer
                 beside = beside or layer
             except UnsupportedError:  # it does not run, runs twice, or leads nowhere
@@ -121,12 +124,15 @@ class GridLayer:
             raise UnsupportedError(f"{method} needs a layer whose output is a grid of places: the model has none")
         return beside
 
-    def _matters(self, probes: Tensor, layer: str, targets: Tensor) -> bool:
-        """Whether the logits depend on the grid, and not on a class token beside it alone."""
-        if Capability.GRADIENTS not in self._model.capabilities:
-            return True
+    def _matters(self, probes: Tensor, layer: str, output: Tensor, targets: Tensor) -> bool:
+        grid = self._grid(output)
+        if grid is None or Capability.GRADIENTS not in self._model.capabilities:
+            return grid is not None
         gradient = self._grid(self._model.activation_gradient(probes, layer, targets).gradient)
-        return gradient is not None and bool((gradient != 0).any())
+        if gradient is None:
+            return False
+        flow = grid * gradient
+        return bool(flow.sum(dim=1).abs().sum() > _CANCELLED * flow.abs().sum())
 
     def _cuts(self, probes: Tensor, layer: str, output: Tensor) -> bool:
         """Whether everything goes through the layer: with its output given, another input changes nothing."""
