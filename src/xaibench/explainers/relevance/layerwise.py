@@ -25,7 +25,7 @@ ChooseRule = Callable[[str, bool, Box | None], LinearRule]
 """The rule of a linear layer, by its operator, whether it takes the input, and the box of that where it has one."""
 
 _GATES = {"hardsigmoid", "reciprocal", "rsqrt", "sigmoid"}
-_TURNS = {"clone", "expand", "permute", "reshape", "rsub", "squeeze", "transpose", "unsqueeze"}
+_TURNS = {"clone", "expand", "permute", "reshape", "rsub", "squeeze", "sub", "transpose", "unsqueeze"}
 
 
 class Layerwise:
@@ -193,8 +193,8 @@ def _nonzero(part: Any) -> bool:
 
 def _is_gate(node: Any) -> bool:
     """Whether a value is a gate, the rest that it leaves, or the reciprocal of a norm."""
-    while isinstance(node, torch.fx.Node) and operator_name(node) in _TURNS:
-        node = next(iter(node.all_input_nodes))
+    while isinstance(node, torch.fx.Node) and operator_name(node) in _TURNS and len(node.all_input_nodes) == 1:
+        (node,) = node.all_input_nodes
     return isinstance(node, torch.fx.Node) and operator_name(node) in _GATES
 
 

@@ -42,7 +42,8 @@ class LRP:
     neural network predictions in sentiment analysis*, WASSA 2017).
 
     Relevance is that of the input as the network sees it, normalised; normalisation itself takes none. Biases take
-    their part, so that values add up to the logit only where there are none: there trust holds the gap.
+    their part, so that values add up to the logit only where there are none: there trust holds the gap. By z-plus
+    whatever reaches a unit without positive products is lost.
     Raises `UnsupportedError` for models that have no graph and for operations without a rule, by name.
     """
 
