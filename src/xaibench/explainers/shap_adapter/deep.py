@@ -55,7 +55,7 @@ class ShapDeep:
 
         for rows, target in _by_target(logit.target):
             found = _run(self.name, seed, partial(_lifted, twin, background, logit.x[rows], target))
-            values[rows] = _in_shape(twin.outward(found, target), logit.x[rows])
+            values[rows] = _in_shape(twin.outward(found), logit.x[rows])
         passes = len(logit.x) * len(background)
         logit.count(forward=2 * passes, backward=2 * passes)
         change = logit.value(logit.x) - _mean_logits(logit, background)
@@ -91,24 +91,27 @@ class ShapGradient:
         background, note = background_inputs(self.background, model, logit.x, count=self.background_samples, seed=seed)
         twin = private_copy(self.name, model, logit.x)
         values, stderr = (torch.zeros(logit.x.shape, dtype=torch.float64) for _ in range(2))
-        for row, (key, target) in enumerate(zip(content_ids(logit.x).tolist(), logit.target.tolist(), strict=True)):
-            # One sample at a time, with a seed of its own: SHAP draws for a batch in its order.
-            own = derive_seed(self.name, seed, key) % 2**32
-            draw = partial(self._draw, twin, background, logit.x[row : row + 1], target, own)
-            mean, variance = (_in_shape(twin.outward(part, target), logit.x[:1]) for part in _run(self.name, own, draw))
-            values[row] = mean[0]
+        for rows, target in _by_target(logit.target):
+            draw = partial(self._draw, twin, background, logit.x[rows], target, seed)
+            mean, variance = (_in_shape(twin.outward(part), logit.x[rows]) for part in _run(self.name, 0, draw))
+            values[rows] = mean
             # SHAP gives the variance of a draw over the root of their number.
-            stderr[row] = (variance[0].abs() / self.samples**0.5).sqrt()
+            stderr[rows] = (variance.abs() / self.samples**0.5).sqrt()
         logit.count(forward=len(logit.x) * self.samples, backward=len(logit.x) * self.samples)
         change = logit.value(logit.x) - _mean_logits(logit, background)
         return logit.attribution(values, seed=seed, stderr=stderr, change=change, tolerance=_TOLERANCE, notes=(note,))
 
     def _draw(self, twin: PrivateCopy, background: Tensor, x: Tensor, target: int, seed: int, shap: Any) -> Any:  # noqa: PLR0917
         explainer = shap.GradientExplainer(twin.network(target), twin.inward(background))
-        values, variances = explainer.shap_values(
-            twin.inward(x), nsamples=self.samples, rseed=seed, return_variances=True
-        )
-        return np.asarray(values), np.stack(variances, axis=-1)
+        found = []
+        for key, native in zip(content_ids(x).tolist(), twin.inward(x), strict=True):
+            # One sample at a time, with a seed of its own: SHAP draws for a batch in its order.
+            own = derive_seed(self.name, seed, key) % 2**32
+            values, variances = explainer.shap_values(
+                native[None], nsamples=self.samples, rseed=own, return_variances=True
+            )
+            found.append((np.asarray(values), np.stack(variances, axis=-1)))
+        return tuple(np.concatenate(part) for part in zip(*found, strict=True))
 
 
 def _lifted(twin: PrivateCopy, background: Tensor, x: Tensor, target: int, shap: Any) -> np.ndarray:

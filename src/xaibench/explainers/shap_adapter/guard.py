@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
 import warnings
@@ -20,20 +21,22 @@ _ONE = threading.RLock()
 def guarded(seed: int) -> Iterator[Any]:
     """The module `shap`, with numpy's global generator seeded, for one thread at a time.
 
-    Afterwards that generator and TensorFlow's recording and registry of gradients are as they were, also when the body
-    raises: SHAP's explainers draw from the one and replace parts of the others.
+    Afterwards that generator, Python's own (from which Keras layers draw), and TensorFlow's recording and registry of
+    gradients are as they were, also when the body raises: SHAP's explainers use the first and replace parts of the
+    others.
     """
     with _ONE, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import shap
 
-        random = np.random.get_state()
+        states = random.getstate(), np.random.get_state()
         gradients = _gradient_state()
         np.random.seed(seed % 2**32)
         try:
             yield shap
         finally:
-            np.random.set_state(random)
+            random.setstate(states[0])
+            np.random.set_state(states[1])
             _restore(gradients)
 
 

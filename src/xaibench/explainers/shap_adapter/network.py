@@ -37,8 +37,8 @@ class PrivateCopy:
     """The network to hand over for a class."""
     inward: Callable[[Tensor], Any]
     """From inputs to what it takes."""
-    outward: Callable[[np.ndarray, int], Tensor]
-    """From SHAP's values of a batch (n, ..., outputs) to values of a class (n, ...) in the inputs' order of axes."""
+    outward: Callable[[np.ndarray], Tensor]
+    """From SHAP's values of a batch (n, ..., 1) for a class to values (n, ...) in the inputs' order of axes."""
     uncovered: tuple[str, ...]
     """Layers that SHAP's DeepLIFT has no rule for, as far as it can be told."""
 
@@ -93,7 +93,7 @@ def _torch_copy(method: str, model: TorchClassifier, x: Tensor) -> PrivateCopy:
     return PrivateCopy(
         network=network,
         inward=lambda x: x.clone(),
-        outward=lambda values, _: torch.from_numpy(np.ascontiguousarray(values)),
+        outward=lambda values: torch.from_numpy(np.ascontiguousarray(values)),
         uncovered=tuple(
             f"{name} ({type(part).__name__})" for name, part in leaves if type(part).__name__ not in _TORCH_RULES
         ),
@@ -110,21 +110,26 @@ def _keras_copy(method: str, model: KerasClassifier, x: Tensor) -> PrivateCopy:
     names = getattr(twin, "output_names", ())
     network = _without_squash(keras.Model(twin.inputs[0], classifying(list(twin.outputs), names)))
     layout, interface = cast(KerasEngine, model._engine)._layout, model._interface
-    single, rank = int(network.output.shape[-1]) == 1, len(network.input.shape)
+    units, last = int(network.output.shape[-1]), layout.channels_last and x.ndim == 4
 
     def inward(x: Tensor) -> np.ndarray:
         array: np.ndarray = layout.inward(interface.normalise(x)).contiguous().numpy()
         return array.reshape(len(x), *network.input.shape[1:])
 
-    def outward(values: np.ndarray, target: int) -> Tensor:
+    def one_logit(target: int) -> Any:
         # The logits of a single unit z are (-z / 2, z / 2).
-        chosen = values.reshape(values.shape[:rank]) * (target - 0.5) if single else values[..., target]
-        if layout.channels_last and x.ndim == 4:
-            chosen = chosen.reshape(len(chosen), *x.shape[2:], x.shape[1])
-        return layout.outward(torch.from_numpy(np.ascontiguousarray(chosen))).reshape(len(chosen), *x.shape[1:])
+        weights = np.array([[target - 0.5]]) if units == 1 else np.eye(units)[:, target : target + 1]
+        chosen = keras.layers.Dense(1, use_bias=False)
+        whole = keras.Model(network.input, chosen(network.output))
+        chosen.set_weights([weights])
+        return whole
+
+    def outward(values: np.ndarray) -> Tensor:
+        order = values.reshape(len(values), *x.shape[2:], x.shape[1]) if last else values
+        return layout.outward(torch.from_numpy(np.ascontiguousarray(order))).reshape(len(values), *x.shape[1:])
 
     _check(method, model, x, two_columns(torch.from_numpy(np.array(network(inward(x)))), len(x)))
-    return PrivateCopy(network=lambda _: network, inward=inward, outward=outward, uncovered=())
+    return PrivateCopy(network=one_logit, inward=inward, outward=outward, uncovered=())
 
 
 def _without_squash(network: Any) -> Any:
