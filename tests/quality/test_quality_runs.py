@@ -274,6 +274,15 @@ def test_a_shift_is_a_share_of_each_range() -> None:
     torch.testing.assert_close(after, (x + 0.25 * (high - low)) * gradient, rtol=1e-3, atol=1e-4)
 
 
+def test_methods_that_read_the_graph_are_not_measured_on_one_that_is_not_shifted() -> None:
+    model = torch_cnn()
+    found = assess(model, inputs_for(model, 2), ["lrp", "deep_lift"], ["input_invariance", "sparseness"])
+    assert [(one.method, one.metric) for one in found.refused] == [
+        ("lrp", "input_invariance"),
+        ("deep_lift", "input_invariance"),
+    ]
+
+
 def test_padding_of_texts_does_not_count() -> None:
     model, explainer = token_net(), explainers.create("input_x_gradient")
     x = inputs_for(model, 4)

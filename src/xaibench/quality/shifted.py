@@ -11,11 +11,13 @@ from xaibench.types import Bounds, Capability, Classifier, Loss, LossGradient
 
 __all__ = ["Shifted"]
 
+_SAME = {"class_names", "device", "framework", "input_shape", "layers", "num_classes", "task", "tokens", "vocabulary"}
+
 
 class Shifted:
-    """``model`` on inputs to which ``offset``, broadcastable to one of them, was added; all else is the model itself.
+    """``model`` on inputs to which ``offset``, broadcastable to one of them, was added.
 
-    It has no card, and no module that hooks could see: both would speak of inputs that are not shifted.
+    It has no card, no graph and no module that hooks could see: they would speak of inputs that are not shifted.
     """
 
     card = None
@@ -29,6 +31,8 @@ class Shifted:
         self.bounds = Bounds(*sides)  # type: ignore[arg-type]
 
     def __getattr__(self, name: str) -> Any:
+        if name not in _SAME:  # a graph or a module of the model would take inputs that are not shifted
+            raise AttributeError(name)
         return getattr(self._model, name)
 
     @property
