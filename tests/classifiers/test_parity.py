@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 from twins import TWINS, Twins, twins
 
 from xaibench.classifiers.base import ModelClassifier
+from xaibench.concepts import tcav
+from xaibench.explainers import explain_layer, layer_explainers
 from xaibench.types import Capability
 
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
@@ -79,6 +82,29 @@ def test_activations_differentiate_back_to_the_input() -> None:
     torch.testing.assert_close(*gradients, **CLOSE)
 
 
+@pytest.mark.parametrize("method", layer_explainers.names())
+def test_explanations_of_layers_agree(method: str) -> None:
+    for name in ("cnn", "mlp", "attention"):
+        pair = twins(name)
+        options = {"unit": (2,)} if method.startswith("neuron") else {}
+        values = [
+            explain_layer(model, pair.x, layer=layer, method=method, **options).values
+            for model, layer in zip((pair.torch, pair.keras), pair.layers[0], strict=True)
+        ]
+        torch.testing.assert_close(*values, rtol=1e-4, atol=1e-5)
+
+
+def test_concepts_agree() -> None:
+    pair = twins("mlp")
+    x = torch.randn(120, 6, generator=torch.Generator().manual_seed(2)).clamp(-3, 3)
+    one, other = (
+        tcav(model, (x[:40] + 0.5).clamp(-3, 3), x[:9], 1, layer, random_inputs=x[40:], runs=4).scores[0]
+        for model, layer in zip((pair.torch, pair.keras), pair.layers[0], strict=True)
+    )
+    assert one.scores == pytest.approx(other.scores)
+    assert one.random_scores == pytest.approx(other.random_scores)
+
+
 def test_attention_agrees_and_equals_its_definition() -> None:
     pair = twins("attention")
     ((name, a),), ((other, b),) = pair.torch.attention(pair.x).items(), pair.keras.attention(pair.x).items()
@@ -98,7 +124,7 @@ def test_gradients_of_attention_agree_and_equal_finite_differences() -> None:
         torch.testing.assert_close(mine, other, **CLOSE)
     torch.testing.assert_close(a.weights, pair.torch.attention(pair.x)[name], **CLOSE)
     # The same net by hand, in float64, from any weights whatever.
-    body: Any = pair.torch.module.get_submodule("body").double()
+    body: Any = copy.deepcopy(pair.torch.module.get_submodule("body")).double()
     rows = pair.x.squeeze(1).double()
     value = (rows @ body.mix.in_proj_weight[12:].T + body.mix.in_proj_bias[12:]).reshape(3, 5, 2, 3).transpose(1, 2)
 
@@ -113,7 +139,6 @@ def test_gradients_of_attention_agree_and_equal_finite_differences() -> None:
             step[tuple(place)] = 1e-5
             ahead, behind = (logit(a.weights.double() + sign * step) for sign in (1, -1))
             expected[(slice(None), *place)] = (ahead - behind) / 2e-5
-    body.float()
     torch.testing.assert_close(a.gradient, expected.float(), **CLOSE)
     assert expected.abs().max() > 1e-2
 

@@ -171,25 +171,6 @@ def test_pooled_directions_do_not_see_places() -> None:
     assert pooled.accuracy == same.accuracy
 
 
-def test_keras_agrees_with_torch() -> None:
-    import sys
-    from pathlib import Path
-
-    sys.path.append(str(Path(__file__).parents[1] / "classifiers"))
-    from twins import twins
-
-    pair = twins("mlp")
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(120, 6, generator=generator).clamp(-3, 3)
-    ours, theirs = pair.layers[0]
-    one, other = (
-        tcav(model, (x[:40] + 0.5).clamp(-3, 3), x[:9], 1, layer, random_inputs=x[40:], runs=4).scores[0]
-        for model, layer in ((pair.torch, ours), (pair.keras, theirs))
-    )
-    assert one.scores == pytest.approx(other.scores)
-    assert one.random_scores == pytest.approx(other.random_scores)
-
-
 def test_what_cannot_be_tested_is_one_clear_line() -> None:
     model, x = _net(), _features(5, 0)
     concept, others = _features(60, 1), _features(120, 2)
