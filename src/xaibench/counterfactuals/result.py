@@ -16,6 +16,8 @@ class Edit:
 
     >>> print(Edit("mean radius", 3.2, 4.1), Edit("word 2", "good", None), sep="; ")
     mean radius: 3.2 -> 4.1; word 2: 'good' removed
+    >>> print(Edit("rate", 1.00001, 1.00002))
+    rate: 1.00001 -> 1.00002
     """
 
     feature: str
