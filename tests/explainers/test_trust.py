@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from xaibench.data import load_data
 from xaibench.explainers import Attribution, TargetLogit, Trust, explain, explainers
-from xaibench.explainers.examine import NOISE, examine, nudged
+from xaibench.explainers.examine import NOISE, examine, nudged, random_copy
 from xaibench.types import Capability, Classifier
 from xaibench.zoo import load_model
 
@@ -174,6 +176,26 @@ def test_neither_padding_nor_the_replaced_word_counts() -> None:
     short = examine(plain(model, x, 1), plain, model, x).trust.stability
     assert short is not None
     assert bool(short.isnan().all())
+
+
+@pytest.mark.parametrize("make", [torch_cnn, keras_cnn])
+def test_explainers_share_a_random_copy_until_the_model_changes(make: Callable[[], Classifier]) -> None:
+    model: Any = make()
+    x = inputs_for(model, 2)
+    copy = random_copy(model, 0)
+    assert random_copy(model, 0) is copy
+    assert torch.equal(copy.logits(x), model.randomised(0).logits(x))
+    assert not torch.equal(random_copy(model, 1).logits(x), model.randomised(0).logits(x))
+    if model.framework == "torch":
+        with torch.no_grad():
+            model.module[0].weight.mul_(2)
+    else:
+        model.model.weights[0].assign(2 * model.model.weights[0])
+    assert torch.equal(random_copy(model, 0).logits(x), model.randomised(0).logits(x))
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_explain_makes_all_checks_unless_told_otherwise() -> None:

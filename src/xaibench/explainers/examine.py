@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -14,12 +15,14 @@ from xaibench.metrics.agreement import rank_correlation
 from xaibench.rng import SampleRng, content_ids
 from xaibench.types import Classifier, Inputs
 
-__all__ = ["FEWEST", "NOISE", "examine", "nudged"]
+__all__ = ["FEWEST", "NOISE", "examine", "nudged", "random_copy"]
 
 NOISE = 0.02
 """Standard deviation of the noise, as a share of each feature's range."""
 FEWEST = {"stability": 3, "randomisation": 10}
 """A rank correlation of fewer values says little: that with a map of no kinship is often above 0.6 by chance alone."""
+
+_copies: WeakKeyDictionary[Classifier, tuple[tuple[str, int], Classifier]] = WeakKeyDictionary()
 
 
 def examine(found: Attribution, explainer: Any, model: Classifier, inputs: Inputs) -> Attribution:
@@ -45,7 +48,7 @@ def examine(found: Attribution, explainer: Any, model: Classifier, inputs: Input
         return _correlation(found.values, again.values, where & same, FEWEST["stability"])
 
     def randomisation() -> Tensor:
-        again = explainer(model.randomised(found.seed), x, found.target, seed=found.seed)
+        again = explainer(random_copy(model, found.seed), x, found.target, seed=found.seed)
         return _correlation(found.values, again.values, where, FEWEST["randomisation"]).abs()
 
     for name, check in {"stability": stability, "randomisation": randomisation}.items():
@@ -54,6 +57,18 @@ def examine(found: Attribution, explainer: Any, model: Classifier, inputs: Input
         except InputError as error:
             untested[name] = first_line(error)
     return dataclasses.replace(found, trust=dataclasses.replace(found.trust, **figures, untested=untested))  # type: ignore[arg-type]
+
+
+def random_copy(model: Classifier, seed: int) -> Classifier:
+    """`Classifier.randomised`, the same copy for every explainer, for what is traced of it is costly.
+
+    The latest copy is kept for as long as the model lives and stays as it is.
+    """
+    key = (model.digest, seed)
+    kept = _copies.get(model)
+    if kept is None or kept[0] != key:
+        kept = _copies[model] = (key, model.randomised(seed))
+    return kept[1]
 
 
 def nudged(x: Tensor, model: Classifier, *, seed: int = 0, where: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers import Attribution, Explainer
 from xaibench.explainers.baselines import baseline_inputs
 from xaibench.explainers.budget import points_at_once
+from xaibench.explainers.examine import random_copy
 from xaibench.metrics.case import Case
 from xaibench.quality.shifted import Shifted
 from xaibench.types import Capability, Classifier, Inputs
@@ -121,7 +122,9 @@ class Bench:
             return None
 
         def explain(layers: Sequence[str] | None) -> Tensor:
-            return explainer(self.model.randomised(self.seed, layers), self.x, self.target, seed=self.seed).values
+            whole = layers is None
+            model = random_copy(self.model, self.seed) if whole else self.model.randomised(self.seed, layers)
+            return explainer(model, self.x, self.target, seed=self.seed).values
 
         return explain
 
