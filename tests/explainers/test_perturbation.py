@@ -216,6 +216,23 @@ def test_replaced_words_may_be_unknown_instead_of_padding() -> None:
         torch.testing.assert_close(found.values[:, place], fall, rtol=1e-4, atol=1e-6)
 
 
+def test_the_unknown_word_is_a_baseline_of_texts_with_a_tokenizer() -> None:
+    from tokenizers import Tokenizer, models
+
+    tokenizer = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 3, "good": 2}, unk_token="[UNK]"))
+    plain = token_net()
+    assert isinstance(plain, TorchClassifier)
+    model = TorchClassifier(plain.module, task="text", input_shape=(7,), tokenizer=tokenizer)
+    x = inputs_for(model, 2)
+    found = _explain(model, x, 1, method="occlusion", baseline="unknown")
+    assert found.baseline is not None
+    assert found.baseline.tolist() == [[3] * 7] * 2
+    with pytest.raises(UnsupportedError, match="needs a tokenizer with a token for unknown words"):
+        _explain(plain, x, 1, method="occlusion", baseline="unknown")
+    with pytest.raises(InputError, match="'unknown' for text alone, got it for task 'image'"):
+        _explain(torch_cnn(), inputs_for(torch_cnn(), 1), 1, method="occlusion", baseline="unknown")
+
+
 @pytest.mark.parametrize("method", ["feature_ablation", "lime", *SHAPLEY])
 def test_texts_of_different_length_share_a_batch(method: str) -> None:
     model = token_net()

@@ -13,13 +13,13 @@ from xaibench.types import Classifier
 
 __all__ = ["Background", "Baseline", "BaselineName", "background_inputs", "baseline_inputs", "baseline_sets"]
 
-BaselineName = Literal["auto", "zero", "mean", "min", "max"]
+BaselineName = Literal["auto", "zero", "mean", "min", "max", "unknown"]
 Baseline = BaselineName | Tensor
 """A reference by name, or a tensor that broadcasts to the inputs (token ids for text).
 
 ``min`` and ``max`` are the corners of the box of inputs; ``mean`` is the mean that the model's card records, else the
-centre of the box. ``auto`` is ``min`` for images (black), ``mean`` for tables, and padding for text, the only name that
-text knows.
+centre of the box. ``auto`` is ``min`` for images (black), ``mean`` for tables, and padding for text. ``unknown`` is the
+token of words that have none of their own; text knows no other names.
 """
 
 Background = Literal["auto"] | Tensor
@@ -37,9 +37,13 @@ def baseline_inputs(baseline: Baseline, model: Classifier, x: Tensor) -> Tensor:
                 f"expected a baseline that broadcasts to {tuple(x.shape)}, got {tuple(baseline.shape)}"
             ) from None
     if model.task == "text":
+        if baseline == "unknown":
+            return torch.full_like(x, _unknown_id(model))
         if baseline != "auto":
-            raise InputError(f"expected baseline 'auto' (padding) or token ids for text, got {baseline!r}")
+            raise InputError(f"expected baseline 'unknown', 'auto' (padding) or token ids for text, got {baseline!r}")
         return torch.full_like(x, _padding_id(model))
+    if baseline == "unknown":
+        raise InputError(f"expected a baseline 'unknown' for text alone, got it for task {model.task!r}")
     if baseline == "auto":
         baseline = "min" if model.task == "image" else "mean"
     low, high = model.bounds.tensors(x)
@@ -69,6 +73,16 @@ def _mean(model: Classifier, x: Tensor, centre: Tensor) -> Tensor:
         return centre.expand_as(x).clone()
     mean = x.new_tensor(model.card.mean)
     return mean.view(-1, *[1] * (x.ndim - 2)).expand_as(x).clone()
+
+
+def _unknown_id(model: Classifier) -> int:
+    """The token id of unknown words; `UnsupportedError` where the model's tokenizer has none."""
+    unknown = model.vocabulary.unknown
+    if unknown is None:
+        raise UnsupportedError(
+            "baseline 'unknown' needs a tokenizer with a token for unknown words, got none"
+        )
+    return unknown
 
 
 def _padding_id(model: Classifier) -> int:
