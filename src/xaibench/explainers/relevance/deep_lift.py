@@ -47,7 +47,8 @@ class DeepLift:
         logit = TargetLogit(self, model, inputs, targets)
         baseline = baseline_inputs(self.baseline, model, logit.x)
         start, end = logit.embed(baseline), logit.embed(logit.x)
-        before, after = logit.value(start), logit.value(end)
+        every = torch.arange(len(end), device=end.device)
+        after, before = logit.value(torch.cat([end, start]), every.repeat(2)).chunk(2)
         uncovered: dict[str, None] = {}
 
         def run(graph: Graph, rows: Tensor) -> tuple[Tensor, ...]:

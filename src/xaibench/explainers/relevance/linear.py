@@ -31,19 +31,20 @@ class LinearLayer:
         y = self.map(x, self.weight)
         return y if self.scale is None else y * self.scale
 
-    def signed(self, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-        """``high`` by the positive and ``low`` by the negative weights, scale included, and the other way round."""
-        positive, negative = self.weight.clamp_min(0), self.weight.clamp_max(0)
-        straight = self.map(high, positive) + self.map(low, negative)
-        crossed = self.map(high, negative) + self.map(low, positive)
+    def signed(self, high: Tensor, low: Tensor | None) -> Tensor:
+        """``high`` by the positive and ``low`` by the negative weights, scale included; no ``low`` is zeros."""
+        straight = self._halves(high, low, 1.0)
         if self.scale is None:
-            return straight, crossed
-        up, down = self.scale.clamp_min(0), self.scale.clamp_max(0)
-        return up * straight + down * crossed, up * crossed + down * straight
+            return straight
+        return self.scale.clamp_min(0) * straight + self.scale.clamp_max(0) * self._halves(high, low, -1.0)
 
-    def contributions(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums of all positive and of all negative products that make an output."""
-        return self.signed(x.clamp_min(0), x.clamp_max(0))
+    def positive(self, x: Tensor) -> Tensor:
+        """Sums of all positive products that make an output."""
+        return self.signed(x.clamp_min(0), x.clamp_max(0) if bool((x < 0).any()) else None)
+
+    def _halves(self, high: Tensor, low: Tensor | None, sign: float) -> Tensor:
+        upper = self.map(high, (sign * self.weight).clamp_min(0) * sign)
+        return upper if low is None else upper + self.map(low, (sign * self.weight).clamp_max(0) * sign)
 
 
 LinearRule = Callable[[LinearLayer, Tensor], Tensor]
@@ -82,8 +83,8 @@ def gamma_rule(gamma: float, epsilon: float) -> LinearRule:
         favoured = layer.total > 0
 
         def more(x: Tensor) -> Tensor:
-            positive, negative = layer.contributions(x)
-            return layer.product(x) + gamma * (favoured * positive + ~favoured * negative)
+            product, positive = layer.product(x), layer.positive(x)
+            return product + gamma * (favoured * positive + ~favoured * (product - positive))
 
         bias = layer.total - layer.product(layer.x)
         counted = favoured * bias.clamp_min(0) + ~favoured * bias.clamp_max(0)
@@ -96,11 +97,9 @@ def z_plus(epsilon: float) -> LinearRule:
     """Positive products alone (Bach et al., 2015, with alpha 1 and beta 0)."""
 
     def rule(layer: LinearLayer, relevance: Tensor) -> Tensor:
-        def positive(x: Tensor) -> Tensor:
-            return layer.contributions(x)[0]
-
         bias = layer.total - layer.product(layer.x)
-        return proportional(positive, [layer.x], positive(layer.x) + bias.clamp_min(0), relevance, epsilon)[0]
+        total = layer.positive(layer.x) + bias.clamp_min(0)
+        return proportional(layer.positive, [layer.x], total, relevance, epsilon)[0]
 
     return rule
 
@@ -118,7 +117,7 @@ def box(low: Tensor, high: Tensor, epsilon: float) -> LinearRule:
 
     def rule(layer: LinearLayer, relevance: Tensor) -> Tensor:
         def above(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-            return layer.product(x) - layer.signed(low, high)[0]
+            return layer.product(x) - layer.signed(low, high)
 
         points = [layer.x, low.expand_as(layer.x), high.expand_as(layer.x)]
         return sum(proportional(above, points, above(*points), relevance, epsilon), torch.zeros_like(layer.x))
