@@ -131,13 +131,15 @@ def test_trust_agreement_and_quality_are_those_of_the_samples_assessed(found: In
 
 def test_explanations_of_texts_are_compared_and_not_attacked(tmp_path: Path) -> None:
     table = factories.words_table(str(tmp_path / "texts.csv"))
-    result = run(Plan(model="factories:words", data=table, split="all", samples=1, explainers=("input_x_gradient",)))
+    plan = {"model": "factories:words", "data": table, "split": "all", "samples": 1}
+    result = run(Plan(**plan, explainers=("input_x_gradient",), manipulated=2))
+    assert run(Plan(**plan, explainers=("saliency",))).plan.manipulated == 0
     found = result.results.interpretability
     assert found is not None
     assert {one.cause for one in found.curves} == {"attack"}
     assert {"rank_correlation", "top_k_overlap"} == found.curves[0].points[0].figures.keys()
     reasons = {item.what: item.reason for item in result.results.not_measured}
-    assert "explanations of text are not manipulated" in reasons["attacks on input_x_gradient"]
+    assert "no ball around them" in reasons["attacks on explanations"]
     assert not any(name.startswith("manipulated/") for name in result.adversarials)
 
 

@@ -34,3 +34,16 @@ def test_a_corner_that_went_to_the_other_one_moved_by_the_diagonal() -> None:
 def test_shapes_that_differ_are_refused() -> None:
     with pytest.raises(InputError, match="of one shape"):
         moved(torch.zeros(1, 4), torch.zeros(1, 5))
+
+
+def test_a_map_without_an_order_that_stayed_did_not_move() -> None:
+    flat = torch.ones(1, 4)
+    assert moved(flat, flat).rank_correlation.tolist() == [1.0]
+    assert moved(flat, torch.rand(1, 4)).rank_correlation.tolist() == [0.0]
+
+
+def test_only_places_that_count_are_compared() -> None:
+    before, after = torch.tensor([[3.0, 2.0, 1.0, 0.0]]), torch.tensor([[3.0, 2.0, 1.0, 9.0]])
+    where = torch.tensor([[True, True, True, False]])
+    found = moved(before, after, share=0.34, where=where)
+    assert (float(found.rank_correlation), float(found.top_k_overlap)) == (pytest.approx(1.0), 1.0)

@@ -42,7 +42,9 @@ def report(
     corruptions: Annotated[int | None, typer.Option(help="How many images are corrupted in every way; 100.")] = None,
     assessed: Annotated[int, typer.Option(help="How many samples the explainers are assessed on; 0 for none.")] = 16,
     compared: Annotated[int, typer.Option(help="How many broken samples are explained before and after.")] = 32,
-    manipulated: Annotated[int, typer.Option(help="How many samples have their explanations attacked.")] = 16,
+    manipulated: Annotated[
+        int | None, typer.Option(help="How many samples have their explanations attacked; 16, but for text.")
+    ] = None,
     checks: Annotated[bool, typer.Option("--checks/--no-checks", help="Check whether the numbers hold.")] = True,
     thorough: Annotated[bool, typer.Option("--thorough", help="Make the costly self-checks as well.")] = False,
     seed: Seed = 0,

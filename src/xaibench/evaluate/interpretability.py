@@ -85,7 +85,7 @@ def manipulated_key(spec: str) -> str:
 
 def manipulated_rows(job: Job) -> Tensor:
     """The samples (m,) whose explanations are attacked."""
-    return _rows(job, job.plan.manipulated)
+    return _rows(job, job.plan.manipulated or 0)
 
 
 def searched_radii(job: Job) -> tuple[float, ...]:
@@ -208,6 +208,8 @@ def _manipulated(
     plan, rows = job.plan, manipulated_rows(job)
     if not len(rows) or not searched_radii(job):
         return {}, ()
+    if job.model.task == "text":
+        return {}, (NotMeasured(what="attacks on explanations", reason="token ids have no ball around them"),)
     found: dict[str, Tensor] = {}
     left_out: list[NotMeasured] = []
     for spec in kept:

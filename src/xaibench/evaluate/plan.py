@@ -81,8 +81,10 @@ class Plan(Strict):
     compared: int = Field(
         default=32, ge=0, description="number of broken samples whose explanations are compared with those before"
     )
-    manipulated: int = Field(
-        default=16, ge=0, description="number of samples whose explanations are attacked themselves; none for text"
+    manipulated: int | None = Field(
+        default=None,
+        ge=0,
+        description="number of samples whose explanations are attacked themselves; None: 16, but none for text",
     )
     batch_size: int | None = Field(default=None, ge=1, description="samples per batch and shard")
 

@@ -222,7 +222,7 @@ class Evaluation:
 
     @property
     def summary(self) -> str:
-        """Three sentences drawn from the numbers, and one for each caveat."""
+        """A few sentences drawn from the numbers, and one for each caveat."""
         from xaibench.evaluate.summary import summarise
 
         return summarise(self)

@@ -22,7 +22,7 @@ _FRACTIONS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0)
 _HALVES = (0.25, 0.5, 2.0)
 _COUNTED = ("l0", Words.norm)
 
-_MINIMAL, _CORRUPTED = 50, 100
+_MINIMAL, _CORRUPTED, _MANIPULATED = 50, 100, 16
 
 
 def _data_name(plan: Plan, model: Classifier) -> str:
@@ -40,6 +40,8 @@ def settle(plan: Plan, model: Classifier, data: Data) -> Plan:
     corruptible = model.task == "image" and isinstance(model.bounds.span, float)
     if plan.minimal is None:
         values["minimal"] = 0 if model.task == "text" or not values["attacks"] else _MINIMAL
+    if plan.manipulated is None:
+        values["manipulated"] = 0 if model.task == "text" or not values["attacks"] else _MANIPULATED
     if plan.corruptions is None:
         values["corruptions"] = _CORRUPTED if corruptible else 0
     plan = Plan(**values)

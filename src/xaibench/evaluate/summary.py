@@ -6,6 +6,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 from xaibench.evaluate.hardness import Robustness, SelfChecks
+from xaibench.evaluate.interpreted import Interpretability
 from xaibench.evaluate.results import CleanMetrics
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def summarise(evaluation: Evaluation) -> str:
             _clean(evaluation.model.name, evaluation.data.name, results.clean),
             _robust(results.robustness, {item.what: item.reason for item in results.not_measured}),
             _explained(evaluation),
+            *_moved(results.interpretability),
             *(f"{caveat.what}; these numbers are not to be taken at their word." for caveat in results.caveats),
         ]
     )
@@ -136,6 +138,24 @@ def _explained(evaluation: Evaluation) -> str:
         f"On {len(next(iter(agreement.values())))} broken samples the explanations of the right class before and after"
         f" the attack have a median rank correlation of {' and '.join(parts)}."
     )
+
+
+def _moved(found: Interpretability | None) -> list[str]:
+    """A sentence on the explanation that gives way most to a search that keeps the prediction, if any was made."""
+    left = {
+        (curve.cause, curve.explainer): curve.points[-1]
+        for curve in (found.curves if found else ())
+        if curve.cause != "attack"
+    }
+    searched = {name: point for (cause, name), point in left.items() if cause == "manipulation"}
+    if not searched:
+        return []
+    name = min(searched, key=lambda one: searched[one].figures["top_k_overlap"].mean)
+    lost, by_chance = (1 - left[cause, name].figures["top_k_overlap"].mean for cause in ("manipulation", "noise"))
+    return [
+        f"Within {format_radius(searched[name].radius)}, with every prediction kept, maps of {name.replace('_', ' ')}"
+        f" lose {percent(lost)} of their top places to a search, and {percent(by_chance)} to random noise."
+    ]
 
 
 def _listed(evaluation: Evaluation) -> str:

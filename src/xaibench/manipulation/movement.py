@@ -46,8 +46,11 @@ def moved(before: Tensor, after: Tensor, *, share: float = 0.1, where: Tensor | 
     tensor([0.], dtype=torch.float64)
     """
     image = before.ndim == 4
+    ranks = rank_correlation(before, after, where)
+    # A map without any order has a rank correlation of 0, also where it stayed.
+    stayed = (before == after).flatten(1).all(dim=1)
     return Movement(
-        rank_correlation=rank_correlation(before, after, where),
+        rank_correlation=ranks.masked_fill(stayed, 1.0),
         top_k_overlap=top_k_overlap(before, after, share, where),
         centre_shift=centre_shift(before, after) if image else None,
         similarity=structural_similarity(before, after) if image else None,

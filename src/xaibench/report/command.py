@@ -32,7 +32,7 @@ def command(plan: Plan) -> str | None:
 
     >>> command(Plan(model="digits-cnn", data="digits", n=50))
     'xaibench report digits-cnn --data digits --split test --norm linf --n 50 --seed 0 --samples 6 --proofs \
-100 --assessed 16 --compared 32 --manipulated 16 --attack fgsm --attack pgd --attack verdict --explainer saliency \
+100 --assessed 16 --compared 32 --attack fgsm --attack pgd --attack verdict --explainer saliency \
 --explainer integrated_gradients'
     """
     if plan.given or plan.batch_size is not None or not plan.attacks or not plan.explainers or not _usual_curve(plan):

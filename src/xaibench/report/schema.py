@@ -36,7 +36,7 @@ class Report(Strict):
     """One evaluation of one classifier."""
 
     schema_version: Literal[1, 2, 3] = 3
-    summary: str = Field(description="the results in three sentences, and one for each caveat")
+    summary: str = Field(description="the results in a few sentences, and one for each caveat")
     plan: Plan = Field(description="what was asked for, with every open field filled in")
     model: ModelInfo
     data: DataInfo

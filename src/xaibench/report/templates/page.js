@@ -41,6 +41,7 @@ function traces(data, css) {
 
 function layout(data, css) {
   const first = data.traces.reduce((a, b) => (b.x.at(-1) > a.x.at(-1) ? b : a));
+  const lowest = Math.min(0, ...data.traces.flatMap((trace) => trace.y));
   const axis = { gridcolor: css("--rule"), zeroline: false, linecolor: css("--muted"), fixedrange: true };
   return {
     autosize: true, margin: { l: 54, r: 18, t: 16, b: 52 }, hovermode: "x unified",
@@ -49,10 +50,10 @@ function layout(data, css) {
     hoverlabel: { bgcolor: css("--surface"), bordercolor: css("--rule"), font: { color: css("--ink") } },
     xaxis: { ...axis, title: { text: data.unit, standoff: 12 }, tickvals: first.x, ticktext: first.labels,
       range: [-0.015 * first.x.at(-1), 1.02 * first.x.at(-1)], unifiedhovertitle: { text: "radius %{x:.4g}" } },
-    yaxis: { ...axis, ...(data.percent ? { range: [0, 102], ticksuffix: " %", dtick: 20 } : { range: [-0.02, 1.02], dtick: 0.2 }) },
+    yaxis: { ...axis, ...(data.percent ? { range: [0, 102], ticksuffix: " %", dtick: 20 } : { range: [lowest - 0.02, 1.02], dtick: 0.2 }) },
     shapes: [{ type: "line", x0: data.eps, x1: data.eps, y0: 0, y1: 1, yref: "paper",
       line: { color: css("--accent"), width: 1.4, dash: "dash" } }],
-    annotations: [{ x: data.eps, y: 1, yref: "paper", xanchor: "left", yanchor: "top", xshift: 6, showarrow: false,
+    annotations: [{ x: data.eps, y: data.low ? 0.03 : 1, yref: "paper", xanchor: "left", yanchor: data.low ? "bottom" : "top", xshift: 6, showarrow: false,
       text: `<b>ε = ${data.label}</b>`, font: { color: css("--accent") } }],
   };
 }
