@@ -165,6 +165,19 @@ def test_neither_model_nor_process_is_changed(method: str) -> None:
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
+def test_layers_may_have_any_name() -> None:
+    import keras
+
+    keras.utils.clear_session()  # names count from the start again, as in another process
+    layers = [
+        keras.layers.Input((5,)),
+        keras.layers.Dense(4, "relu", name="dense"),
+        keras.layers.Dense(3, name="dense_1"),
+    ]
+    model = KerasClassifier(keras.Sequential(layers), task="tabular")
+    assert _explain(model, torch.rand(2, 5), method="shap_deep", samples=2).values.any()
+
+
 def test_a_failure_inside_shap_leaves_tensorflow_as_it_was() -> None:
     import keras
     import tensorflow as tf

@@ -119,7 +119,7 @@ def _keras_copy(method: str, model: KerasClassifier, x: Tensor) -> PrivateCopy:
     def one_logit(target: int) -> Any:
         # The logits of a single unit z are (-z / 2, z / 2).
         weights = np.array([[target - 0.5]]) if units == 1 else np.eye(units)[:, target : target + 1]
-        chosen = keras.layers.Dense(1, use_bias=False)
+        chosen = keras.layers.Dense(1, use_bias=False, name="_target_logit")
         whole = keras.Model(network.input, chosen(network.output))
         chosen.set_weights([weights])
         return whole
