@@ -164,7 +164,7 @@ def measure(name: str, rounds: int) -> list[Row]:
 
 def _long_run(model: Classifier, setting: Setting) -> Tensor:
     """Shapley values nearly without error."""
-    budget = 2000 * (int(setting.players.max()) + 1)
+    budget = 500 * (int(setting.players.max()) + 1)
     explainer = explainers.create(
         Spec("shapley_sampling", {"players": setting.players, "budget": budget, "tolerance": 0.0})
     )
@@ -218,8 +218,10 @@ def report(rows: Sequence[Row]) -> None:
             )
         for row in mine.values():
             if row.error is not None:
-                name = f"xaibench {row.family}"
-                print(f"{name:34}{1e3 * row.seconds:9.1f}{'':33}{row.error:7.3f}{_effort(row) / best:7.1f}x")
+                print(
+                    f"{'xaibench ' + row.family:34}{1e3 * row.seconds:9.1f}{'':33}{row.error:7.3f}"
+                    f"{_effort(row) / best:7.1f}x"
+                )
         for library, total in theirs.items():
             if total:
                 print(
