@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -72,20 +73,46 @@ def recipe_table() -> str:
     return field_table(Recipe)
 
 
-PARTS: dict[str, tuple[str, Callable[[], str]]] = {
-    "README.md": ("models", model_table),
-    "docs/reports.md": ("plan", plan_table),
-    "docs/recipes.md": ("recipe", recipe_table),
+def explainer_table() -> str:
+    """The explainers."""
+    from xaibench.explainers import explainers
+
+    return method_table(explainers)
+
+
+def metric_table() -> str:
+    """The quality metrics of explanations."""
+    from xaibench.metrics import quality_metrics
+
+    return method_table(quality_metrics)
+
+
+def method_table(registry: Any) -> str:
+    """What each method of a registry does and where it stems from, in the words of its docstring."""
+    rows = []
+    for name in registry:
+        first, _, rest = inspect.cleandoc(registry.get(name).__doc__).partition("\n\n")
+        source = re.match(r"[^*]*\*[^*]*\*[^(]*\([^)]*\)", " ".join(rest.split()))
+        rows.append((f"`{name}`", " ".join(first.replace("``", "`").split()), source.group() if source else ""))
+    return table(("name", "what it gives", "source"), rows)
+
+
+PARTS: dict[str, tuple[tuple[str, Callable[[], str]], ...]] = {
+    "README.md": (("models", model_table),),
+    "docs/explanations.md": (("explainers", explainer_table), ("metrics", metric_table)),
+    "docs/reports.md": (("plan", plan_table),),
+    "docs/recipes.md": (("recipe", recipe_table),),
 }
 
 
 def generated(path: str) -> str:
-    """A file's text with its generated part written anew."""
-    name, make = PARTS[path]
+    """A file's text with its generated parts written anew."""
     text = (ROOT / path).read_text(encoding="utf-8")
-    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    body = f"{start}\n{make()}\n{end}"
-    return re.sub(f"{start}.*?{end}", lambda _: body, text, flags=re.DOTALL)
+    for name, make in PARTS[path]:
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        body = f"{start}\n{make()}\n{end}"
+        text = re.sub(f"{start}.*?{end}", lambda _, body=body: body, text, flags=re.DOTALL)  # type: ignore[misc]
+    return text
 
 
 def main() -> None:

@@ -71,10 +71,10 @@ def test_recipes_in_pages_are_valid(page: Path) -> None:
         Recipe.of(tomllib.loads(text))
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/reports.md", "docs/recipes.md"])
+@pytest.mark.parametrize("path", ["README.md", "docs/explanations.md", "docs/reports.md", "docs/recipes.md"])
 def test_generated_parts_are_up_to_date(path: str) -> None:
     generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
-    assert set(generate["PARTS"]) == {"README.md", "docs/reports.md", "docs/recipes.md"}
+    assert set(generate["PARTS"]) == {"README.md", "docs/explanations.md", "docs/reports.md", "docs/recipes.md"}
     assert (ROOT / path).read_text(encoding="utf-8") == generate["generated"](path), "run `make docs`"
 
 
@@ -93,7 +93,7 @@ def test_commands_in_pages_exist(page: Path) -> None:
 
     known = set(get_command(app).commands)  # type: ignore[attr-defined]
     text = page.read_text(encoding="utf-8")
-    named = re.findall(r"(?:^|`)xaibench ([a-z]+)", text, re.MULTILINE)
+    named = re.findall(r"(?:^|`)xaibench ([a-z-]+)", text, re.MULTILINE)
     assert set(named) <= known
     targets = set(re.findall(r"^([a-z]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z]+)(?=[ `\n])", text, re.MULTILINE)) <= targets
