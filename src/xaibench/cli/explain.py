@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xaibench.cli.console import live_progress, print_json, print_table
-from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights, takes_model_options
+from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights, listed, takes_model_options
 from xaibench.errors import InputError
 
 if TYPE_CHECKING:
@@ -123,16 +123,13 @@ class _Samples:
 def _methods(given: list[str] | None) -> list[str] | None:
     """Specs in the order given; None for a first few, an empty list for all."""
     from xaibench.explainers import explainers
-    from xaibench.registry import Spec
 
-    if given is None:
-        return None
-    found = [name.strip() for text in given for name in ([text] if ":" in text else text.split(",")) if name.strip()]
+    found = listed(given)
     if found == ["all"]:
         return []
-    for spec in found:
-        explainers.create(Spec.parse(spec))
-    return list(dict.fromkeys(found))
+    for spec in found or ():
+        explainers.create(spec)
+    return found
 
 
 def _target(text: str, model: Classifier) -> int:

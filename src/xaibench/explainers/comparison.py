@@ -87,12 +87,12 @@ def agreement(attributions: Sequence[Attribution], n: int) -> Tensor:
     """
     found = torch.eye(len(attributions), dtype=torch.float64).repeat(n, 1, 1)
     views = [_views(attribution) for attribution in attributions]
-    kept = None if not attributions or attributions[0].words is None else _read(attributions[0])
+    kept = _words(attributions[0]) if attributions else None
     for i, (one, size) in enumerate(views):
         for j, (other, other_size) in enumerate(views[:i]):
             both = one is not None and other is not None
             pair = (one, other) if both else (size, other_size)
-            found[:, i, j] = found[:, j, i] = _correlation(*pair, kept)  # type: ignore[arg-type]
+            found[:, i, j] = found[:, j, i] = rank_correlation(*pair, kept)  # type: ignore[arg-type]
     return found
 
 
@@ -106,14 +106,10 @@ def _views(attribution: Attribution) -> tuple[Tensor | None, Tensor]:
     return (signed.flatten(1) if bool((values < 0).any()) else None), size.flatten(1)
 
 
-def _read(attribution: Attribution) -> list[Tensor] | None:
-    """For each text the places of its words."""
-    words = [torch.tensor([place for place, word in enumerate(text) if word]) for text in attribution.words or ()]
-    return words if all(len(places) for places in words) else None
-
-
-def _correlation(one: Tensor, other: Tensor, kept: list[Tensor] | None) -> Tensor:
-    if kept is None:
-        return rank_correlation(one, other)
-    pairs = ((one[row, places][None], other[row, places][None]) for row, places in enumerate(kept))
-    return torch.cat([rank_correlation(a, b) for a, b in pairs])
+def _words(attribution: Attribution) -> Tensor | None:
+    """Where the words of texts are, (n, length) bool; None for other inputs, and where they cannot be told."""
+    return (
+        None
+        if attribution.words is None
+        else torch.tensor([[bool(word) for word in text] for text in attribution.words])
+    )
