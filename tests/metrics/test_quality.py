@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from cases import SIDE, N, explaining, generator, noise_like, planted, with_values
+from metric_cases import SIDE, N, explaining, generator, noise_like, planted, with_values
 from torch import Tensor
 
 from xaibench.errors import InputError, UnsupportedError
