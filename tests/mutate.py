@@ -1,9 +1,11 @@
-"""Breaks each explainer and metric on purpose, one sign, index or factor at a time, and counts what the tests notice.
+"""Breaks every method on purpose, one sign, index or factor at a time, and counts what the tests notice.
 
-    python tests/mutate.py [--only explainers/path.py] [--most 8] [--jobs 2] [--list]
+    python tests/mutate.py [--only explainers/path.py] [--most 8] [--jobs 2] [--map FILE] [--json FILE] [--list]
 
-Every mutant runs in a process of its own, forked after the heavy imports, on the tests of its file alone. A mutant that
-survives is printed with its line: either the change makes no difference, or a test is missing.
+The tests run once as they are, to see which lines each of them runs. Then every change is made in a process of
+its own, forked after the tests are collected, and those tests that run its line are tried on it, the fastest first,
+until one fails. A change that survives is printed with its line: either it makes no difference, or a test is missing.
+What surely makes no difference, or none to results, is not changed: messages, checks of parameters, defaults, shapes.
 """
 
 from __future__ import annotations
@@ -11,243 +13,365 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import importlib.machinery
+import gc
+import hashlib
+import importlib
 import io
+import json
 import os
-import random
+import pickle
+import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.abc import MetaPathFinder, SourceLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
+import pytest
+from mutants import SOURCE, Mutant, mutants, name_of
+
 ROOT = Path(__file__).resolve().parents[1]
-SOURCE = ROOT / "src" / "xaibench"
-FOLDERS = ("explainers", "metrics")
-NOT_METHODS = {"__init__.py", "base.py", "attribution.py", "classification.py", "intervals.py"}
-SECONDS = 180
-
-SWAPS: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-}
-NAMES = {
-    "abs": "clone",
-    "amax": "amin",
-    "amin": "amax",
-    "argmax": "argmin",
-    "cumsum": "flip",
-    "maximum": "minimum",
-    "minimum": "maximum",
-    "sqrt": "clone",
-    "square": "clone",
-}
+FOLDERS = (
+    "explainers",
+    "metrics",
+    "quality",
+    "concepts",
+    "examples",
+    "counterfactuals",
+    "overview",
+    "manipulation",
+)
+SECONDS = 30.0
+"""Tests tried on one change take at most so long on the unchanged code, but for the first."""
+PATIENCE = 20.0
+"""Seconds that a run may take beyond five times its usual ones; what takes longer has failed."""
+MEMORY = 32 * 2**30
+EVERY_LINE = set(range(1, 10_000))
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One change of one file."""
+@dataclass
+class Run:
+    """What one test needs on the unchanged code."""
 
-    path: Path
-    line: int
-    what: str
-    code: str
-
-    def __str__(self) -> str:
-        return f"{self.path.relative_to(SOURCE)}:{self.line}: {self.what}"
+    seconds: float
+    slow_import: bool
+    """Whether it brings in TensorFlow, which every process would do anew."""
+    lines: dict[str, set[int]]
+    """Lines that it runs, by file."""
 
 
-class _Sites(ast.NodeVisitor):
-    """Every place of a tree that can be changed, with the change as a function that undoes itself."""
+class Tracer:
+    """Notes the lines of ``files`` that each test runs, and those of fixtures that several share."""
 
-    def __init__(self) -> None:
-        self.found: list[tuple[int, str, Any]] = []
+    def __init__(self, files: Collection[str]) -> None:
+        self._files, self._now = files, defaultdict[str, set[int]](set)
+        self._shared: dict[str, dict[str, set[int]]] = {}
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
-        if node.name != "__post_init__":  # checks of parameters have tests of their own
-            for statement in node.body:
-                self.visit(statement)
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        """Keep what a fixture runs for all tests that use it."""
+        before, self._now = self._now, defaultdict(set)
+        try:
+            return (yield)
+        finally:
+            own, self._now = self._now, before
+            self._shared[fixturedef.argname] = own
+            _join(self._now, own)
 
-    def visit_Raise(self, node: ast.Raise) -> None:
-        pass
+    def run(self, items: Sequence[pytest.Item], session: pytest.Session) -> dict[str, Run | None]:
+        """By test; None for those that fail."""
+        found: dict[str, Run | None] = {}
+        for item, following in zip(items, (*items[1:], None), strict=True):
+            self._now, failed, started = defaultdict(set), session.testsfailed, time.perf_counter()
+            sys.settrace(self._call)
+            try:
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            finally:
+                sys.settrace(None)
+            for name in getattr(item, "fixturenames", ()):
+                _join(self._now, self._shared.get(name, {}))
+            slow = any("keras" in Path(file).name for file in self._now)
+            lines = {file: hit for file, hit in self._now.items() if "keras" not in Path(file).name}
+            run = Run(time.perf_counter() - started, slow, lines)
+            found[item.nodeid] = None if session.testsfailed > failed else run
+        return found
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        pass
+    def _call(self, frame: FrameType, event: str, argument: Any) -> Any:
+        return self._line if frame.f_code.co_filename in self._files else None
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
-        if node.value is not None:
-            self.visit(node.value)
-
-    def visit_BinOp(self, node: ast.BinOp) -> None:
-        kind = type(node.op)
-        if kind in SWAPS:
-            self._add(node, "op", SWAPS[kind](), f"{kind.__name__} becomes {SWAPS[kind].__name__}")
-        self.generic_visit(node)
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
-        if isinstance(node.op, ast.USub) and not isinstance(node.operand, ast.Constant):
-            self._add(node, "op", ast.UAdd(), "a minus is dropped")
-        self.generic_visit(node)
-
-    def visit_Constant(self, node: ast.Constant) -> None:
-        if type(node.value) is int:
-            self._add(node, "value", node.value + 1, f"{node.value} becomes {node.value + 1}")
-        elif type(node.value) is float and abs(node.value) > 1e-6:  # smaller ones only keep from dividing by zero
-            self._add(node, "value", node.value * 2, f"{node.value} becomes {node.value * 2}")
-
-    def visit_Attribute(self, node: ast.Attribute) -> None:
-        if node.attr in NAMES:
-            self._add(node, "attr", NAMES[node.attr], f"{node.attr} becomes {NAMES[node.attr]}")
-        self.generic_visit(node)
-
-    def _add(self, node: Any, field: str, value: Any, what: str) -> None:
-        self.found.append((node.lineno, what, (node, field, value)))
+    def _line(self, frame: FrameType, event: str, argument: Any) -> Any:
+        self._now[frame.f_code.co_filename].add(frame.f_lineno)
+        return self._line
 
 
-def mutants(path: Path, most: int) -> list[Mutant]:
-    """Up to ``most`` changes of a file, drawn by its name."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    sites = _Sites()
-    sites.visit(tree)
-    found = []
-    for line, what, (node, field, value) in sites.found:
-        before = getattr(node, field)
-        setattr(node, field, value)
-        found.append(Mutant(path=path, line=line, what=what, code=ast.unparse(ast.fix_missing_locations(tree))))
-        setattr(node, field, before)
-    random.Random(path.name).shuffle(found)
-    return sorted(found[:most], key=lambda mutant: mutant.line)
+def _join(lines: dict[str, set[int]], more: dict[str, set[int]]) -> None:
+    for file, hit in more.items():
+        lines.setdefault(file, set()).update(hit)
 
 
-def tests_of(path: Path) -> list[str]:
-    """Test files that name something which the file defines, or the file itself; its folder's if there is none."""
-    stem, folder = path.stem.strip("_"), path.relative_to(SOURCE).parts[0]
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
-    names |= {
-        ast.literal_eval(call.args[0])
-        for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "register"
-    }
-    candidates = [
-        test for test in sorted((ROOT / "tests" / folder).rglob("test_*.py")) if "properties" not in test.stem
-    ]
-    texts = {test: test.read_text(encoding="utf-8") for test in candidates}
-    named = [test for test, text in texts.items() if stem in test.stem or names & set(names_in(text))]
-    return [str(test) for test in named or candidates]
+class Session:
+    """A pytest plugin that tries the changes in place of running the tests."""
+
+    def __init__(self, files: Sequence[Path], chosen: argparse.Namespace, say: Any) -> None:
+        self._files, self._chosen, self._say = files, chosen, say
+        self.found: dict[Mutant, bool] = {}
+        """Whether it survives."""
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Trace the tests, then try every change of every file."""
+        if session.testsfailed:
+            raise pytest.UsageError("expected tests that can be collected, got errors")
+        runs = self._runs(session)
+        functions = _functions()
+        for path in self._files:
+            made = mutants(path, self._chosen.most)
+            lives = dict(self._try(made, runs, functions, session))
+            alive = [mutant for mutant in made if lives[mutant]]
+            self.found |= lives
+            if made:
+                self._say(f"{name_of(path)}: {len(made) - len(alive)} of {len(made)} caught")
+            for mutant in alive:
+                text = path.read_text(encoding="utf-8").splitlines()[mutant.line - 1].strip()
+                self._say(f"  survives: {mutant}\n    {text}")
+        return True
+
+    def _runs(self, session: pytest.Session) -> dict[str, Run]:
+        """What each test runs, from the map where it still holds."""
+        kept: Path | None = self._chosen.map
+        digests = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in self._files}
+        runs: dict[str, Run | None] = {}
+        if kept and kept.exists():
+            runs, before = pickle.loads(kept.read_bytes())
+            changed = {file for file, digest in digests.items() if before.get(file) != digest}
+            for run in filter(None, runs.values()):
+                run.lines.update((file, EVERY_LINE) for file in changed & run.lines.keys())
+            digests = {file: before.get(file, "") for file in before | digests}
+        new = [item for item in session.items if item.nodeid not in runs]
+        if new:
+            keras = {str(path) for path in (SOURCE / "classifiers").glob("keras*.py")}
+            files = {str(path) for path in self._files} | keras
+            reader, writer = os.pipe()
+            if _fork() == 0:
+                with os.fdopen(writer, "wb") as pipe:
+                    tracer = Tracer(files)
+                    session.config.pluginmanager.register(tracer)
+                    pickle.dump(tracer.run(new, session), pipe)
+                    pipe.flush()
+                    os._exit(0)
+            os.close(writer)
+            with os.fdopen(reader, "rb") as pipe:
+                runs |= pickle.loads(pipe.read())
+            os.wait()
+            if kept:
+                kept.write_bytes(pickle.dumps((runs, digests)))
+        present = {item.nodeid for item in session.items}
+        for failing in sorted(name for name in present if runs[name] is None):
+            self._say(f"left out, for it fails before anything is changed: {failing}")
+        return {name: run for name, run in runs.items() if run is not None and name in present}
+
+    def _try(
+        self,
+        made: Sequence[Mutant],
+        runs: dict[str, Run],
+        functions: dict[tuple[str, int, str], list[FunctionType]],
+        session: pytest.Session,
+    ) -> Iterator[tuple[Mutant, bool]]:
+        """Each change, and whether it survives; ``jobs`` processes at once."""
+        items = {item.nodeid: item for item in session.items}
+        running: dict[int, tuple[Mutant, float]] = {}
+        waiting = list(reversed(made))
+        while waiting or running:
+            while waiting and len(running) < self._chosen.jobs:
+                mutant = waiting.pop()
+                names = tests_of(mutant, runs)
+                if not names:
+                    yield mutant, True
+                    continue
+                limit = PATIENCE + 5 * sum(runs[name].seconds for name in names)
+                child = _fork()
+                if child == 0:
+                    _test(mutant, [items[name] for name in names], functions, session)
+                running[child] = (mutant, time.monotonic() + limit)
+            time.sleep(0.01)
+            for child, (mutant, deadline) in list(running.items()):
+                late = time.monotonic() > deadline
+                if late:
+                    os.kill(child, signal.SIGKILL)
+                done, status = os.waitpid(child, 0 if late else os.WNOHANG)
+                if done:
+                    del running[child]
+                    code = os.waitstatus_to_exitcode(status)
+                    if code == 2:
+                        raise RuntimeError(f"expected a function to change, found none: {mutant}")
+                    yield mutant, code == 0
 
 
-def names_in(text: str) -> Iterator[str]:
-    """Names, attributes and strings of a program, specs without their parameters."""
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Name):
-            yield node.id
-        elif isinstance(node, ast.Attribute):
-            yield node.attr
-        elif isinstance(node, ast.alias):
-            yield node.name.rpartition(".")[2]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value.partition(":")[0]
+def tests_of(mutant: Mutant, runs: dict[str, Run]) -> list[str]:
+    """Tests that run the changed statement, the fastest first, then others of their files, within the time for them.
+
+    What tests share without pytest's knowledge, as a cached function, only the first of them is seen to run.
+    """
+    file = str(mutant.path)
+    span = set(range(mutant.span[0], mutant.span[1] + 1))
+
+    def touches(run: Run) -> bool:
+        lines = run.lines.get(file, set())
+        return bool(lines & span) or (mutant.outside is not None and bool(lines))
+
+    def cost(name: str) -> tuple[bool, float]:
+        return runs[name].slow_import, runs[name].seconds
+
+    reached = sorted((name for name, run in runs.items() if touches(run)), key=cost)
+    beside = {name.partition("::")[0] for name in reached}
+    others = {name for name in runs if name.partition("::")[0] in beside} - set(reached)
+    chosen: list[str] = []
+    spent = 0.0
+    for name in (*reached, *sorted(others, key=cost)):
+        if not chosen or spent + runs[name].seconds <= SECONDS:
+            chosen.append(name)
+            spent += runs[name].seconds
+    return chosen
 
 
-class _Changed(MetaPathFinder, SourceLoader):
-    """Imports one module from changed text."""
-
-    def __init__(self, mutant: Mutant) -> None:
-        self.mutant = mutant
-        self.module = ".".join(mutant.path.relative_to(SOURCE.parent).with_suffix("").parts)
-
-    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> Any:
-        if name != self.module:
-            return None
-        return importlib.machinery.ModuleSpec(name, self, origin=str(self.mutant.path))
-
-    def get_filename(self, fullname: str) -> str:
-        return str(self.mutant.path)
-
-    def get_data(self, path: str) -> bytes:
-        return self.mutant.code.encode()
-
-
-def survives(mutant: Mutant | None, tests: Sequence[str]) -> bool:
-    """Whether the tests pass with the change; a run that takes too long has failed."""
+def _fork() -> int:
     child = os.fork()
     if child == 0:
-        with contextlib.suppress(BaseException):
-            os._exit(_test(mutant, tests))
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    return child
+
+
+def _test(
+    mutant: Mutant,
+    items: Sequence[pytest.Item],
+    functions: dict[tuple[str, int, str], list[FunctionType]],
+    session: pytest.Session,
+) -> None:
+    """Leave the process with 0 where all tests pass with the change, 1 where one fails, 2 where it cannot be made."""
+    made = False
+    with contextlib.suppress(Exception):
+        made = apply(mutant, functions)
+    if not made:
+        os._exit(2)
+    try:
+        for item, following in zip(items, (*items[1:], None), strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if session.testsfailed:
+                os._exit(1)
+    except BaseException:
         os._exit(1)
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status) == 0
-        time.sleep(0.05)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+    os._exit(0)
 
 
-def _test(mutant: Mutant | None, tests: Sequence[str]) -> int:
-    import pytest
-
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, 2)
-    if mutant is not None:
-        sys.meta_path.insert(0, _Changed(mutant))
-    with contextlib.redirect_stdout(io.StringIO()):
-        options = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:doctest", "-o", "addopts=")
-        return int(pytest.main([*options, *tests]))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="files below src/xaibench that hold this text")
-    parser.add_argument("--most", type=int, default=8, help="most mutants of a file")
-    parser.add_argument("--jobs", type=int, default=2, help="processes at once")
-    parser.add_argument("--list", action="store_true", help="list the mutants and their tests, run nothing")
-    chosen = parser.parse_args()
-    files = [
-        path for folder in FOLDERS for path in sorted((SOURCE / folder).rglob("*.py")) if path.name not in NOT_METHODS
-    ]
-    files = [path for path in files if not chosen.only or chosen.only in str(path.relative_to(SOURCE))]
-    if not chosen.list:
-        _warm_up()
-    caught = total = 0
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        for path in files:
-            found, tests = mutants(path, chosen.most), tests_of(path)
-            if chosen.list:
-                print(path.relative_to(SOURCE), *(Path(test).name for test in tests), *found, sep="\n  ")
-                continue
-            if not found:
-                continue
-            if not survives(None, tests):
-                sys.exit(f"expected the tests of {path.name} to pass before it is changed, got a failure")
-            living = pool.map(survives, found, [tests] * len(found))
-            alive = [mutant for mutant, lives in zip(found, living, strict=True) if lives]
-            caught, total = caught + len(found) - len(alive), total + len(found)
-            print(f"{path.relative_to(SOURCE)}: {len(found) - len(alive)} of {len(found)} caught", flush=True)
-            for mutant in alive:
-                print(f"  survives: {mutant}", flush=True)
-    if total:
-        print(f"{caught} of {total} caught: {caught / total:.0%}")
+def apply(mutant: Mutant, functions: dict[tuple[str, int, str], list[FunctionType]]) -> bool:
+    """Make the change in the functions that have been imported; False if there are none."""
+    changed = compile(mutant.tree, str(mutant.path), "exec", dont_inherit=True)
+    if mutant.outside is not None:
+        code = compile(ast.Module([mutant.outside], []), str(mutant.path), "exec", dont_inherit=True)
+        namespaces = {
+            id(each.__globals__): each.__globals__
+            for key in functions
+            for each in functions[key]
+            if key[0] == str(mutant.path)
+        }
+        for namespace in namespaces.values():
+            exec(code, namespace)
+        return bool(namespaces)
+    made = False
+    for code in _codes(changed):
+        for function in functions.get((code.co_filename, code.co_firstlineno, code.co_qualname), ()):
+            if function.__code__ != code:
+                function.__code__ = code
+                made = True
+    return made
 
 
-def _warm_up() -> None:
-    """What every child would import again."""
-    os.chdir(ROOT)
-    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "explainers")]
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield inner
+            yield from _codes(inner)
+
+
+def _functions() -> dict[tuple[str, int, str], list[FunctionType]]:
+    """All functions of the package that there are, by file, first line and qualified name."""
+    found = defaultdict(list)
+    for each in gc.get_objects():
+        if type(each) is FunctionType:
+            code = each.__code__
+            found[code.co_filename, code.co_firstlineno, code.co_qualname].append(each)
+    return found
+
+
+def run(files: Sequence[Path], tests: Sequence[str], chosen: argparse.Namespace) -> dict[Mutant, bool]:
+    """Every change of the files, and whether it survives the tests."""
+    screen = sys.stdout
     for name in ("torch", "numpy", "scipy.stats", "sklearn.linear_model", "captum.attr", "pydantic"):
         with contextlib.suppress(ImportError):
-            __import__(name)
+            importlib.import_module(name)
+    for path in files:
+        if path.is_relative_to(SOURCE):
+            importlib.import_module(".".join(path.relative_to(SOURCE.parent).with_suffix("").parts))
+    session = Session(files, chosen, lambda line: print(line, file=screen, flush=True))
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        options = ("-q", "-s", "-p", "no:cacheprovider", "-p", "no:doctest", "-o", "addopts=")
+        code = pytest.main([*options, *tests], plugins=[session])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise SystemExit(f"{printed.getvalue()}\nexpected tests that can be collected, got exit code {code}")
+    return session.found
+
+
+def report(found: dict[Mutant, bool]) -> dict[str, Any]:
+    """Counts by folder, file and method, and the survivors."""
+    levels: dict[str, dict[str, list[int]]] = {"folders": {}, "files": {}, "methods": {}}
+    for mutant, lives in found.items():
+        file = name_of(mutant.path)
+        keys = (file.partition("/")[0], file, f"{file} {mutant.owner}".strip())
+        for counts, key in zip(levels.values(), keys, strict=True):
+            pair = counts.setdefault(key, [0, 0])
+            pair[0] += not lives
+            pair[1] += 1
+    caught = sum(not lives for lives in found.values())
+    survivors = [str(mutant) for mutant, lives in found.items() if lives]
+    return {"caught": caught, "changes": len(found), **levels, "survivors": survivors}
+
+
+def table(summary: dict[str, Any]) -> str:
+    """The report in lines."""
+    rows = [(name, *pair) for level in ("methods", "folders") for name, pair in summary[level].items()]
+    rows.append(("all", summary["caught"], summary["changes"]))
+    width = max(len(str(row[0])) for row in rows)
+    return "\n".join(
+        f"{name:{width}} {caught:4} of {total:4} {caught / max(total, 1):5.0%}" for name, caught, total in rows
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help="files below src/xaibench that hold this text")
+    parser.add_argument("--most", type=int, default=8, help="most changes of a file")
+    parser.add_argument("--jobs", type=int, default=2, help="processes at once")
+    parser.add_argument("--map", type=Path, help="keep what each test runs in this file, and use it while it holds")
+    parser.add_argument("--json", type=Path, help="write the figures and the survivors to this file")
+    parser.add_argument("--list", action="store_true", help="list the changes, run nothing")
+    chosen = parser.parse_args(arguments)
+    files = [path for folder in FOLDERS for path in sorted((SOURCE / folder).rglob("*.py"))]
+    files = [path for path in files if not chosen.only or chosen.only in str(path.relative_to(SOURCE))]
+    if chosen.list:
+        print(*(mutant for path in files for mutant in mutants(path, chosen.most)), sep="\n")
+        return
+    tests = sorted({str(ROOT / "tests" / path.relative_to(SOURCE).parts[0]) for path in files})
+    summary = report(run(files, tests, chosen))
+    print(table(summary))
+    if chosen.json:
+        chosen.json.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
