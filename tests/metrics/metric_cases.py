@@ -29,7 +29,7 @@ def mask(n: int = N) -> Tensor:
 
 
 def planted(n: int = N, channels: int = 2) -> Case:
-    """Logits (z, -z) where z adds up bright pixels of the square of its own sample; values are exact."""
+    """Logits (z, -z, -100) where z adds up bright pixels of the square of its own sample; values are exact."""
     x = 0.6 + 0.4 * torch.rand(n, channels, SIDE, SIDE, generator=generator())
     where = mask(n)
     # Where the square lies is marked by its content, so that a row finds it wherever it stands.
@@ -39,7 +39,7 @@ def planted(n: int = N, channels: int = 2) -> Case:
 
     def logits(batch: Tensor) -> Tensor:
         z = ((batch - 0.3).clamp_min(0) * weight).double().flatten(1).sum(dim=1) * 0.1
-        return torch.stack([z, -z], dim=1)
+        return torch.stack([z, -z, torch.full_like(z, -100.0)], dim=1)
 
     return Case(
         x=x,

@@ -395,6 +395,15 @@ def test_another_class_is_never_the_same() -> None:
     assert set(seen[0].tolist()) == {0, 1, 2, 3}
 
 
+def test_two_classes_tell_nothing_about_another() -> None:
+    case = planted(n=4)
+    two = dataclasses.replace(
+        case, explain=lambda x, target: case.values, logits=lambda batch: torch.zeros(len(batch), 2)
+    )
+    with pytest.raises(UnsupportedError, match="random_logit needs three classes or more, got 2"):
+        quality_metrics.create("random_logit")(two)
+
+
 @pytest.mark.parametrize(
     ("values", "gini", "entropy"),
     [

@@ -68,8 +68,8 @@ class CascadingRandomisation:
 class RandomLogit:
     """Rank correlation with the attributions of another class, drawn at random: low if the class matters.
 
-    Sixt et al., *When explanations lie: why many modified BP attributions fail* (ICML 2020). With two classes it may
-    fall to -1, for what speaks for one speaks against the other.
+    Sixt et al., *When explanations lie: why many modified BP attributions fail* (ICML 2020). Two classes are refused:
+    what speaks for one speaks against the other, whatever the method looks at.
     """
 
     name: ClassVar[str]
@@ -80,6 +80,8 @@ class RandomLogit:
         case.need(self, "explain", "the explainer itself")
         assert case.explain is not None
         classes = case.logits(case.x[:1]).shape[1]
+        if classes < 3:
+            raise UnsupportedError(f"{self.name} needs three classes or more, got {classes}")
         step = 1 + (case.rng("other class").uniform(()) * (classes - 1)).long()
         return _similar(case, case.explain(case.x, (case.target + step) % classes))
 
