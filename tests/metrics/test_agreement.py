@@ -9,6 +9,7 @@ from xaibench.errors import InputError
 from xaibench.metrics.agreement import (
     centre_shift,
     centres,
+    magnitudes,
     rank_correlation,
     structural_similarity,
     top_k,
@@ -97,3 +98,15 @@ def test_places_that_do_not_count_are_never_at_the_top() -> None:
     one, where = torch.tensor([[0.0, 2.0, 1.0, 9.0]]), torch.tensor([[True, True, True, False]])
     assert top_k(one, share=0.67, where=where).tolist() == [[False, True, True, False]]
     assert top_k_overlap(one, torch.tensor([[0.0, 1.0, 2.0, 0.0]]), share=0.34, where=where).tolist() == [0.0]
+
+
+def test_magnitudes_of_images_add_up_the_channels() -> None:
+    assert magnitudes(torch.tensor([[[[1.0, 0.0]], [[-2.0, 3.0]]]])).tolist() == [[[3.0, 3.0]]]
+    assert magnitudes(torch.tensor([[1.0, -2.0]])).tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e12])
+def test_centres_do_not_depend_on_the_scale(scale: float) -> None:
+    image = torch.rand(2, 1, 4, 5, generator=torch.Generator().manual_seed(2))
+    image[:, :, 0] = 0.0
+    torch.testing.assert_close(centres(scale * image), centres(image))
