@@ -1,6 +1,7 @@
 """Breaks every method on purpose, one sign, index or factor at a time, and counts what the tests notice.
 
-    python tests/mutate.py [--only explainers/path.py] [--most 8] [--jobs 2] [--map FILE] [--json FILE] [--list]
+    python tests/mutate.py [--only explainers/path.py] [--tests FILES] [--most 8] [--jobs 2] [--map FILE]
+        [--json FILE] [--list]
 
 The tests run once as they are, to see which lines each of them runs. Then every change is made in a process of
 its own, forked after the tests are collected, and those tests that run its line are tried on it, the fastest first,
@@ -355,19 +356,21 @@ def table(summary: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="files below src/xaibench that hold this text")
+    parser.add_argument("--only", nargs="+", help="files below src/xaibench whose names hold one of these")
     parser.add_argument("--most", type=int, default=8, help="most changes of a file")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once")
     parser.add_argument("--map", type=Path, help="keep what each test runs in this file, and use it while it holds")
     parser.add_argument("--json", type=Path, help="write the figures and the survivors to this file")
+    parser.add_argument("--tests", nargs="+", help="tests to try, in place of those of the files' folders")
     parser.add_argument("--list", action="store_true", help="list the changes, run nothing")
     chosen = parser.parse_args(arguments)
     files = [path for folder in FOLDERS for path in sorted((SOURCE / folder).rglob("*.py"))]
-    files = [path for path in files if not chosen.only or chosen.only in str(path.relative_to(SOURCE))]
+    if chosen.only:
+        files = [path for path in files if any(text in name_of(path) for text in chosen.only)]
     if chosen.list:
         print(*(mutant for path in files for mutant in mutants(path, chosen.most)), sep="\n")
         return
-    tests = sorted({str(ROOT / "tests" / path.relative_to(SOURCE).parts[0]) for path in files})
+    tests = chosen.tests or sorted({str(ROOT / "tests" / path.relative_to(SOURCE).parts[0]) for path in files})
     summary = report(run(files, tests, chosen))
     print(table(summary))
     if chosen.json:
