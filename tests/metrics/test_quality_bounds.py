@@ -144,3 +144,60 @@ def test_other_classes_are_all_as_likely() -> None:
     steps = ((seen[0] - target) % classes).bincount(minlength=classes)
     assert int(steps[0]) == 0
     assert int(steps[1:].min()) > n / 3 - 40
+
+
+@pytest.mark.parametrize(("tolerance", "size"), [(1e-3, 1.0), (0.3, 1.0), (0.3, 1e-4), (0.0, 1.0)])
+def test_non_sensitivity_is_that_of_a_naive_loop(tolerance: float, size: float) -> None:
+    n, d = 8, 9
+    weight = torch.randn(d, generator=generator(4), dtype=torch.float64) * torch.tensor([0.0, 1.0, 0.1] * 3)
+    x = LOW + (HIGH - LOW) * torch.rand(n, d, generator=generator(5), dtype=torch.float64)
+    baseline = torch.full_like(x, -1.0)
+    # Some parts have the value of the baseline: whether they matter is up to the random value.
+    baseline[:, ::2] = x[:, ::2]
+    values = torch.randn(n, d, generator=generator(6), dtype=torch.float64) * weight.abs() ** 0.5
+    values[:, 0] = 0.4
+    where = torch.rand(n, d, generator=generator(7)) < 0.7
+
+    def logits(batch: Tensor) -> Tensor:
+        z = size * (batch * weight).sum(dim=1, keepdim=True) - 5.0
+        return torch.cat([z, -z], dim=1)
+
+    target = torch.arange(n) % 2
+    case = Case(
+        x=x, values=values, target=target, baseline=baseline, logits=logits, where=where, bounds=Bounds(LOW, HIGH)
+    )
+    random = LOW + (HIGH - LOW) * case.rng("values").uniform((d,)).to(x.dtype)
+    expected = []
+    for row in range(n):
+        parts = where[row].nonzero().flatten().tolist()
+        effects = {}
+        for part in parts:
+            changes = [abs(float(size * weight[part] * (x[row, part] - new[row, part]))) for new in (baseline, random)]
+            effects[part] = max(changes)
+        now = abs(float(logits(x[row : row + 1])[0, 0]))
+        least = max(tolerance * max(effects.values()), 1e-6 * max(now, 1.0))
+        most = max(abs(float(values[row, part])) for part in parts)
+        differ = [(effects[part] > least) != (abs(float(values[row, part])) > tolerance * most) for part in parts]
+        expected.append(sum(differ) / len(parts))
+    assert 0 < sum(expected) < n
+    found = quality_metrics.create(f"non_sensitivity:tolerance={tolerance}")(case)
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_changes_below_the_noise_of_float32_logits_do_not_matter() -> None:
+    x = torch.ones(2, 3, dtype=torch.float64)
+    change = torch.tensor([1.5e-6, 0.5e-6, 0.0], dtype=torch.float64)
+    given = {"x": x, "values": x, "target": torch.tensor([0, 1]), "baseline": torch.zeros_like(x)}
+
+    def at(level: float) -> list[float]:
+        """The share of parts with a value that do not matter, for a logit of that size."""
+
+        def logits(batch: Tensor) -> Tensor:
+            z = ((batch - 1) @ change)[:, None] + level
+            return torch.cat([z, -z], dim=1)
+
+        return quality_metrics.create("non_sensitivity:tolerance=0.0")(Case(**given, logits=logits)).tolist()  # type: ignore[arg-type, no-any-return]
+
+    assert at(0.0) == at(-1.0) == pytest.approx([2 / 3] * 2)
+    assert at(0.1) == pytest.approx([2 / 3] * 2)
+    assert at(-4.0) == [1.0, 1.0]
