@@ -54,6 +54,8 @@ SHAPES = {"expand", "flatten", "permute", "reshape", "squeeze", "transpose", "un
 """Calls whose numbers only arrange: a wrong one fails by itself and shows nothing about the tests."""
 SILENT = {"backward", "full_matrices", "keepdim", "notes", "requires_grad", "stable", "stacklevel", "strict"}
 """Keyword arguments that decide on memory, messages or shapes alone."""
+SIZES = {"_AT_ONCE", "points_at_once"}
+"""What says how much is done at once, on which no result depends."""
 SMALL = 1e-6
 """Numbers up to this only keep from dividing by zero."""
 
@@ -115,6 +117,10 @@ class _Sites(ast.NodeVisitor):
         for statement in (*node.body, *node.orelse):
             self.visit(statement)
 
+    def visit_Assign(self, node: ast.Assign) -> None:
+        if not SIZES & {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}:
+            self.visit(node.value)
+
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self.visit(node.value)
@@ -126,7 +132,7 @@ class _Sites(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         self.visit(node.func)
-        if called in SHAPES or called == "warn":
+        if called in SHAPES or called in ("split", "warn"):
             return
         for argument in (*node.args, *node.keywords):
             if not (called == "max" and isinstance(argument, ast.Constant) and argument.value == 1):

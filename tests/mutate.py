@@ -321,7 +321,7 @@ def run(files: Sequence[Path], tests: Sequence[str], chosen: argparse.Namespace)
             importlib.import_module(".".join(path.relative_to(SOURCE.parent).with_suffix("").parts))
     session = Session(files, chosen, lambda line: print(line, file=screen, flush=True))
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        options = ("-q", "-s", "-p", "no:cacheprovider", "-p", "no:doctest", "-o", "addopts=")
+        options = ("-q", "-s", "--tb=no", "-p", "no:cacheprovider", "-p", "no:doctest", "-o", "addopts=")
         code = pytest.main([*options, *tests], plugins=[session])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         raise SystemExit(f"{printed.getvalue()}\nexpected tests that can be collected, got exit code {code}")
