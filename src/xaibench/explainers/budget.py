@@ -16,7 +16,7 @@ __all__ = ["DEFAULT_BUDGET", "memory_budget", "points_at_once"]
 
 DEFAULT_BUDGET = 2**30
 """One GiB."""
-_CACHED = 64 * 2**20
+_CACHED = 32 * 2**20
 """A CPU is fastest while what a pass holds fits its caches, more or less."""
 _MOST = 8192
 
