@@ -255,9 +255,12 @@ def _test(
     session: pytest.Session,
 ) -> None:
     """Leave the process with 0 where all tests pass with the change, 1 where one fails, 2 where it cannot be made."""
-    made = False
-    with contextlib.suppress(Exception):
+    try:
         made = apply(mutant, functions)
+    except TypeError:  # the changed statement cannot even be run
+        os._exit(1)
+    except Exception:
+        made = False
     if not made:
         os._exit(2)
     try:
