@@ -18,6 +18,7 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers import explain
 from xaibench.explainers.grid import GridLayer
 from xaibench.explainers.target import TargetLogit
+from xaibench.types import Capability
 
 MAPS = ("eigen_cam", "grad_cam", "grad_cam_plus_plus", "hires_cam", "layer_cam", "score_cam")
 
@@ -210,3 +211,114 @@ def test_what_maps_cannot_do_is_one_clear_line() -> None:
 
     with pytest.raises(UnsupportedError, match="needs activations of the model: an exported program is one graph"):
         explain(ExportedClassifier(program), torch.rand(2, 1, 6, 6), method="grad_cam")
+
+
+def _grid_of(model: Any, x: Tensor, layer: str = "auto") -> GridLayer:
+    return GridLayer(TargetLogit(_Named(), model, x, 0, needs=()), "grad_cam", layer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("stride", "size", "places"),
+    [
+        ((1, 1), (8, 8), (8, 8)),
+        ((2, 1), (8, 8), (4, 8)),
+        ((1, 2), (8, 8), (8, 4)),
+        ((3, 1), (8, 8), None),
+        ((1, 3), (8, 8), None),
+        ((4, 4), (4, 8), (1, 2)),
+        ((8, 8), (8, 8), None),
+    ],
+)
+def test_a_grid_has_places_and_about_the_proportions_of_the_image(
+    stride: tuple[int, int], size: tuple[int, int], places: tuple[int, int] | None
+) -> None:
+    torch.manual_seed(3)
+    layers = (nn.Conv2d(1, 3, 1, stride=stride), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    model = TorchClassifier(nn.Sequential(*layers), input_shape=(1, *size))
+    x = torch.rand(2, 1, *size)
+    if places is None:
+        with pytest.raises(InputError, match="a layer whose output is a grid of places, got '0'"):
+            _grid_of(model, x, "0")
+    else:
+        assert _grid_of(model, x, "0").activations(torch.arange(2)).shape == (2, 3, *places)
+
+
+class _Tokens(nn.Module):
+    """Patches as tokens, after ``extra`` ones of another kind, and a head on all of them."""
+
+    def __init__(self, patch: int, size: tuple[int, int], extra: int) -> None:
+        super().__init__()
+        self.patches, self.extra = nn.Conv2d(1, 4, patch, stride=patch), extra
+        self.tokens = nn.Identity()
+        count = (size[0] // patch) * (size[1] // patch) + extra
+        self.head = nn.Linear(4 * count, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        first = tokens.mean(dim=1, keepdim=True).expand(-1, self.extra, -1)
+        return self.head(self.tokens(torch.cat([first, tokens], dim=1)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("patch", "size", "extra", "places"),
+    [
+        (4, (4, 8), 0, (1, 2)),
+        (4, (8, 4), 1, (2, 1)),
+        (2, (4, 8), 0, (2, 4)),
+        (2, (4, 8), 1, (2, 4)),
+        (2, (4, 8), 2, None),
+        (8, (8, 8), 0, None),
+        (8, (8, 8), 1, None),
+    ],
+)
+def test_tokens_are_a_grid_where_they_fill_one(
+    patch: int, size: tuple[int, int], extra: int, places: tuple[int, int] | None
+) -> None:
+    torch.manual_seed(4)
+    model = TorchClassifier(_Tokens(patch, size, extra), input_shape=(1, *size))
+    x = torch.rand(3, 1, *size)
+    if places is None:
+        with pytest.raises(InputError, match="a layer whose output is a grid of places, got 'tokens'"):
+            _grid_of(model, x, "tokens")
+        return
+    found = _grid_of(model, x, "tokens").activations(torch.arange(3))
+    assert found.shape == (3, 4, *places)
+    torch.testing.assert_close(found, model.activations(x, "patches").detach())
+
+
+def test_without_gradients_the_last_grid_is_taken() -> None:
+    model = _pooled()
+
+    class Blind:
+        capabilities = model.capabilities - {Capability.GRADIENTS}
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(model, name)
+
+        def activation_gradient(self, *rest: Any) -> Any:
+            raise UnsupportedError("there are no gradients")
+
+    assert _grid_of(Blind(), torch.rand(1, 1, 6, 6)).layer == "relu"
+
+
+def test_a_layer_without_influence_is_passed_over() -> None:
+    class Forgetful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen, self.unseen = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.seen(x))
+            return self.head((x + 0 * self.unseen(x)).mean(dim=(2, 3)))
+
+    torch.manual_seed(5)
+    model = TorchClassifier(Forgetful(), input_shape=(1, 6, 6))
+    assert _grid_of(model, torch.rand(1, 1, 6, 6)).layer == "seen"
+
+
+def test_places_keep_their_order_and_size_when_enlarged() -> None:
+    model = _pooled()
+    grid = _grid_of(model, torch.rand(1, 1, 6, 6), "relu")
+    maps = torch.rand(2, 3, 2, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(grid.enlarge(maps), F.interpolate(maps[:, None], (6, 6), mode="bilinear")[:, 0])
