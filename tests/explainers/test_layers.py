@@ -266,3 +266,10 @@ def test_layers_inside_transformers_and_linear_models_work() -> None:
     weight = torch.tensor([[1.0, -2.0], [0.5, 1.0]])
     with pytest.raises(InputError, match="unknown layer 'x'; known: none"):
         explain_layer(linear(weight, torch.zeros(2)), torch.rand(1, 2), layer="x")
+
+
+def test_activations_belong_to_no_class() -> None:
+    model, x = _product()
+    assert explain_layer(model, x, layer="hidden", method="layer_activation").target is None
+    with pytest.raises(InputError, match="expected no targets, for layer_activation does not look at the logits"):
+        explain_layer(model, x, 1, layer="hidden", method="layer_activation")

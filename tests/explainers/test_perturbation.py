@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from xaibench.classifiers import TorchClassifier
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers import Attribution, explain
+from xaibench.explainers.lime import Lime
 from xaibench.explainers.players import Players, players_of
 from xaibench.explainers.rise import Rise
 from xaibench.types import Classifier
@@ -334,3 +335,37 @@ def test_standard_errors_are_the_spread_over_seeds(method: str) -> None:
     errors = torch.stack([one.stderr for one in found if one.stderr is not None]).double()
     ratio = values.std(dim=0) / errors.square().mean(dim=0).sqrt()
     assert 0.85 < float(ratio.nanmedian()) < 1.15
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_permutation_has_errors_from_two_background_samples_on(count: int) -> None:
+    x, background = _features(), torch.rand(3, 3, dtype=torch.float64)[:count]
+    found = _explain(linear(WEIGHT, BIAS), x, TARGET, method="feature_permutation", background=background)
+    if count == 1:
+        assert found.stderr is None
+        return
+    terms = (x[:, None] - background) * WEIGHT[TARGET][:, None]
+    assert found.stderr is not None
+    torch.testing.assert_close(found.stderr, terms.std(dim=1) / count**0.5)
+
+
+def test_standard_errors_of_lime_spare_a_degree_for_each_player_and_one_for_the_level() -> None:
+    generator = torch.Generator().manual_seed(3)
+    draws, players, ridge, width = 12, 4, 0.01, 0.4
+    members = (torch.rand(1, draws, players, generator=generator) < 0.5).double()
+    scores = torch.randn(1, draws, dtype=torch.float64, generator=generator)
+    weights, stderr, fit = Lime(ridge=ridge, kernel_width=width)._fit(members, scores, torch.tensor([players]))
+    z, y = members[0], scores[0]
+    kernel = torch.exp(-(((1 - (z.sum(dim=1) / players).sqrt()) / width) ** 2))
+    kernel = kernel / kernel.sum()
+    design = torch.cat([torch.ones(draws, 1, dtype=torch.float64), z], dim=1)
+    penalty = ridge * torch.diag(torch.tensor([0.0] + [1.0] * players, dtype=torch.float64))
+    inverse = torch.linalg.inv(design.T @ torch.diag(kernel) @ design + penalty)
+    coefficients = inverse @ design.T @ (kernel * y)
+    error = y - design @ coefficients
+    middle = design.T @ torch.diag((kernel * error) ** 2) @ design
+    covariance = inverse @ middle @ inverse * draws / (draws - players - 1)
+    torch.testing.assert_close(weights[0], coefficients[1:])
+    torch.testing.assert_close(stderr[0], covariance.diagonal()[1:].sqrt())
+    spread = (kernel * (y - (kernel * y).sum()) ** 2).sum()
+    torch.testing.assert_close(fit[0], 1 - (kernel * error**2).sum() / spread)
