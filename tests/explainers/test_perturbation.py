@@ -369,3 +369,17 @@ def test_standard_errors_of_lime_spare_a_degree_for_each_player_and_one_for_the_
     torch.testing.assert_close(stderr[0], covariance.diagonal()[1:].sqrt())
     spread = (kernel * (y - (kernel * y).sum()) ** 2).sum()
     torch.testing.assert_close(fit[0], 1 - (kernel * error**2).sum() / spread)
+
+
+def test_standard_errors_of_rise_are_those_of_what_each_mask_adds() -> None:
+    model = torch_cnn()
+    x, count = inputs_for(model, 2), 30
+    found = _explain(model, x, 2, method="rise", cells=3, keep=0.4, samples=count, seed=5)
+    masks = Rise(cells=3, keep=0.4)._masks(torch.arange(count), x, 5).double()
+    for row in range(2):
+        scores = _logit(model, (masks * x[row]).float(), 2)[:, None, None]
+        seen = (scores * masks[:, 0]).sum(dim=0) / masks[:, 0].sum(dim=0)
+        added = masks[:, 0] * (scores - seen) / masks[:, 0].mean(dim=0) - (scores - scores.mean())
+        expected = (added.square().sum(dim=0) / (count - 1) / count).sqrt()
+        assert found.stderr is not None
+        torch.testing.assert_close(found.stderr[row], expected.expand(2, 8, 8).float(), rtol=1e-3, atol=1e-6)
