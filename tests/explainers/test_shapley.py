@@ -13,6 +13,12 @@ from xaibench import load_data, load_model
 from xaibench.classifiers import TorchClassifier
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers import Attribution, explain
+from xaibench.explainers.perturb import Game
+from xaibench.explainers.players import players_of
+from xaibench.explainers.shapley.kernel import KernelShap, _fit, _members
+from xaibench.explainers.shapley.rounds import Rounds, random_ranks, settled
+from xaibench.explainers.shapley.sampling import ShapleySampling
+from xaibench.explainers.target import TargetLogit
 from xaibench.types import Classifier
 
 SAMPLERS = ("shapley_sampling", "kernel_shap")
@@ -221,3 +227,96 @@ def test_bad_parameters_are_one_clear_line(method: str, params: dict[str, Any], 
     model = table_mlp()
     with pytest.raises(InputError, match=message):
         _explain(model, inputs_for(model, 2), method=method, **params)
+
+
+def test_sampling_is_the_mean_over_its_orders_and_their_reverses() -> None:
+    model = table_mlp()
+    x, baseline = inputs_for(model, 2), inputs_for(model, 1, seed=1)[0]
+    baseline[3] = x[1, 3]
+    explainer = ShapleySampling(budget=160, tolerance=0.0, baseline=baseline)
+    found = explainer(model, x, 2)
+    logit = TargetLogit(explainer, model, x, 2, needs=())
+    game = Game(logit, players_of("auto", 1, model, x), baseline.expand_as(x))
+    assert game.players.count.tolist() == [5, 4], "one feature is that of the baseline"
+    assert found.stderr is not None
+    for row, players in enumerate(([0, 1, 2, 3, 4], [0, 1, 2, 4])):
+        pairs = 160 // (2 * (len(players) - 1))
+        places = random_ranks(game, logit.rng(0), torch.full((pairs,), row), torch.arange(pairs))[:, : len(players)]
+        rises = torch.zeros(pairs, 5, dtype=torch.float64)
+        for pair, order in enumerate(places.argsort(dim=1).tolist()):
+            for way in (order, order[::-1]):
+                point = baseline.clone()
+                before = model.logits(point[None])[0, 2]
+                for player in way:
+                    point[players[player]] = x[row, players[player]]
+                    after = model.logits(point[None])[0, 2]
+                    rises[pair, players[player]] += (after - before).double().detach() / 2
+                    before = after
+        torch.testing.assert_close(found.values[row], rises.mean(dim=0).float(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(found.stderr[row], (rises.std(dim=0) / pairs**0.5).float(), rtol=1e-3, atol=1e-5)
+
+
+def test_regression_on_coalitions_keeps_the_sum_and_leaves_each_draw_out_for_its_error() -> None:
+    generator = torch.Generator().manual_seed(2)
+    draws, players, change = 15, 4, 0.7
+    members = torch.rand(draws, players, generator=generator) < 0.5
+    rise = torch.randn(draws, dtype=torch.float64, generator=generator)
+    signs = 2.0 * members.double() - 1
+
+    def solve(kept: Tensor) -> Tensor:
+        """Least squares under the condition that values add up to the change, by a multiplier."""
+        system = torch.zeros(players + 1, players + 1, dtype=torch.float64)
+        system[:-1, :-1] = signs[kept].T @ signs[kept]
+        system[-1, :-1] = system[:-1, -1] = 1
+        right = torch.cat([signs[kept].T @ rise[kept], torch.tensor([change], dtype=torch.float64)])
+        return torch.linalg.solve(system, right)[:-1]
+
+    values, stderr = _fit(members, rise, change)
+    every = torch.arange(draws)
+    torch.testing.assert_close(values, solve(every))
+    assert float(values.sum()) == pytest.approx(change)
+    # What the values would be had a draw come out otherwise by as much as the others miss it.
+    moved = []
+    for draw in range(draws):
+        missed = rise[draw] - signs[draw] @ solve(every[every != draw])
+        step, before = 1e-3, rise[draw].clone()
+        rise[draw] += step
+        moved.append((solve(every) - values) / step * missed)
+        rise[draw] = before
+    torch.testing.assert_close(stderr, torch.stack(moved).square().sum(dim=0).sqrt(), rtol=1e-6, atol=0)
+
+
+def test_sizes_of_coalitions_follow_the_kernel() -> None:
+    model = _table(lambda x: x.sum(dim=1), 5)
+    x = torch.ones(2, 5, dtype=torch.float64)
+    x[1, 4] = 0
+    logit = TargetLogit(KernelShap(), model, x, 0, needs=())
+    game = Game(logit, players_of("auto", 1, model, x), torch.zeros_like(x))
+    draws = 8000
+    for row, players in enumerate((5, 4)):
+        members = _members(game, logit.rng(0), torch.full((draws,), row), torch.arange(draws))
+        assert not members[:, players:].any()
+        weight = torch.tensor([1 / (size * (players - size)) for size in range(1, players)])
+        found = members.sum(dim=1).bincount(minlength=players)[1:players] / draws
+        torch.testing.assert_close(found, weight / weight.sum(), rtol=0, atol=0.025)
+        assert float(members[:, :players].float().mean(dim=0).std()) < 0.02
+
+
+def test_rounds_double_until_each_sample_is_settled_or_done() -> None:
+    rounds = Rounds(torch.tensor([4, 4, 2, 4]), torch.tensor([20, 3, 0, 100]))
+    seen: list[list[int]] = [[], [], [], []]
+    sizes = []
+    for turn, (rows, steps) in enumerate(rounds):
+        sizes.append(rows.bincount(minlength=4).tolist())
+        for row, step in zip(rows.tolist(), steps.tolist(), strict=True):
+            seen[row].append(step)
+        rounds.settle(torch.tensor([False, False, False, turn == 1]))
+    assert sizes == [[4, 3, 0, 4], [4, 0, 0, 4], [8, 0, 0, 0], [4, 0, 0, 0]]
+    assert seen == [list(range(20)), list(range(3)), [], list(range(8))]
+    assert rounds.done.tolist() == [20, 3, 0, 8]
+
+
+def test_what_is_settled_is_relative_to_the_change_or_to_a_thousandth() -> None:
+    stderr = torch.tensor([[0.1, 0.2], [0.1, 0.21], [0.0, 9e-5], [0.0, 1.1e-4]], dtype=torch.float64)
+    change = torch.tensor([-2.0, 2.0, 0.0, 5e-4], dtype=torch.float64)
+    assert settled(stderr, change, 0.1).tolist() == [True, False, True, False]
