@@ -383,3 +383,23 @@ def test_standard_errors_of_rise_are_those_of_what_each_mask_adds() -> None:
         expected = (added.square().sum(dim=0) / (count - 1) / count).sqrt()
         assert found.stderr is not None
         torch.testing.assert_close(found.stderr[row], expected.expand(2, 8, 8).float(), rtol=1e-3, atol=1e-6)
+
+
+def test_padding_is_no_player_whatever_the_baseline_and_zeros_of_tables_are() -> None:
+    words = torch.tensor([[5, 1, 2, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1, 3]])
+    players = players_of("auto", 1, token_net(), words)
+    assert players.count.tolist() == [3, 7]
+    assert players.index.tolist() == [[0, 1, 2, -1, -1, -1, -1], list(range(7))]
+    x = torch.tensor([[0.0, 1.0, 0.0, 0.0, -1.0]])
+    assert players_of("auto", 1, table_mlp(), x).index.tolist() == [[0, 1, 2, 3, 4]]
+
+
+def test_players_of_pixels_matter_if_any_channel_differs_and_of_channels_if_any_pixel_does() -> None:
+    x, baseline = torch.zeros(1, 2, 2, 3), torch.zeros(1, 2, 2, 3)
+    x[0, 1, 0, 2] = 1.0
+    pixels = Players.of_labels(torch.arange(6).view(1, 1, 2, 3)).among(x, baseline)
+    assert pixels.index.tolist() == [[[[-1, -1, 0], [-1, -1, -1]]]]
+    channels = Players.of_labels(torch.arange(2).view(1, 2, 1, 1)).among(x, baseline)
+    assert channels.index.flatten().tolist() == [-1, 0]
+    every = Players.of_labels(torch.arange(12).view(1, 2, 2, 3) // 4).among(x, baseline)
+    assert every.index.flatten().tolist() == [-1] * 8 + [0] * 4
