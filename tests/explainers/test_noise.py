@@ -13,6 +13,8 @@ from twins import twins
 from xaibench.classifiers import TorchClassifier
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers import explain
+from xaibench.explainers.baselines import background_inputs
+from xaibench.rng import SampleRng, content_ids
 from xaibench.types import Bounds
 
 MATRIX = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0], [0.7, 0.2, -0.4]], dtype=torch.float64)
@@ -198,3 +200,65 @@ def test_noise_as_a_share_of_an_endless_range_is_refused() -> None:
     model = TorchClassifier(nn.Linear(2, 2), task="tabular", bounds=(-1e30, float("inf")), input_shape=(2,))
     with pytest.raises(UnsupportedError, match="needs finite bounds"):
         explain(model, torch.zeros(1, 2), 0, method="smoothgrad")
+
+
+def _gradients(points: Tensor) -> Tensor:
+    """Of logit 2 of `table_mlp` at points (..., 5)."""
+    model = table_mlp()
+    flat = points.reshape(-1, 5).clone().requires_grad_()
+    return torch.autograd.grad(model.logits(flat)[:, 2].sum(), flat)[0].view_as(points).double()
+
+
+def _noisy(method: str, x: Tensor, draws: int, noise: float, seed: int) -> Tensor:
+    """(n, draws, 5): the noise of a method, in inputs' units."""
+    low, high = table_mlp().bounds.tensors(x)
+    rng = SampleRng(content_ids(x), seed, f"{method} noise")
+    return torch.stack([noise * (high - low) * rng.normal((5,), draw) for draw in range(draws)], dim=1)
+
+
+def test_vargrad_is_the_variance_of_its_draws_and_errs_as_the_mean_of_squares() -> None:
+    x, count = inputs_for(table_mlp(), 3), 6
+    found = explain(table_mlp(), x, 2, method="vargrad", samples=count, noise=0.2, seed=3)
+    gradients = _gradients(x[:, None] + _noisy("vargrad", x, count, 0.2, 3))
+    torch.testing.assert_close(found.values, gradients.var(dim=1).float(), rtol=1e-3, atol=1e-6)
+    squares = (gradients - gradients.mean(dim=1, keepdim=True)).square() * count / (count - 1)
+    assert found.stderr is not None
+    torch.testing.assert_close(found.stderr, (squares.std(dim=1) / count**0.5).float(), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_smoothgrad_errs_as_the_mean_of_its_pairs(squared: bool) -> None:
+    x, pairs = inputs_for(table_mlp(), 3), 4
+    found = explain(table_mlp(), x, 2, method="smoothgrad", samples=2 * pairs, noise=0.2, squared=squared, seed=3)
+    noise = _noisy("smoothgrad", x, pairs, 0.2, 3)
+    sides = torch.stack([_gradients(x[:, None] + sign * noise) for sign in (1, -1)])
+    means = (sides.square() if squared else sides).mean(dim=0)
+    torch.testing.assert_close(found.values, means.mean(dim=1).float(), rtol=1e-3, atol=1e-6)
+    assert found.stderr is not None
+    torch.testing.assert_close(found.stderr, (means.std(dim=1) / pairs**0.5).float(), rtol=1e-3, atol=1e-6)
+
+
+def test_expected_gradients_take_a_pair_of_places_on_the_line_from_each_baseline() -> None:
+    model, pairs = table_mlp(), 5
+    x, background = inputs_for(model, 3), inputs_for(model, 5, seed=4)
+    found = explain(model, x, 2, method="expected_gradients", background=background, samples=2 * pairs, seed=3)
+    drawn, _ = background_inputs(background, model, x, count=pairs, seed=3)
+    assert sorted(drawn.tolist()) == sorted(background.tolist())
+    rng = SampleRng(content_ids(x), 3, "expected_gradients order")
+    order = rng.uniform((pairs,)).argsort(dim=1)
+    place = (order + SampleRng(content_ids(x), 3, "expected_gradients place").uniform((pairs,))) / pairs
+    assert float(place.min()) >= 0
+    assert float(place.max()) < 1
+    assert (place.sort(dim=1).values * pairs).long().tolist() == [list(range(pairs))] * 3
+    flows = torch.zeros(3, pairs, 5, dtype=torch.float64)
+    for at in (place, 1 - place):
+        distance = x[:, None] - drawn
+        flows += _gradients(drawn + at[:, :, None].float() * distance) * distance / 2
+    torch.testing.assert_close(found.values, flows.mean(dim=1).float(), rtol=1e-3, atol=1e-5)
+    assert found.stderr is not None
+    torch.testing.assert_close(found.stderr, (flows.std(dim=1) / pairs**0.5).float(), rtol=1e-3, atol=1e-5)
+    logits = model.logits(torch.cat([x, background]))[:, 2].double().detach()
+    change = logits[:3] - logits[3:].mean()
+    gap = (found.values.double().sum(dim=1) - change).abs() / change.abs()
+    assert found.completeness_gap is not None
+    torch.testing.assert_close(found.completeness_gap.double(), gap, rtol=1e-3, atol=1e-4)

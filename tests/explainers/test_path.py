@@ -16,6 +16,7 @@ from twins import twins
 from xaibench.classifiers import TorchClassifier
 from xaibench.errors import InputError
 from xaibench.explainers import explain
+from xaibench.explainers.path import _Intervals, _worst
 from xaibench.zoo import load_model
 
 MODELS = sorted(path.parent.name for path in (Path(__file__).resolve().parents[2] / "models").glob("*/config.json"))
@@ -183,3 +184,27 @@ def test_blur_of_a_linear_model_takes_what_the_blur_takes() -> None:
     weight = module[1].weight[1].detach().view(1, 6, 6)
     assert found.baseline is not None
     torch.testing.assert_close(found.values, (x - found.baseline) * weight, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "room", "halved"),
+    [
+        ([[0.5, -0.2, 0.3], [0.01, 0.0]], [2, 5], [0, 2]),
+        ([[0.5, -0.2, 0.3], [0.01, 0.0]], [9, 5], [0, 1, 2]),
+        ([[0.5, -0.2, 0.3], [-0.3, 0.02]], [1, 1], [0, 3]),
+        ([[0.3, -0.3], [0.2, -0.2]], [9, 9], [0, 1]),
+        ([[0.5, 0.02], [0.5, 0.03]], [9, 9], [0, 2, 3]),
+        ([[0.5, 0.02], [0.5, 0.03]], [0, 1], [2]),
+    ],
+)
+def test_intervals_that_miss_most_are_halved_within_the_room(
+    gaps: list[list[float]], room: list[int], halved: list[int]
+) -> None:
+    path = torch.tensor([which for which, each in enumerate(gaps) for _ in each])
+    gap = torch.tensor([value for each in gaps for value in each], dtype=torch.float64)
+    level = torch.arange(len(gap)).double()
+    # What an interval adds up to, in two elements, misses its change of the logit by the gap.
+    pieces = _Intervals(path, level, level, level, level + 1, torch.stack([gap + 3, -2 + 0 * gap], dim=1))
+    torch.testing.assert_close(pieces.gap, gap)
+    found = _worst(pieces, torch.tensor([0.1, 0.1]).double(), torch.tensor(room))
+    assert sorted(found.tolist()) == halved

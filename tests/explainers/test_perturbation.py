@@ -15,6 +15,7 @@ from xaibench.explainers import Attribution, explain
 from xaibench.explainers.lime import Lime
 from xaibench.explainers.players import Players, players_of
 from xaibench.explainers.rise import Rise
+from xaibench.explainers.superpixels import superpixels
 from xaibench.types import Classifier
 
 WEIGHT = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]], dtype=torch.float64)
@@ -403,3 +404,11 @@ def test_players_of_pixels_matter_if_any_channel_differs_and_of_channels_if_any_
     assert channels.index.flatten().tolist() == [-1, 0]
     every = Players.of_labels(torch.arange(12).view(1, 2, 2, 3) // 4).among(x, baseline)
     assert every.index.flatten().tolist() == [-1] * 8 + [0] * 4
+
+
+def test_superpixels_do_not_depend_on_the_range_of_values_or_on_channels_that_repeat() -> None:
+    x = torch.rand(3, 1, 12, 12, generator=torch.Generator().manual_seed(6))
+    found = superpixels(x, 9)
+    assert len(found[0].unique()) > 4
+    assert torch.equal(superpixels(40 * x - 7, 9), found)
+    assert torch.equal(superpixels(x.expand(3, 4, 12, 12).contiguous(), 9), found)

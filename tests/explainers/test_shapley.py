@@ -15,7 +15,7 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers import Attribution, explain
 from xaibench.explainers.perturb import Game
 from xaibench.explainers.players import players_of
-from xaibench.explainers.shapley.kernel import KernelShap, _fit, _members
+from xaibench.explainers.shapley.kernel import KernelShap, _fit, _groups, _members
 from xaibench.explainers.shapley.rounds import Rounds, random_ranks, settled
 from xaibench.explainers.shapley.sampling import ShapleySampling
 from xaibench.explainers.target import TargetLogit
@@ -320,3 +320,7 @@ def test_what_is_settled_is_relative_to_the_change_or_to_a_thousandth() -> None:
     stderr = torch.tensor([[0.1, 0.2], [0.1, 0.21], [0.0, 9e-5], [0.0, 1.1e-4]], dtype=torch.float64)
     change = torch.tensor([-2.0, 2.0, 0.0, 5e-4], dtype=torch.float64)
     assert settled(stderr, change, 0.1).tolist() == [True, False, True, False]
+
+
+def test_draws_of_a_sample_lie_side_by_side() -> None:
+    assert _groups(torch.tensor([0, 0, 2, 2, 2])) == [(0, slice(0, 2)), (2, slice(2, 5))]
