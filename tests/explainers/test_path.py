@@ -208,3 +208,16 @@ def test_intervals_that_miss_most_are_halved_within_the_room(
     torch.testing.assert_close(pieces.gap, gap)
     found = _worst(pieces, torch.tensor([0.1, 0.1]).double(), torch.tensor(room))
     assert sorted(found.tolist()) == halved
+
+
+@pytest.mark.parametrize("size", [(12, 6), (6, 12)])
+def test_blur_goes_by_the_longer_side(size: tuple[int, int]) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    torch.manual_seed(0)
+    model = TorchClassifier(nn.Sequential(nn.Flatten(), nn.Linear(72, 2)), input_shape=(1, *size))
+    x = torch.rand(2, 1, *size)
+    found = explain(model, x, 1, method="blur_integrated_gradients", max_blur=0.125).baseline
+    assert found is not None
+    expected = gaussian_filter(x.double().numpy(), (0, 0, 1.5, 1.5), mode="reflect", truncate=12)
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-3)

@@ -324,3 +324,11 @@ def test_what_is_settled_is_relative_to_the_change_or_to_a_thousandth() -> None:
 
 def test_draws_of_a_sample_lie_side_by_side() -> None:
     assert _groups(torch.tensor([0, 0, 2, 2, 2])) == [(0, slice(0, 2)), (2, slice(2, 5))]
+
+
+def test_two_pairs_of_orders_are_drawn_whatever_the_budget() -> None:
+    features = 12
+    model = linear(torch.ones(2, features), torch.zeros(2))
+    found = _explain(model, torch.rand(1, features), 0, method="shapley_sampling", baseline="zero", budget=4)
+    once = 2 * 2 * (features - 1) + 2
+    assert once - 6 < found.cost.forward <= once, "a few coalitions may come up twice"
