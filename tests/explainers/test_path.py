@@ -221,3 +221,15 @@ def test_blur_goes_by_the_longer_side(size: tuple[int, int]) -> None:
     assert found is not None
     expected = gaussian_filter(x.double().numpy(), (0, 0, 1.5, 1.5), mode="reflect", truncate=12)
     np.testing.assert_allclose(found.numpy(), expected, atol=2e-3)
+
+
+def test_the_gap_of_several_baselines_is_that_of_their_mean() -> None:
+    model = table_mlp()
+    x = inputs_for(model, 4)
+    found = explain(model, x, 1, baseline=("min", "max", "zero"), steps=2, max_steps=2)
+    ends = [explain(model, x, 1, baseline=name).baseline for name in ("min", "max", "zero")]
+    starts = torch.stack([model.logits(end)[:, 1] for end in ends if end is not None]).double().detach()
+    change = model.logits(x)[:, 1].double().detach() - starts.mean(dim=0)
+    missed = (found.values.double().sum(dim=1) - change).abs() / change.abs().clamp_min(1e-3)
+    assert found.completeness_gap is not None
+    torch.testing.assert_close(found.completeness_gap.double(), missed, rtol=1e-3, atol=1e-4)

@@ -13,8 +13,9 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 from small_models import inputs_for, keras_cnn, keras_token_net, linear, table_mlp, token_net, torch_cnn
-from torch import Tensor
+from torch import Tensor, nn
 
+from xaibench.classifiers import TorchClassifier
 from xaibench.data import load_data
 from xaibench.explainers import Attribution, TargetLogit, Trust, explain, explainers
 from xaibench.explainers.examine import NOISE, examine, nudged, random_copy
@@ -272,3 +273,27 @@ def test_what_cannot_be_checked_is_said() -> None:
     assert trust.untested == {"randomisation": "they are constants"}
     assert trust.verdict == "doubtful"
     assert Capability.WEIGHTS in model.capabilities
+
+
+@pytest.mark.parametrize("features", [2, 3, 9, 10])
+def test_rank_correlations_need_a_few_values(features: int) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(features, 8), nn.Tanh(), nn.Linear(8, 2))
+    model = TorchClassifier(module, task="tabular", input_shape=(features,))
+    trust = explain(model, torch.rand(3, features), 0, method="input_x_gradient").trust
+    assert trust.stability is not None
+    assert trust.randomisation is not None
+    assert trust.stability.isnan().tolist() == [features < 3] * 3
+    assert trust.randomisation.isnan().tolist() == [features < 10] * 3
+
+
+@pytest.mark.parametrize("make", [torch_cnn, token_net])
+def test_the_sampling_error_is_the_root_mean_square_error_relative_to_that_of_the_values(
+    make: Callable[[], Classifier],
+) -> None:
+    model = make()
+    found = explain(model, inputs_for(model, 4), method="smoothgrad", samples=8, trust="quick")
+    assert found.stderr is not None
+    assert found.trust.sampling_error is not None
+    error, size = (part.double().flatten(1).square().mean(dim=1).sqrt() for part in (found.stderr, found.values))
+    torch.testing.assert_close(found.trust.sampling_error.double(), error / size, rtol=1e-4, atol=0)
