@@ -95,3 +95,17 @@ def test_a_calibrated_coin_has_no_calibration_error_at_the_edges() -> None:
 def test_bad_input_is_one_clear_line(logits: Tensor, labels: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         classification_metrics(logits, labels, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("bins", [4, 15])
+def test_every_interval_of_confidence_counts_by_itself(bins: int) -> None:
+    confidence = (torch.arange(bins, dtype=torch.float64) + 0.5) / bins
+    rest = 40
+    probabilities = torch.cat(
+        [confidence[:, None], ((1 - confidence) / rest)[:, None].expand(-1, rest).double()], dim=1
+    )
+    # Right and wrong by turns, so that the gaps of neighbours would cancel if they shared an interval.
+    labels = torch.arange(bins) % 2
+    gap = (labels == 0).double() - confidence
+    assert torch.equal(probabilities.argmax(dim=1), torch.zeros(bins, dtype=torch.long))
+    assert calibration_error(probabilities, labels, bins) == pytest.approx(float(gap.abs().mean()))
