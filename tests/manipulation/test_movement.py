@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from xaibench.errors import InputError
-from xaibench.manipulation import moved
+from xaibench.manipulation import TopK, moved
 
 
 def test_a_map_that_stayed_did_not_move() -> None:
@@ -47,3 +47,16 @@ def test_only_places_that_count_are_compared() -> None:
     where = torch.tensor([[True, True, True, False]])
     found = moved(before, after, share=0.34, where=where)
     assert (float(found.rank_correlation), float(found.top_k_overlap)) == (pytest.approx(1.0), 1.0)
+
+
+def test_places_that_tie_leave_the_top_in_part() -> None:
+    before = torch.tensor([[4.0, 1.0, 1.0, 0.0, 0.0, 0.0]])
+    same, half, none = (
+        torch.tensor([row]) for row in ([4.0, 1, 1, 0, 0, 0], [4.0, 0, 3, 0, 0, 0], [0.0, 0, 0, 1, 1, 1])
+    )
+    goal = TopK(share=0.34)
+    # Two places: the first, and half of each of the next two. What is in the top has 5 of the weight of 6.
+    assert (-goal.climb(before, before)).tolist() == pytest.approx([5 / 6])
+    assert [float(goal.reached(after, before)) for after in (same, half, none)] == pytest.approx(
+        [0.5 * (1 / 6) / 2, 0.25 + 0.5 * (1 - 5.5 / 7) / 2, 1 + 0.5 / 2]
+    )

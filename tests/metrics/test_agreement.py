@@ -1,5 +1,7 @@
 """How far attributions agree, against scipy."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -47,11 +49,42 @@ def test_shapes_that_differ_are_refused() -> None:
 def test_top_k_counts_the_places_that_both_rank_highest() -> None:
     one = torch.tensor([[5.0, -4.0, 3.0, 2.0, 1.0], [1.0, 0.0, 0.0, 0.0, 0.0]])
     other = torch.tensor([[0.0, 9.0, -8.0, 7.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]])
-    assert top_k_overlap(one, other, share=0.4).tolist() == [0.5, 0.5]
+    assert top_k_overlap(one, other, share=0.4).tolist() == [0.5, 0.0]
     assert top_k_overlap(one, other, share=0.2).tolist() == [0.0, 0.0]
     assert top_k_overlap(one, one).tolist() == [1.0, 1.0]
     with pytest.raises(InputError, match=r"share of the places in \(0, 1\], got 0"):
         top_k_overlap(one, other, share=0)
+
+
+def _naive_top(size: list[float], count: int) -> list[float]:
+    """The chance of each place to be taken when ties are broken at random, in all orders; zeros are never taken."""
+    order = [sorted(places, key=lambda i: -size[i])[:count] for places in permutations(range(len(size)))]
+    taken = [[i for i in top if size[i] > 0 or not any(size)] for top in order]
+    return [sum(i in top for top in taken) / len(taken) for i in range(len(size))]
+
+
+def test_ties_count_by_their_chance_to_be_taken() -> None:
+    generator = torch.Generator().manual_seed(3)
+    maps = torch.randint(-2, 3, (20, 6), generator=generator).float()
+    maps[0], maps[1] = 0.0, 2.0
+    other = torch.randint(-2, 3, (20, 6), generator=generator).float()
+    for share, count in ((0.1, 1), (0.34, 2), (0.5, 3), (1.0, 6)):
+        tops = [[_naive_top(row.abs().tolist(), count) for row in part] for part in (maps, other)]
+        for row, expected in zip(top_k(maps, share).tolist(), tops[0], strict=True):
+            assert row == pytest.approx(expected)
+        overlap = [sum(map(min, a, b)) / sum(a) for a, b in zip(*tops, strict=True)]
+        assert top_k_overlap(maps, other, share).tolist() == pytest.approx(overlap)
+
+
+def test_maps_that_are_zero_almost_everywhere_overlap_where_they_are_not() -> None:
+    one, other = torch.zeros(2, 1, 28, 28), torch.zeros(2, 1, 28, 28)
+    one[:, 0, 3, 4] = 1.0
+    other[0, 0, 20, 9], other[1, 0, 3, 4] = 1.0, -5.0
+    assert top_k_overlap(one, other).tolist() == [0.0, 1.0]
+    flat = torch.ones(1, 8)
+    assert top_k_overlap(flat, 3 * flat, share=0.25).tolist() == [1.0]
+    assert top_k_overlap(flat[:, :4], torch.tensor([[1.0, 0.0, 0.0, 0.0]]), share=0.25).tolist() == [0.25]
+    assert top_k_overlap(flat, -flat, where=torch.zeros(1, 8, dtype=torch.bool)).tolist() == [1.0]
 
 
 def test_top_k_of_an_image_are_pixels() -> None:

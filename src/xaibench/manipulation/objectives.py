@@ -43,7 +43,8 @@ class TopK:
     """Take the weight from the places that counted most.
 
     Ghorbani, Abid & Zou, *Interpretation of neural networks is fragile* (AAAI 2019). ``share`` is that of the places.
-    Judged by the share of them that left the top; among equals, by the weight that they lost.
+    Judged by the share of them that left the top; among equals, by the weight that they lost. Places that tie for the
+    last of the top are in it in part: see `top_k`.
     """
 
     name: ClassVar[str]

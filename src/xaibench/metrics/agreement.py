@@ -60,34 +60,44 @@ def magnitudes(values: Tensor) -> Tensor:
 
 
 def top_k(values: Tensor, share: float = 0.1, where: Tensor | None = None) -> Tensor:
-    """The places of largest magnitude, at least one: bool (n, places); among equals the first.
+    """How much each place belongs to those of largest magnitude: (n, places), float64, that add up to their number.
 
-    Only places at ``where`` (n, places) count, if given. Raises `InputError` for a ``share`` of the places outside
-    (0, 1].
+    That number is ``share`` of the places, at least one. Places that tie for the last of them count alike, by the
+    chance of each to be taken. Places of no magnitude are never among them, unless there are no others: a map with
+    fewer non-zero places has a smaller top. Only places at ``where`` (n, places) count, if given. Raises `InputError`
+    for a ``share`` of the places outside (0, 1].
+
+    >>> top_k(torch.tensor([[3.0, -1.0, 1.0, 0.0]]), share=0.5)
+    tensor([[1.0000, 0.5000, 0.5000, 0.0000]], dtype=torch.float64)
     """
     if not 0 < share <= 1:
         raise InputError(f"expected a share of the places in (0, 1], got {share}")
     size = magnitudes(values).flatten(1)
-    count = size.new_full((len(size),), size.shape[1]) if where is None else where.sum(dim=1).to(size)
+    count = torch.full((len(size),), size.shape[1], device=size.device) if where is None else where.sum(dim=1)
     if where is not None:
         size = size.masked_fill(~where, -1.0)
-    order = size.argsort(dim=1, descending=True, stable=True)
-    chosen = torch.arange(size.shape[1], device=size.device) < (share * count).round().clamp_min(1)[:, None]
-    return torch.zeros_like(chosen).scatter(1, order, chosen)
+    wanted = (share * count.double()).round().clamp_min(1).long()[:, None]
+    least = size.sort(dim=1, descending=True).values.gather(1, wanted - 1)
+    above, level = (size > least).double(), (size == least).double()
+    left = wanted - above.sum(dim=1, keepdim=True)
+    counts = (least > 0) | ((least == 0) & (size.amax(dim=1, keepdim=True) == 0))
+    return above + level * counts * left / level.sum(dim=1, keepdim=True)
 
 
 def top_k_overlap(one: Tensor, other: Tensor, share: float = 0.1, where: Tensor | None = None) -> Tensor:
     """Share (n,), float64, of the places that count most in one attribution that do so in the other as well.
 
-    Ghorbani, Abid & Zou, *Interpretation of neural networks is fragile* (AAAI 2019). See `top_k` for ``share`` and
-    ``where``.
+    Ghorbani, Abid & Zou, *Interpretation of neural networks is fragile* (AAAI 2019). See `top_k` for ``share``,
+    ``where`` and ties; a place that ties is in both tops by the smaller of its two chances, so that a map overlaps
+    with itself wholly. 1 where no place counts.
 
     >>> top_k_overlap(torch.tensor([[3.0, 2.0, 1.0, 0.0]]), torch.tensor([[0.0, 9.0, 8.0, 0.0]]), share=0.5).tolist()
     [0.5]
     """
     _check_pair(one, other)
     first, second = top_k(one, share, where), top_k(other, share, where)
-    return (first & second).sum(dim=1).double() / first.sum(dim=1)
+    total = first.sum(dim=1)
+    return (torch.minimum(first, second).sum(dim=1) + (total == 0)) / (total + (total == 0))
 
 
 def centres(values: Tensor) -> Tensor:
