@@ -298,3 +298,30 @@ def test_what_has_no_rule_is_refused_by_name() -> None:
     module = nn.Sequential(nn.Linear(5, 4), nn.LogSoftmax(dim=1), nn.Linear(4, 2))
     with pytest.raises(UnsupportedError, match=r"^lrp: no rule is known for the operation '_log_softmax' of layer '1'"):
         _lrp(_tabular(module, 5), _uniform(2, 5))
+
+
+class _Turned(nn.Module):
+    """The linear layers of a network as products with the input on either side."""
+
+    def __init__(self, plain: nn.Sequential) -> None:
+        super().__init__()
+        self.first: Any = plain[0]
+        self.last: Any = plain[2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(torch.matmul(self.first.weight, x[:, :, None]).squeeze(2) + self.first.bias)
+        return torch.addmm(self.last.bias, hidden, self.last.weight.T)
+
+
+@pytest.mark.parametrize("rule", ["epsilon", "gamma", "z_plus"])
+def test_products_with_the_input_on_either_side_are_layers(rule: str) -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
+    x = torch.rand(3, 4)
+    expected, found = (
+        explain(TorchClassifier(module, task="tabular", input_shape=(4,)), x, 1, method="lrp", rule=rule, trust="quick")
+        for module in (plain, _Turned(plain))
+    )
+    assert float(expected.values.abs().max()) > 1e-2
+    torch.testing.assert_close(found.values, expected.values, rtol=1e-4, atol=1e-6)
+    assert found.trust.uncovered == expected.trust.uncovered == ()
