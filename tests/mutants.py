@@ -72,6 +72,8 @@ class Mutant:
     what: str
     span: tuple[int, int]
     """First and last line of the statement."""
+    text: str = field(repr=False, compare=False)
+    """The file as it was."""
     tree: ast.Module = field(repr=False, compare=False)
     """The changed file."""
     outside: ast.stmt | None = field(default=None, repr=False, compare=False)
@@ -208,7 +210,7 @@ def _mutant(path: Path, text: str, index: int, number: int) -> Mutant:
     setattr(node, attribute, value)
     ast.fix_missing_locations(tree)
     outside = None if isinstance(top, ast.FunctionDef | ast.ClassDef) else top
-    return Mutant(path, _owner(top), node.lineno, node.col_offset + 1, what, span, tree, outside)
+    return Mutant(path, _owner(top), node.lineno, node.col_offset + 1, what, span, text, tree, outside)
 
 
 def _span(top: ast.stmt, node: ast.AST) -> tuple[int, int]:

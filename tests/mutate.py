@@ -207,7 +207,7 @@ class Session:
                     del running[child]
                     code = os.waitstatus_to_exitcode(status)
                     if code == 2:
-                        raise RuntimeError(f"expected a function to change, found none: {mutant}")
+                        raise RuntimeError(f"expected the file to stay as it was read, found another: {mutant}")
                     yield mutant, code == 0
 
 
@@ -287,13 +287,20 @@ def apply(mutant: Mutant, functions: dict[tuple[str, int, str], list[FunctionTyp
         for namespace in namespaces.values():
             exec(code, namespace)
         return bool(namespaces)
+    # Only what this change changes, and only where what was imported is what has been read.
+    before = {_key(code): code for code in _codes(compile(mutant.text, str(mutant.path), "exec", dont_inherit=True))}
     made = False
     for code in _codes(changed):
-        for function in functions.get((code.co_filename, code.co_firstlineno, code.co_qualname), ()):
-            if function.__code__ != code:
+        known = before[_key(code)]
+        for function in functions.get(_key(code), ()) if code != known else ():
+            if function.__code__ == known:
                 function.__code__ = code
                 made = True
     return made
+
+
+def _key(code: CodeType) -> tuple[str, int, str]:
+    return code.co_filename, code.co_firstlineno, code.co_qualname
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -308,8 +315,7 @@ def _functions() -> dict[tuple[str, int, str], list[FunctionType]]:
     found = defaultdict(list)
     for each in gc.get_objects():
         if type(each) is FunctionType:
-            code = each.__code__
-            found[code.co_filename, code.co_firstlineno, code.co_qualname].append(each)
+            found[_key(each.__code__)].append(each)
     return found
 
 
