@@ -13,6 +13,7 @@ from xaibench.classifiers import TorchClassifier
 from xaibench.data import load_data
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.examples import layer_features, nearest_neighbours, prototypes
+from xaibench.examples.neighbours import Neighbours
 from xaibench.examples.prototypes import gaussian_kernel, k_medoids, mmd_critic
 from xaibench.explainers import memory_budget
 from xaibench.zoo import load_model
@@ -139,3 +140,13 @@ def test_bad_input_is_refused() -> None:
     headless = TorchClassifier(nn.Sequential(nn.Conv2d(1, 3, 8), nn.Flatten()), input_shape=(1, 8, 8))
     with pytest.raises(UnsupportedError, match="name one of"):
         layer_features(headless, torch.rand(2, 1, 8, 8))
+
+
+def test_agreement_is_the_share_of_neighbours_with_the_class() -> None:
+    index = torch.zeros(3, 4, dtype=torch.long)
+    labels = torch.tensor([[1, 1, 0, 2], [2, 2, 2, 2], [0, 1, 0, 1]])
+    found = Neighbours(index=index, distance=index.double(), label=labels, layer=None, metric="cosine")
+    assert found.agreement(torch.tensor([1, 0, 0])).tolist() == [0.5, 0.0, 0.5]
+    unlabelled = Neighbours(index=index, distance=index.double(), label=None, layer=None, metric="cosine")
+    with pytest.raises(InputError, match="expected neighbours from labelled data"):
+        unlabelled.agreement(torch.tensor([1, 0, 0]))

@@ -164,3 +164,18 @@ def test_bad_input_is_refused() -> None:
         permutation_importance(model, data, groups={"a": [0], "b": [0]})
     with pytest.raises(InputError, match="2 `repeats`"):
         permutation_importance(model, data, repeats=1)
+
+
+def test_classes_are_as_many_as_the_largest_target_needs() -> None:
+    model = table_mlp()
+    x = inputs_for(model, 4)
+    found = explain(model, x, torch.tensor([0, 1, 1, 0]), method="input_x_gradient", trust="quick")
+    by_class, wider = global_importance(found).by_class, global_importance(found, classes=4).by_class
+    assert by_class is not None
+    assert wider is not None
+    assert by_class.shape == (2, 5)
+    sizes = found.values.abs().double()
+    torch.testing.assert_close(by_class, torch.stack([sizes[[0, 3]].mean(dim=0), sizes[[1, 2]].mean(dim=0)]))
+    assert wider.shape == (4, 5)
+    with pytest.raises(InputError, match="expected `classes` above the largest target, 1, got 1"):
+        global_importance(found, classes=1)
