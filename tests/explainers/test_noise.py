@@ -262,3 +262,13 @@ def test_expected_gradients_take_a_pair_of_places_on_the_line_from_each_baseline
     gap = (found.values.double().sum(dim=1) - change).abs() / change.abs()
     assert found.completeness_gap is not None
     torch.testing.assert_close(found.completeness_gap.double(), gap, rtol=1e-3, atol=1e-4)
+
+
+def test_background_without_samples_is_uniform_in_the_box() -> None:
+    drawn, note = background_inputs("auto", _quadratic(), _points(3), count=400, seed=0)
+    assert note == "uniform noise as background, for no samples were given"
+    low, high = BOX.tensors(drawn)
+    unit = (drawn - low) / (high - low)
+    assert 0 <= float(unit.min()) < 0.02
+    assert 0.98 < float(unit.max()) <= 1
+    assert float((unit.mean(dim=0) - 0.5).abs().max()) < 0.06
