@@ -88,7 +88,8 @@ def test_samples_join_as_the_radius_reaches_their_example(evaluation: Evaluation
         within = broken_at[rows] <= radii.index(point.radius)
         for name, one in point.figures.items():
             assert one.mean == pytest.approx(float(figures[name][within].mean()), abs=1e-4)
-            assert one.interval[0] <= one.mean <= one.interval[1]
+            assert (one.interval is None) == (point.n == 1)
+            assert one.ends[0] <= one.mean <= one.ends[1]
 
 
 def test_what_moves_maps_lies_in_its_ball_is_of_the_same_class_and_moves_them_more_as_it_grows(

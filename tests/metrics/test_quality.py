@@ -568,3 +568,30 @@ def test_shapes_that_differ_are_refused() -> None:
         _table(WEIGHT, x[:, :5], x)
     with pytest.raises(InputError, match=r"expected `masks` as \(5, 6\) of bool, got \(5, 5\) torch.bool"):
         _table(WEIGHT, x, x, masks=torch.ones(5, 5, dtype=torch.bool))
+
+
+def test_completeness_is_what_the_method_promises_where_it_does() -> None:
+    case = planted()
+    gap = torch.linspace(0, 1, N)
+    assert torch.equal(quality_metrics.create("completeness")(dataclasses.replace(case, gap=gap)), gap.double())
+    assert float(quality_metrics.create("completeness")(case).max()) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["max_sensitivity", "local_lipschitz"])
+def test_no_change_is_relative_to_an_empty_map(name: str) -> None:
+    case = planted()
+    values = case.values.clone()
+    values[1] = 0
+    found = quality_metrics.create(name)(
+        dataclasses.replace(case, values=values, explain=lambda x, target: case.values)
+    )
+    assert found.isnan().tolist() == [row == 1 for row in range(N)]
+
+
+@pytest.mark.parametrize("name", ["model_randomisation", "cascading_randomisation"])
+def test_an_empty_map_of_a_random_model_says_nothing(name: str) -> None:
+    case = planted()
+    empty = case.values.clone()
+    empty[2] = 3.0
+    case = dataclasses.replace(case, explain_randomised=lambda layers: empty, layers=("a", "b"))
+    assert quality_metrics.create(name)(case).isnan().tolist() == [row == 2 for row in range(N)]

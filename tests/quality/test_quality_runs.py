@@ -239,7 +239,7 @@ def test_bad_input_is_one_clear_line(change: dict[str, Any], error: type[Excepti
 
 def test_a_model_that_gets_nothing_right_has_no_evidence_to_find() -> None:
     model, data = _looks_at_the_square()
-    with pytest.raises(UnsupportedError, match="the model gets none of 3 samples right"):
+    with pytest.raises(UnsupportedError, match="the model gets 0 of 3 samples right"):
         rank_explainers(model, data.take([0, 1, 2]), ("saliency",))
     with pytest.raises(InputError, match="expected `n` >= 1 and samples, got 0 and 24"):
         rank_explainers(model, data, ("saliency",), n=0)

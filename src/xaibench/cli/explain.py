@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["explain"]
 
-_FIGURES = ("completeness_gap", "sampling_error", "randomisation", "stability")
+_FIGURES = ("completeness_gap", "kept", "sampling_error", "randomisation", "stability")
 _MATRIX = 8
 """Most methods whose agreement is printed in full."""
+_OPPOSED = 0.3
+"""Rank correlation below which two methods do not say the same."""
 
 
 @takes_model_options
@@ -182,12 +184,26 @@ def _show(found: Comparison, model: Classifier, samples: _Samples, row: int) -> 
         ]
         for fact in facts
     ]
-    header = ("method", "trust", "gap", "error", "random", "stable", "agrees", "passes", "time", "reason")
+    header = ("method", "trust", "gap", "kept", "error", "random", "stable", "agrees", "passes", "time", "reason")
     print_table(table, header=header, title="; ".join(_heading(found, model, samples, row)))
+    for fact in facts:
+        for note in fact["notes"] or ():
+            print(f"{fact['method']}: {note}")
+    if (pair := _opposed(found, facts, row)) is not None:
+        one, other, rank = pair
+        print(f"{one} and {other} are both trusted, and rank what matters differently (rank correlation {rank:.2f})")
     methods = list(found.attributions)
     if 2 < len(methods) <= _MATRIX:
         shown = [[name, *(_figure(value) for value in line)] for name, line in _matrix(found, row)]
         print_table(shown, header=("rank agreement", *methods))
+
+
+def _opposed(found: Comparison, facts: Sequence[Mapping[str, Any]], row: int) -> tuple[str, str, float] | None:
+    """The two trusted methods that agree least, if that is little."""
+    trusted = [place for place, fact in enumerate(facts) if fact["verdict"] == "trusted"]
+    pairs = [(float(found.agreement[row, i, j]), i, j) for i in trusted for j in trusted if i < j]
+    rank, i, j = min(pairs, default=(1.0, 0, 0))
+    return (facts[i]["method"], facts[j]["method"], rank) if rank < _OPPOSED else None
 
 
 def _matrix(found: Comparison, row: int) -> Iterator[tuple[str, list[float]]]:

@@ -152,7 +152,8 @@ def _quality(job: Job, kept: Sequence[str], predictions: Tensor) -> tuple[Qualit
 def _score(found: Mapping[str, Any] | None) -> Estimate | None:
     if found is None or found["mean"] is None:
         return None
-    return Estimate(mean=found["mean"], interval=tuple(found["interval"]))
+    interval = None if None in found["interval"] else tuple(found["interval"])
+    return Estimate(mean=found["mean"], interval=interval)
 
 
 def _attacked(job: Job, spec: str, predictions: Tensor, tensors: Mapping[str, Tensor]) -> ExplanationCurve:
@@ -289,4 +290,5 @@ def _point(radius: float, figures: Mapping[str, Tensor]) -> MovedAt:
 
 
 def _estimate(values: Tensor) -> Estimate:
-    return Estimate(mean=float(values.mean()), interval=bootstrap_interval(values))
+    interval = bootstrap_interval(values) if len(values) > 1 else None
+    return Estimate(mean=float(values.mean()), interval=interval)

@@ -13,10 +13,15 @@ __all__ = ["Estimate", "ExplanationCurve", "Interpretability", "MethodTrust", "M
 
 
 class Estimate(Strict):
-    """A mean over samples, with its 95 % bootstrap interval."""
+    """A mean over samples, with its 95 % bootstrap interval; None for a single sample."""
 
     mean: float
-    interval: Interval
+    interval: Interval | None
+
+    @property
+    def ends(self) -> Interval:
+        """The interval to draw: nothing wide where there is none."""
+        return self.interval or (self.mean, self.mean)
 
 
 class MethodTrust(Strict):
@@ -27,12 +32,14 @@ class MethodTrust(Strict):
     reason: str
     verdicts: dict[str, int] = Field(description="number of samples by their own verdict")
     completeness_gap: float | None = Field(default=None, description="missed change of the logit, relative to it")
+    kept: float | None = Field(default=None, description="share of the logit that the values add up to")
     sampling_error: float | None = Field(default=None, description="standard error relative to the values")
     stability: float | None = Field(default=None, description="rank correlation with the map after a little noise")
     randomisation: float | None = Field(
-        default=None, description="absolute rank correlation with the map of a copy with random weights"
+        default=None, description="absolute rank correlation with the maps of copies with random weights"
     )
     uncovered: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     untested: dict[str, str] = Field(default={}, description="checks that were left out, and why")
     notes: tuple[str, ...] = ()
 

@@ -11,26 +11,34 @@ from torch import Tensor
 
 from xaibench.errors import InputError, UnsupportedError, first_line
 from xaibench.explainers.attribution import Attribution
-from xaibench.metrics.agreement import rank_correlation
-from xaibench.rng import SampleRng, content_ids
-from xaibench.types import Classifier, Inputs
+from xaibench.metrics.agreement import rank_correlation, varied
+from xaibench.rng import SampleRng, content_ids, derive_seed
+from xaibench.types import Capability, Classifier, Inputs
 
 __all__ = ["FEWEST", "NOISE", "examine", "nudged", "random_copy"]
 
 NOISE = 0.02
 """Standard deviation of the noise, as a share of each feature's range."""
-FEWEST = {"stability": 3, "randomisation": 10}
-"""A rank correlation of fewer values says little: that with a map of no kinship is often above 0.6 by chance alone."""
+FEWEST = {"stability": 3, "randomisation": 5}
+"""A rank correlation of fewer values says little."""
+_COPIES, _MOST_COPIES, _VALUES = 2, 8, 40
+"""Copies with random weights that count for a sample, at least and at most: together they rank `_VALUES` values.
 
-_copies: WeakKeyDictionary[Classifier, tuple[tuple[str, int], Classifier]] = WeakKeyDictionary()
+Few values agree by chance: of ten, unrelated ones have a rank correlation above 0.6 seven times in a hundred.
+"""
+
+_copies: WeakKeyDictionary[Classifier, tuple[tuple[str, int], dict[int, Classifier]]] = WeakKeyDictionary()
 
 
 def examine(found: Attribution, explainer: Any, model: Classifier, inputs: Inputs) -> Attribution:
-    """``found`` with the figures of all checks in its trust; they explain the same targets twice more.
+    """``found`` with the figures of all checks in its trust; they explain the same targets three times more.
 
-    Stability is the rank correlation (n,) with the attributions after `nudged`; randomisation the absolute one with
-    those of a copy with random weights (`Classifier.randomised`; Adebayo et al., *Sanity checks for saliency maps*,
-    NeurIPS 2018). Padding of texts does not count. A check that cannot be made is named among the untested ones.
+    Stability is the rank correlation (n,) with the attributions after `nudged`; randomisation the mean of the absolute
+    ones with those of copies with random weights (`Classifier.randomised`; Adebayo et al., *Sanity checks for saliency
+    maps*, NeurIPS 2018): of two copies, and of up to eight where there are fewer than 20 values. A copy whose map is
+    the same everywhere has nothing to rank, and is replaced by the next. Padding of texts does not count. A check that
+    cannot be made is named among the untested ones; a model that answers otherwise the second time, or in other
+    company, is a caveat.
     """
     if model.task == "text":
         x = (inputs if isinstance(inputs, Tensor) else model.encode(inputs)).to(model.device)
@@ -45,30 +53,51 @@ def examine(found: Attribution, explainer: Any, model: Classifier, inputs: Input
     def stability() -> Tensor:
         changed, same = nudged(x, model, seed=found.seed, where=where)
         again = explainer(model, changed, found.target, seed=found.seed)
-        return _correlation(found.values, again.values, where & same, FEWEST["stability"])
+        kept = where & same
+        ranked = varied(found.values, where) & (kept.flatten(1).sum(dim=1) >= FEWEST["stability"])
+        return rank_correlation(found.values, again.values, kept).masked_fill(~ranked, torch.nan).float()
 
     def randomisation() -> Tensor:
-        again = explainer(random_copy(model, found.seed), x, found.target, seed=found.seed)
-        return _correlation(found.values, again.values, where, FEWEST["randomisation"]).abs()
+        counted = where.flatten(1).sum(dim=1)
+        wanted = (_VALUES / counted.clamp_min(1)).ceil().clamp(_COPIES, _MOST_COPIES)
+        ranked = varied(found.values, where) & (counted >= FEWEST["randomisation"])
+        total, copies = torch.zeros_like(wanted, dtype=torch.float64), torch.zeros_like(wanted)
+        for index in range(_MOST_COPIES):
+            if not bool((ranked & (copies < wanted)).any()):
+                break
+            again = explainer(random_copy(model, found.seed, index), x, found.target, seed=found.seed).values
+            counts = ranked & (copies < wanted) & varied(again, where)
+            total += rank_correlation(found.values, again, where).abs() * counts
+            copies += counts
+        return (total / copies).float()  # NaN where no copy counts
 
     for name, check in {"stability": stability, "randomisation": randomisation}.items():
         try:
             figures[name] = check()
         except InputError as error:
             untested[name] = first_line(error)
-    return dataclasses.replace(found, trust=dataclasses.replace(found.trust, **figures, untested=untested))  # type: ignore[arg-type]
+    trust = dataclasses.replace(
+        found.trust,
+        **figures,  # type: ignore[arg-type]
+        untested=untested,
+        caveats=(*found.trust.caveats, *_unsteady(model)),
+        notes=(*found.trust.notes, *_outside(model, x)),
+    )
+    return dataclasses.replace(found, trust=trust)
 
 
-def random_copy(model: Classifier, seed: int) -> Classifier:
-    """`Classifier.randomised`, the same copy for every explainer, for what is traced of it is costly.
+def random_copy(model: Classifier, seed: int, index: int = 0) -> Classifier:
+    """`Classifier.randomised`, the same copies for every explainer, for what is traced of them is costly.
 
-    The latest copy is kept for as long as the model lives and stays as it is.
+    Those of the latest seed are kept for as long as the model lives and stays as it is.
     """
     key = (model.digest, seed)
     kept = _copies.get(model)
     if kept is None or kept[0] != key:
-        kept = _copies[model] = (key, model.randomised(seed))
-    return kept[1]
+        kept = _copies[model] = (key, {})
+    if index not in kept[1]:
+        kept[1][index] = model.randomised(derive_seed(seed, "copy", index) if index else seed)
+    return kept[1][index]
 
 
 def nudged(x: Tensor, model: Classifier, *, seed: int = 0, where: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -76,11 +105,13 @@ def nudged(x: Tensor, model: Classifier, *, seed: int = 0, where: Tensor | None 
 
     Numbers take normal noise of `NOISE` times their range, within the bounds. In each text one word, among those at
     ``where`` (n, length), gives way to another of the vocabulary, and that place is not the same any more. Raises
-    `UnsupportedError` for text whose words cannot be told.
+    `UnsupportedError` for text whose words cannot be told, and for numbers without finite bounds.
     """
     rng = SampleRng(content_ids(x), seed, "nudge")
     if model.task != "text":
         low, high = model.bounds.tensors(x)
+        if not bool((high - low).isfinite().all()):
+            raise UnsupportedError("noise as a share of the range of inputs needs finite bounds")
         noise = rng.normal(tuple(x.shape[1:])).to(x.dtype) * (NOISE * (high - low))
         return model.bounds.clip(x + noise), torch.ones_like(x, dtype=torch.bool)
     vocabulary = model.vocabulary
@@ -96,7 +127,13 @@ def nudged(x: Tensor, model: Classifier, *, seed: int = 0, where: Tensor | None 
     return torch.where(chosen, ordinary[draw], x), ~chosen
 
 
-def _correlation(one: Tensor, other: Tensor, where: Tensor, fewest: int) -> Tensor:
-    """Rank correlation (n,), float32; NaN where fewer than ``fewest`` values are left to compare."""
-    found = rank_correlation(one, other, where)
-    return torch.where(where.flatten(1).sum(dim=1) >= fewest, found, torch.nan).float()
+def _outside(model: Classifier, x: Tensor) -> tuple[str, ...]:
+    if model.task == "text":
+        return ()
+    count = int((model.bounds.clip(x) != x).flatten(1).any(dim=1).sum())
+    return (f"{count} of {len(x)} inputs lie outside the bounds of the model",) if count else ()
+
+
+def _unsteady(model: Classifier) -> tuple[str, ...]:
+    reason = model.limits.get(Capability.DETERMINISTIC)
+    return () if reason is None else (reason,)

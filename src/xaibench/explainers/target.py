@@ -111,6 +111,7 @@ class TargetLogit:
         baseline: Tensor | None = None,
         stderr: Tensor | None = None,
         change: Tensor | None = None,
+        kept: Tensor | None = None,
         tolerance: float = 0.01,
         uncovered: Sequence[str] = (),
         notes: Sequence[str] = (),
@@ -118,7 +119,8 @@ class TargetLogit:
         """Put the result together; values (and standard errors) at embeddings are added up for each token.
 
         ``change`` (n,) is what the values should add up to, where the method promises completeness; ``tolerance`` the
-        gap, relative to it, that it was to stay within. Raises `UnsupportedError` where the model's logits or
+        gap, relative to it, that it was to stay within; ``kept`` (n,) is the share of the logit that values add up to,
+        where the method promises no more. Raises `UnsupportedError` where the model's logits or
         gradients left values that are not finite.
         """
         if not all(found.isfinite().all() for found in (values, stderr, change) if found is not None):
@@ -139,6 +141,7 @@ class TargetLogit:
             stderr=None if stderr is None else stderr.to(dtype),
             trust=Trust(
                 completeness_gap=None if change is None else completeness_gap(values, change),
+                kept=kept,
                 tolerance=tolerance,
                 sampling_error=None if stderr is None else _relative(stderr, values),
                 uncovered=tuple(uncovered),

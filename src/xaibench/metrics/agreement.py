@@ -18,6 +18,7 @@ __all__ = [
     "structural_similarity",
     "top_k",
     "top_k_overlap",
+    "varied",
 ]
 
 _WINDOW, _SIGMA = 11, 1.5
@@ -177,3 +178,11 @@ def _mean_ranks(values: Tensor) -> Tensor:
     total = zeros.scatter_add(1, run, place.double())
     mean = (total / count.clamp_min(1)).gather(1, run)
     return zeros.scatter(1, order, mean)
+
+
+def varied(values: Tensor, where: Tensor | None = None) -> Tensor:
+    """(n,) bool: whether values (n, ...) differ, at ``where`` (n, ...) if that is given: only then they have ranks."""
+    counts = torch.ones_like(values, dtype=torch.bool) if where is None else where
+    high = values.masked_fill(~counts, -torch.inf).flatten(1).amax(dim=1)
+    low = values.masked_fill(~counts, torch.inf).flatten(1).amin(dim=1)
+    return high > low

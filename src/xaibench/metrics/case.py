@@ -43,6 +43,8 @@ class Case:
     """(n, d) bool, where only some parts count: not the padding of texts."""
     reference: Tensor | None = None
     """The method's own baseline (n, ...), for completeness; None for methods without one."""
+    gap: Tensor | None = None
+    """(n,): the method's own completeness gap, where it promises completeness."""
     masks: Tensor | None = None
     """(n, d) bool: parts that hold the evidence, where that is known."""
     spurious_masks: Tensor | None = None

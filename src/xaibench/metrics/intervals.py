@@ -62,7 +62,9 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile interval (low, high) for the mean of values (n,), by drawing samples again; NaN counts as missing.
 
-    Efron, *Bootstrap methods: another look at the jackknife* (Annals of Statistics 1979).
+    Efron, *Bootstrap methods: another look at the jackknife* (Annals of Statistics 1979). For few samples, percentiles
+    lie as much further out as Student's distribution says (Hesterberg, *What teachers should know about the bootstrap*,
+    The American Statistician 2015). One sample has no interval: both ends are NaN.
 
     >>> low, high = bootstrap_interval(torch.arange(100.0))
     >>> 43 < low < 45 and 54 < high < 56
@@ -70,8 +72,18 @@ def bootstrap_interval(
     """
     if not 0 < confidence < 1:
         raise InputError(f"expected `confidence` between 0 and 1, got {confidence}")
-    tail = (1 - confidence) / 2
+    known = int((~values.isnan()).sum())
+    if known < 2:
+        return math.nan, math.nan
+    tail = _expanded((1 - confidence) / 2, known)
     ends = bootstrap_means(values, resamples=resamples, seed=seed).nanquantile(
         torch.tensor([tail, 1 - tail], dtype=torch.float64)
     )
     return float(ends[0]), float(ends[1])
+
+
+def _expanded(tail: float, n: int) -> float:
+    """The tail of the normal distribution beyond which as much of Student's lies as ``tail``, for n samples."""
+    from scipy.stats import norm, t
+
+    return float(norm.sf(math.sqrt(n / (n - 1)) * t.isf(tail, n - 1)))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaibench.errors import InputError, UnsupportedError
-from xaibench.metrics.agreement import rank_correlation
+from xaibench.metrics.agreement import rank_correlation, varied
 from xaibench.metrics.case import Case, quality_metrics
 
 __all__ = ["CascadingRandomisation", "ModelRandomisation", "RandomLogit"]
@@ -60,7 +60,7 @@ class CascadingRandomisation:
         down, stages = case.layers[::-1], min(self.stages, len(case.layers))
         ends = [round(stage * len(down) / stages) for stage in range(1, stages + 1)]
         found = [_similar(case, case.explain_randomised(down[:end])).abs() for end in ends]
-        return torch.stack(found).mean(dim=0)
+        return torch.stack(found).nanmean(dim=0)
 
 
 @quality_metrics.register("random_logit")
@@ -87,5 +87,7 @@ class RandomLogit:
 
 
 def _similar(case: Case, values: Tensor) -> Tensor:
-    """Rank correlation (n,) of all values that count."""
-    return rank_correlation(case.values, values, case.where)
+    """Rank correlation (n,) of all values that count; NaN where one of the two maps is the same everywhere."""
+    where = None if case.where is None else case.where.view_as(values)
+    ranked = varied(case.values, where) & varied(values, where)
+    return rank_correlation(case.values, values, case.where).masked_fill(~ranked, torch.nan)

@@ -17,7 +17,7 @@ __all__ = ["LocalLipschitz", "MaxSensitivity"]
 @quality_metrics.register("max_sensitivity")
 @dataclass(frozen=True, kw_only=True)
 class MaxSensitivity:
-    """Largest change of the attributions, relative to their norm, over random inputs near by.
+    """Largest change of the attributions, relative to their norm, over random inputs near by; NaN for all zeros.
 
     Yeh et al., *On the (in)fidelity and sensitivity of explanations* (NeurIPS 2019). Inputs near by lie within
     ``radius`` times the range of each feature, uniformly, and within the bounds.
@@ -35,7 +35,7 @@ class MaxSensitivity:
     def __call__(self, case: Case) -> Tensor:
         """See `QualityMetric`."""
         changes, _ = _neighbours(case, self, self.radius, self.samples)
-        return changes.amax(dim=0) / _norm(case.values).clamp_min(1e-30)
+        return changes.amax(dim=0) / _size(case)
 
 
 @quality_metrics.register("local_lipschitz")
@@ -60,7 +60,7 @@ class LocalLipschitz:
     def __call__(self, case: Case) -> Tensor:
         """See `QualityMetric`."""
         changes, distances = _neighbours(case, self, self.radius, self.samples)
-        return (changes / distances.clamp_min(1e-30)).amax(dim=0) / _norm(case.values).clamp_min(1e-30)
+        return (changes / distances.clamp_min(1e-30)).amax(dim=0) / _size(case)
 
 
 def _neighbours(
@@ -80,6 +80,12 @@ def _neighbours(
         changes.append(_norm(case.explain(near, case.target) - case.values))
         distances.append(_norm((near - case.x) / (high - low)) / case.x[0].numel() ** 0.5)
     return torch.stack(changes), torch.stack(distances)
+
+
+def _size(case: Case) -> Tensor:
+    """Norms of the attributions (n,); NaN for those that are all zero, where no change is relative to anything."""
+    size = _norm(case.values)
+    return size.masked_fill(size == 0, torch.nan)
 
 
 def _norm(values: Tensor) -> Tensor:

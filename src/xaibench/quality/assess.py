@@ -34,7 +34,7 @@ class Score:
     mean: float
     """Over the samples that have a value; NaN where none has."""
     interval: tuple[float, float]
-    """95 % bootstrap interval of the mean."""
+    """95 % bootstrap interval of the mean; NaN where fewer than two samples have a value."""
     higher_is_better: bool
 
 

@@ -68,6 +68,7 @@ class Bench:
             bounds=None if self.model.task == "text" else self.model.bounds,
             where=self._where,
             reference=found.baseline,
+            gap=found.trust.completeness_gap,
             masks=self._flat(self.masks),
             spurious_masks=self._flat(self.spurious_masks),
             explain=lambda x, target: explainer(self.model, x, target, seed=self.seed).values,

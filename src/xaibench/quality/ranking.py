@@ -111,15 +111,16 @@ def _ready() -> tuple[str, ...]:
 
 def _choose(model: Classifier, data: Data, n: int, seed: int) -> tuple[Tensor, int]:
     """Rows to explain, and how many of those drawn are left out as wrong."""
-    if n < 1 or not len(data):
-        raise InputError(f"expected `n` >= 1 and samples, got {n} and {len(data)}")
+    if n < 2 or len(data) < 2:
+        raise InputError(f"expected `n` >= 2 and two samples or more, got {n} and {len(data)}")
     rows = permutation(len(data), seed, "ranked samples")[:n]
     if data.masks is None:
         return rows, 0
     drawn = data.take(rows)
     right = model.predict(drawn.inputs).cpu() == drawn.labels
-    if not bool(right.any()):
-        raise UnsupportedError(f"the model gets none of {len(rows)} samples right: there is no evidence to find")
+    if int(right.sum()) < 2:
+        count = int(right.sum())
+        raise UnsupportedError(f"the model gets {count} of {len(rows)} samples right: a ranking needs two or more")
     return rows[right], int((~right).sum())
 
 

@@ -115,7 +115,7 @@ def _line(frame: Frame, figure: str, curve: ExplanationCurve) -> Line:
 
 def _band(frame: Frame, figure: str, curve: ExplanationCurve) -> str:
     radii = [point.radius for point in curve.points]
-    low, high = zip(*(point.figures[figure].interval for point in curve.points), strict=True)
+    low, high = zip(*(point.figures[figure].ends for point in curve.points), strict=True)
     lower = [max(0.0, value) for value in reversed(low)]
     return frame.path([*radii, *reversed(radii)], [*(max(0.0, value) for value in high), *lower])
 
@@ -128,8 +128,8 @@ def _trace(figure: str, curve: ExplanationCurve, factor: float) -> dict[str, Any
         "x": [0.0, *(point.radius for point in curve.points)],
         "labels": ["0", *(format_radius(point.radius) for point in curve.points)],
         "y": [factor, *(factor * one.mean for one in estimates)],
-        "low": [factor, *(factor * one.interval[0] for one in estimates)],
-        "high": [factor, *(factor * one.interval[1] for one in estimates)],
+        "low": [factor, *(factor * one.ends[0] for one in estimates)],
+        "high": [factor, *(factor * one.ends[1] for one in estimates)],
     }
 
 
