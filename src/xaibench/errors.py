@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-__all__ = ["InputError", "UnsupportedError", "first_line", "unknown_name"]
+__all__ = ["InputError", "UnsupportedError", "first_line", "last_line", "unknown_name"]
 
 
 class InputError(ValueError):
@@ -22,16 +22,29 @@ def first_line(error: BaseException) -> str:
     >>> first_line(ValueError("\\n  no such key\\nsee the manual"))
     'no such key'
     """
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
+    return next(_lines(error), type(error).__name__)[:160]
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+def last_line(error: BaseException) -> str:
+    """As `first_line`, of the last one: what it comes down to where the others say how it came about.
+
+    >>> last_line(ValueError("in user code:\\n    File 'model.py', line 3\\n    LookupError: no such key\\n"))
+    'LookupError: no such key'
+    """
+    return ([*_lines(error)] or [type(error).__name__])[-1][:160]
+
+
+def _lines(error: BaseException) -> Iterator[str]:
+    return filter(None, map(str.strip, str(error).splitlines()))
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> InputError:
     """Build the error for a name that is not registered, naming the nearest ones.
 
     >>> str(unknown_name("attack", "pgdd", ["fgsm", "pgd"]))
     "unknown attack 'pgdd'; did you mean 'pgd'? known: fgsm, pgd"
     """
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f" did you mean {', '.join(map(repr, near))}?" if near else ""
     return InputError(f"unknown {kind} {name!r};{hint} known: {', '.join(names) or 'none'}")

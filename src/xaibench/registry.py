@@ -39,17 +39,28 @@ class Spec:
 
         if isinstance(text, Spec):
             return text
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"expected the name of a method, or a spec such as 'pgd:steps=20', got {text!r}")
         name, _, rest = text.partition(":")
         params: dict[str, Any] = {}
         for item in filter(None, re.split(r",(?![^\[]*\])", rest)):  # commas within a list are its own
             key, equals, value = item.partition("=")
             if not equals:
                 raise InputError(f"expected key=value after {name!r}, got {item!r}")
+            if key.strip() in params:
+                raise InputError(f"expected {key.strip()!r} once, got it twice in {text!r}")
             try:
                 params[key.strip()] = json.loads(value)
             except json.JSONDecodeError:
                 params[key.strip()] = value
         return cls(name.strip(), params)
+
+    def adding(self, params: Mapping[str, Any]) -> Spec:
+        """The same with further parameters; one that is there already raises `InputError`."""
+        if twice := sorted(self.params.keys() & params.keys()):
+            both = f"{self} and {twice[0]}={params[twice[0]]!r}"
+            raise InputError(f"expected {twice[0]!r} once, in the spec or as a keyword, got {both}")
+        return Spec(self.name, {**self.params, **params})
 
     def __str__(self) -> str:
         import json

@@ -11,11 +11,14 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
-__all__ = ["SampleRng", "content_ids", "derive_seed", "permutation"]
+from xaibench.errors import InputError
+
+__all__ = ["SampleRng", "check_seed", "content_ids", "derive_seed", "permutation"]
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -47,6 +50,12 @@ def derive_seed(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def check_seed(seed: object) -> None:
+    """Raise `InputError` for a seed that is not a whole number."""
+    if not isinstance(seed, Integral) or isinstance(seed, bool):
+        raise InputError(f"expected `seed` as a whole number, got {seed!r}")
+
+
 @dataclass(frozen=True)
 class SampleRng:
     """Random numbers for the samples with these ``ids`` (n,), int64; they live on the device of ``ids``.
@@ -62,6 +71,9 @@ class SampleRng:
     ids: Tensor
     seed: int = 0
     stream: str = ""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
     def bits(self, shape: tuple[int, ...], step: int | Tensor = 0) -> Tensor:
         """(n, *shape) of 64 random bits as int64."""

@@ -26,6 +26,7 @@ __all__ = [
     "Progress",
     "Task",
     "Vocabulary",
+    "check_classifier",
     "require",
 ]
 
@@ -277,6 +278,17 @@ class Classifier(Protocol):
         statistics of normalisation layers stay. The same seed gives a layer the same weights, whichever others change.
         """
         ...
+
+
+def check_classifier(model: object) -> None:
+    """Raise `InputError` for a model that is no `Classifier`, naming the class that makes it one."""
+    if hasattr(model, "loss_gradient") and hasattr(model, "embed"):
+        return
+    makers = {"torch": "TorchClassifier", "keras": "KerasClassifier", "sklearn": "SklearnClassifier"}
+    origins = (kind.__module__.partition(".")[0] for kind in type(model).__mro__)
+    maker = None if isinstance(model, Tensor) else next((makers[name] for name in origins if name in makers), None)
+    hint = "" if maker is None else f": wrap it as {maker}(...)"
+    raise InputError(f"expected a classifier of xaibench, got {type(model).__name__}{hint}")
 
 
 def require(model: Classifier, method: str, *needed: Capability) -> None:

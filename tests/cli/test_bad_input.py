@@ -233,6 +233,8 @@ def test_a_description_that_fits_no_network(workplace: Path, toy_models: Path, r
     shutil.copytree(toy_models / "toy-image", folder)
     card = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**card, "input_shape": [1]}))
+    assert "(channels, height, width)" in refused("report", "./odd", "--out", "out")
+    (folder / "config.json").write_text(json.dumps({**card, "input_shape": [1, 9, 9]}))
     assert "(1, 8, 8)" in refused("report", "./odd", "--out", "out")
     card["architecture"]["params"]["width"] = -4
     (folder / "config.json").write_text(json.dumps(card))

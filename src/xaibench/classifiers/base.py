@@ -29,6 +29,7 @@ class ModelClassifier:
     """A `Classifier` over any engine; see `xaibench.types.Classifier` for its methods."""
 
     def __init__(self, engine: Engine, interface: Interface) -> None:
+        interface.check_shape(engine.input_shape)
         self._engine = engine
         self._interface = interface
         self._probed: Probe | None = None
@@ -172,7 +173,9 @@ class ModelClassifier:
             return None
         low, high = self.bounds.tensors(x)
         # Three samples, not all alike: what is traced on one may be a constant for its size or its contents.
-        examples = torch.cat([x[:1], low + high - x[:1], x[-1:]])
+        mirrored = low + high - x[:1]
+        mirrored = torch.where(mirrored.isfinite(), mirrored, self.bounds.clip(-x[:1]))
+        examples = torch.cat([x[:1], mirrored, x[-1:]])
         key = (self.digest, tuple(x.shape[1:]), x.device)
         if self._kept is None or self._kept[0] != key:
             self._kept = (key, self._engine.quick(examples))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
@@ -65,6 +65,7 @@ class Interface:
             raise InputError(f"expected outputs as auto, logits or probabilities, got {self.outputs!r}")
         if self.std is not None and not all(value > 0 for value in self.std):
             raise InputError(f"expected std > 0, got {self.std}")
+        self.check_shape(self.input_shape)
         if self.task == "text" and (self.mean is not None or self.std is not None):
             raise InputError("expected no mean and std with task 'text', got some")
 
@@ -78,6 +79,15 @@ class Interface:
         for name in ("class_names", "input_shape"):
             read[name] = None if read.get(name) is None else tuple(read[name])
         return cls(**read)
+
+    def check_shape(self, shape: tuple[int | None, ...] | None) -> None:
+        """Raise `InputError` for an input shape (without the batch) that is not that of the task."""
+        axes = _AXES[self.task][1:]
+        if shape is not None and len(shape) != len(axes):
+            fitting = {task: names[1:] for task, names in _AXES.items() if len(names) == len(shape) + 1}
+            hint = "".join(f"; task {task!r} takes ({', '.join(names)})" for task, names in fitting.items())
+            expected = f"({', '.join(axes)}) with task {self.task!r}"
+            raise InputError(f"expected an input_shape of {expected}, got ({describe_shape(shape)}){hint}")
 
     def description(self) -> str:
         """All that has a part in the logits, or in what may be fed in, as text."""
@@ -129,8 +139,12 @@ class Interface:
         """Token ids (n, length), cut and padded to the model's length, or else to the longest text."""
         if self.tokenizer is None:
             raise UnsupportedError("reading text needs a tokenizer of the model: none was given")
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise InputError("expected a sequence of strings, got something else")
+        if isinstance(texts, str):
+            raise InputError(f"expected a list of strings, got one string: put it in a list, [{texts[:40]!r}]")
+        if not isinstance(texts, Iterable) or isinstance(texts, Mapping):
+            raise InputError(f"expected a list of strings, got {type(texts).__name__}")
+        if odd := next((type(text).__name__ for text in texts if not isinstance(text, str)), None):
+            raise InputError(f"expected a list of strings, got {odd} among them")
         if not len(texts):
             raise InputError("expected at least one text, got none")
         rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]

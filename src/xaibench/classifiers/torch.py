@@ -277,7 +277,7 @@ class TorchEngine:
 
     def _pass(self, x: Tensor) -> Tensor:
         point = self._interface.normalise(x)
-        with _one_line(x):
+        with self._one_line(x):
             if point is not x or self._mutates_input is False:
                 return self._outputs.read(lambda: self.module(point), len(x))
             point = x.clone()
@@ -285,6 +285,22 @@ class TorchEngine:
             logits = self._outputs.read(lambda: self.module(point), len(x))
             self._mutates_input = point._version != version
             return logits
+
+    @contextmanager
+    def _one_line(self, x: Tensor) -> Iterator[None]:
+        """Whatever the module raises on a batch, as one line that states the batch's shape."""
+        try:
+            yield
+        except (InputError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            what = f"{type(error).__name__}: {first_line(error)}"
+            if len(x) == 1 and (layer := _batch_normalised(self.module)):
+                raise UnsupportedError(
+                    "expected a model that is a function of one input, got one that normalises by the batch: "
+                    f"layer {layer} keeps no running statistics ({what})"
+                ) from error
+            raise InputError(f"expected a batch that the model can run on, got {tuple(x.shape)}: {what}") from error
 
     def _replaced_embeddings(self, embeddings: Tensor) -> AbstractContextManager[None]:
         def replace(output: Tensor) -> Tensor:
@@ -333,16 +349,10 @@ def _gradient(total: Tensor, point: Tensor, what: str) -> Tensor:
     raise UnsupportedError(f"the logits do not depend on {what} through differentiable operations")
 
 
-@contextmanager
-def _one_line(x: Tensor) -> Iterator[None]:
-    """Whatever a module raises on a batch, as one line that states the batch's shape."""
-    try:
-        yield
-    except (InputError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        what = f"{type(error).__name__}: {first_line(error)}"
-        raise InputError(f"expected a batch that the model can run on, got {tuple(x.shape)}: {what}") from error
+def _batch_normalised(module: nn.Module) -> str | None:
+    """The first layer that takes its mean and variance from the batch also in evaluation, if there is one."""
+    parts = ((name, part) for name, part in module.named_modules() if isinstance(part, nn.modules.batchnorm._BatchNorm))
+    return next((f"{name!r} ({type(part).__name__})" for name, part in parts if part.running_mean is None), None)
 
 
 def _same(a: object, b: Tensor) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any, cast
 
 import torch
@@ -94,13 +95,14 @@ def frozen(module: nn.Module, interface: Interface, x: Tensor) -> Callable[[Tens
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what torch says to its own developers from the user."""
-    logger = logging.getLogger("torch.export")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep what torch says to its own developers, some of it straight to stderr, from the user."""
+    loggers = {logger: logger.level for logger in map(logging.getLogger, ("torch.export", "torch.fx"))}
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in loggers.items():
+            logger.setLevel(level)

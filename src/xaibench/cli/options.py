@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from xaibench.errors import InputError
+
 __all__ = [
     "AsJson",
     "DataName",
@@ -88,6 +90,8 @@ def listed(given: list[str] | None) -> list[str] | None:
     if given is None:
         return None
     found = [name.strip() for text in given for name in ([text] if ":" in text else text.split(",")) if name.strip()]
+    if not found:
+        raise InputError(f"expected names, got {','.join(given)!r}")
     return list(dict.fromkeys(found))
 
 

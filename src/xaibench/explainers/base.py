@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from xaibench.errors import InputError
@@ -11,11 +13,12 @@ from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.budget import DEFAULT_BUDGET, memory_budget
 from xaibench.explainers.examine import examine
 from xaibench.registry import Registry, Spec
-from xaibench.types import Classifier, Inputs
+from xaibench.rng import check_seed
+from xaibench.types import Classifier, Inputs, check_classifier
 
 __all__ = ["Explainer", "Targets", "explain", "explainers"]
 
-Targets = Tensor | int | None
+Targets = Tensor | Sequence[int] | np.ndarray | int | None
 """Classes to explain: one for each sample (n,), the same for all, or None for the predicted ones."""
 
 
@@ -52,14 +55,15 @@ def explain(
 ) -> Attribution:
     """Explain predictions by a method's name or spec: see `Explainer` and `Attribution`.
 
-    ``params`` are the method's fields, beyond those in the spec. ``trust="quick"`` leaves out the checks that explain
-    again: a copy of the model with random weights, and the inputs after a little noise. ``memory`` bounds what a pass
-    through the model holds, in bytes.
+    ``params`` are the method's fields, beyond those in the spec, none of them twice. ``trust="quick"`` leaves out the
+    checks that explain again: a copy of the model with random weights, and the inputs after a little noise. ``memory``
+    bounds what a pass through the model holds, in bytes.
     """
     if trust not in ("full", "quick"):
         raise InputError(f"expected trust as 'full' or 'quick', got {trust!r}")
-    spec = Spec.parse(method)
-    explainer = explainers.create(Spec(spec.name, {**spec.params, **params}))
+    check_classifier(model)
+    check_seed(seed)
+    explainer = explainers.create(Spec.parse(method).adding(params))
     with memory_budget(memory):
         found = explainer(model, inputs, targets, seed=seed)
         return examine(found, explainer, model, inputs) if trust == "full" else found

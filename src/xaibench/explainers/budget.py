@@ -12,13 +12,15 @@ from torch import Tensor
 from xaibench.errors import InputError
 from xaibench.types import Classifier
 
-__all__ = ["DEFAULT_BUDGET", "memory_budget", "points_at_once"]
+__all__ = ["DEFAULT_BUDGET", "memory_budget", "points_at_once", "samples_at_once"]
 
 DEFAULT_BUDGET = 2**30
 """One GiB."""
 _CACHED = 32 * 2**20
 """A CPU is fastest while what a pass holds fits its caches, more or less."""
 _MOST = 8192
+_WORKING = 64 * 2**20
+"""More working arrays at once than this save no time."""
 
 _budget: ContextVar[int] = ContextVar("memory budget", default=DEFAULT_BUDGET)
 _footprints: WeakKeyDictionary[Classifier, dict[tuple[int, ...], int]] = WeakKeyDictionary()
@@ -26,12 +28,13 @@ _footprints: WeakKeyDictionary[Classifier, dict[tuple[int, ...], int]] = WeakKey
 
 @contextmanager
 def memory_budget(size: int) -> Iterator[None]:
-    """Within this context explainers keep each pass through a model within ``size`` bytes, as far as one point does.
+    """Within this context explainers keep passes through a model and working arrays within ``size`` bytes in all.
 
-    Results do not depend on it, but for rounding.
+    They do as far as one point in a pass, and the working arrays of one sample, are within it; the inputs, and results
+    in their shape, come on top. Results do not depend on it, but for rounding.
     """
-    if size < 1:
-        raise InputError(f"expected a memory budget of at least one byte, got {size}")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise InputError(f"expected a memory budget as a whole number of bytes, at least one, got {size!r}")
     token = _budget.set(size)
     try:
         yield
@@ -48,3 +51,8 @@ def points_at_once(model: Classifier, x: Tensor, *, backward: bool) -> int:
     each = kept[shape] * (3 if backward else 1)
     room = _budget.get() // 2 if model.device.type != "cpu" else min(_budget.get() // 2, _CACHED)
     return max(1, min(_MOST, room // max(1, each)))
+
+
+def samples_at_once(each: int) -> int:
+    """How many samples, or draws, are worked on together, of which each takes ``each`` bytes of working arrays."""
+    return max(1, min(_budget.get() // 4, _WORKING) // max(1, each))

@@ -17,7 +17,8 @@ from xaibench.explainers.baselines import Baseline, baseline_inputs
 from xaibench.explainers.budget import DEFAULT_BUDGET, memory_budget
 from xaibench.explainers.target import TargetLogit, completeness_gap
 from xaibench.registry import Registry, Spec
-from xaibench.types import Capability, Classifier, Inputs
+from xaibench.rng import check_seed
+from xaibench.types import Capability, Classifier, Inputs, check_classifier
 
 __all__ = [
     "LayerActivation",
@@ -87,8 +88,9 @@ def explain_layer(
 
     ``params`` are the method's fields; ``memory`` bounds what a pass through the model holds, in bytes.
     """
-    spec = Spec.parse(method)
-    explainer = layer_explainers.create(Spec(spec.name, {**spec.params, **params}))
+    check_classifier(model)
+    check_seed(seed)
+    explainer = layer_explainers.create(Spec.parse(method).adding(params))
     with memory_budget(memory):
         return explainer(model, inputs, targets, layer=layer, seed=seed)
 

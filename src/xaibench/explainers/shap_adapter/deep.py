@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xaibench.errors import InputError, UnsupportedError, first_line
+from xaibench.errors import InputError, UnsupportedError, last_line
 from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.base import Targets, explainers
 from xaibench.explainers.baselines import Background, background_inputs
@@ -131,7 +131,7 @@ def _run(method: str, seed: int, call: Callable[[Any], Any]) -> Any:
         with guarded(seed) as shap, torch.enable_grad():
             return call(shap)
     except Exception as error:  # whatever the model brings about inside SHAP
-        raise UnsupportedError(f"{method}: SHAP cannot explain this model: {first_line(error)}") from error
+        raise UnsupportedError(f"{method}: SHAP cannot explain this model: {last_line(error)}") from error
 
 
 def _in_shape(values: Tensor, x: Tensor) -> Tensor:

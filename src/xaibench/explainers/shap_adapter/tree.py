@@ -38,7 +38,7 @@ class ShapTree:
     def __call__(self, model: Classifier, inputs: Inputs, targets: Targets = None, *, seed: int = 0) -> Attribution:
         """See `Explainer`; raises `UnsupportedError` for all but scikit-learn's trees and their ensembles."""
         if not isinstance(model, SklearnClassifier):
-            raise UnsupportedError(f"shap_tree takes scikit-learn's trees, got {type(model).__name__}")
+            raise UnsupportedError(f"shap_tree takes a SklearnClassifier over trees, got {type(model).__name__}")
         logit = TargetLogit(self, model, inputs, targets, needs=())
         baseline = baseline_inputs(self.baseline, model, logit.x)
         values = torch.zeros_like(logit.x)
