@@ -192,6 +192,34 @@ def test_torch_and_keras_agree(method: str) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
+class _Functional(nn.Module):
+    """The first of `twins`, whose last ReLU is a function."""
+
+    def __init__(self, layers: nn.Sequential, act: Any) -> None:
+        super().__init__()
+        self.start, self.last, self.head = layers[:4], layers[4], layers[8]
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.act(self.last(self.start(x))).flatten(1))
+
+
+@pytest.mark.parametrize("method", MAPS)
+def test_a_relu_that_is_no_layer_is_as_good_as_one(method: str) -> None:
+    pair = twins("cnn")
+    module: Any = pair.torch.module
+    interface: Any = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.4), "input_shape": (3, 10, 8)}
+    ours = explain(
+        TorchClassifier(_Functional(module, torch.relu), **interface), pair.x, pair.y, method=method, trust="quick"
+    )
+    theirs = explain(pair.keras, pair.x, pair.y, method=method, layer="conv2", trust="quick")
+    assert ours.trust.notes[0] == "layer 'last' after ReLU, 3 x 2 places"
+    assert float(ours.values.abs().max()) > 1e-4
+    torch.testing.assert_close(ours.values, theirs.values, rtol=1e-5, atol=1e-5)
+    leaky = TorchClassifier(_Functional(module, F.leaky_relu), **interface)
+    assert explain(leaky, pair.x, pair.y, method=method, trust="quick").trust.notes[0].startswith("layer 'last', 3")
+
+
 def test_what_maps_cannot_do_is_one_clear_line() -> None:
     model = torch_cnn()
     x = inputs_for(model, 2)

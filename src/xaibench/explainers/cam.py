@@ -211,7 +211,7 @@ def _attribution(
     maps = maps.relu() if relu else maps
     empty = int((maps == 0).flatten(1).all(dim=1).sum())
     notes = (
-        f"layer {grid.layer!r}, {maps.shape[1]} x {maps.shape[2]} places",
+        f"layer {grid.layer!r}{' after ReLU' * grid.rectified}, {maps.shape[1]} x {maps.shape[2]} places",
         note,
         f"{empty} of {len(maps)} maps are zero everywhere" if empty else "",
     )

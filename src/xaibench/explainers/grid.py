@@ -23,7 +23,8 @@ _CANCELLED = 1e-4
 _MOST_STRETCH = 2.0
 """A grid may be this much wider or narrower, for its height, than the image: convolutions cut the edges."""
 
-_chosen: WeakKeyDictionary[Classifier, dict[tuple[int, ...], str]] = WeakKeyDictionary()
+_chosen: WeakKeyDictionary[Classifier, dict[tuple[int, ...], tuple[str, bool]]] = WeakKeyDictionary()
+"""By the shape of inputs: the layer, and whether it is rectified."""
 
 
 class GridLayer:
@@ -36,6 +37,10 @@ class GridLayer:
     gradients, gradient times activation is not nothing: it is where the class token alone is read off, and before a
     layer norm, which does not care for the length of a token. So in a transformer it is a norm that is taken.
 
+    Where a ReLU that is no layer follows a layer that was looked for, ``rectified`` is true: what the ReLU lets through
+    is the activations, as it would be with a ReLU in the layer, and gradients are those after it. This is so if nothing
+    changes when negative activations become zero.
+
     Raises `UnsupportedError` for models without layers or without such a layer, and for other tasks than images;
     `InputError` for a named layer that does not exist or is no grid.
     """
@@ -46,8 +51,9 @@ class GridLayer:
             raise UnsupportedError(f"{method} needs images, got a model of task {self._model.task!r}")
         require(self._model, method, Capability.ACTIVATIONS)
         self._size = (logit.x.shape[2], logit.x.shape[3])
+        self.rectified = False
         if layer == "auto":
-            self.layer = self._last(method)
+            self.layer, self.rectified = self._last(method)
         else:
             self.layer = layer
             with torch.no_grad():
@@ -60,13 +66,28 @@ class GridLayer:
         """Output of the layer for samples ``rows`` (m,)."""
         self._logit.count(forward=len(rows))
         with torch.no_grad():
-            return self._read(self._model.activations(self._logit.x[rows], self.layer))
+            found = self._read(self._model.activations(self._logit.x[rows], self.layer))
+        return found.relu() if self.rectified else found
 
     def gradient(self, rows: Tensor) -> Tensor:
         """Gradient of the target logits of samples ``rows`` (m,) at the layer's output."""
         self._logit.count(forward=len(rows), backward=len(rows))
         target = self._logit.target[rows]
+        if self.rectified:
+            return self._read(self._after_relu(rows, target))
         return self._read(self._model.activation_gradient(self._logit.x[rows], self.layer, target).gradient)
+
+    def _after_relu(self, rows: Tensor, target: Tensor) -> Tensor:
+        """Gradients at the output of the ReLU that follows the layer: it lets all through where all is positive."""
+        x = self._logit.x[rows]
+        self._logit.count(forward=len(rows))
+        with torch.no_grad():
+            output = self._model.activations(x, self.layer)
+        point = output.clamp_min(torch.finfo(output.dtype).tiny).requires_grad_()
+        with torch.enable_grad():
+            logits = self._model.logits_from(x, self.layer, point)
+            (gradient,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), point)
+        return gradient
 
     def enlarge(self, maps: Tensor) -> Tensor:
         """Maps (m, h, w) at the height and width of the images."""
@@ -95,18 +116,18 @@ class GridLayer:
                 return output[:, extra:].transpose(1, 2).unflatten(2, (h, places // h))
         return None
 
-    def _last(self, method: str) -> str:
+    def _last(self, method: str) -> tuple[str, bool]:
         shape = tuple(self._logit.x.shape[1:])
         known = _chosen.setdefault(self._model, {})
         if shape not in known:
             known[shape] = self._search(method)
         return known[shape]
 
-    def _search(self, method: str) -> str:
+    def _search(self, method: str) -> tuple[str, bool]:
         x = self._logit.x
         low, high = self._model.bounds.tensors(x)
         unit = SampleRng(torch.arange(_PROBES, device=x.device), 0, "places").uniform(tuple(x.shape[1:])).to(x.dtype)
-        probes = low + unit * (high - low)
+        probes = torch.where((high - low).isfinite(), low + unit * (high - low), self._model.bounds.clip(2 * unit - 1))
         targets = torch.arange(_PROBES, device=x.device) % self._model.num_classes
         beside = None
         for layer in _outer_first(self._model.layers):
@@ -115,9 +136,10 @@ class GridLayer:
                     output = self._model.activations(probes, layer)
                 if not self._matters(probes, layer, output, targets):
                     continue
+                found = layer, self._is_rectified(probes, layer, output)
                 if output.ndim == 3 or self._cuts(probes, layer, output):
-                    return layer
-                beside = beside or layer
+                    return found
+                beside = beside or found
             except UnsupportedError:  # it does not run, runs twice, or leads nowhere
                 continue
         if beside is None:
@@ -133,6 +155,17 @@ class GridLayer:
             return False
         flow = grid * gradient
         return bool(flow.sum(dim=1).abs().sum() > _CANCELLED * flow.abs().sum())
+
+    def _is_rectified(self, probes: Tensor, layer: str, output: Tensor) -> bool:
+        """Whether there are negative activations and none matters."""
+        if not bool((output < 0).any()):
+            return False
+        try:
+            with torch.no_grad():
+                as_is, rectified = (self._model.logits_from(probes, layer, y) for y in (output, output.relu()))
+        except UnsupportedError:
+            return False
+        return torch.equal(as_is, rectified)
 
     def _cuts(self, probes: Tensor, layer: str, output: Tensor) -> bool:
         """Whether everything goes through the layer: with its output given, another input changes nothing."""
