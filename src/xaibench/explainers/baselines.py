@@ -18,8 +18,9 @@ Baseline = BaselineName | Tensor
 """A reference by name, or a tensor that broadcasts to the inputs (token ids for text).
 
 ``min`` and ``max`` are the corners of the box of inputs; ``mean`` is the mean that the model's card records, else the
-centre of the box. ``auto`` is ``min`` for images (black), ``mean`` for tables, and padding for text. ``unknown`` is the
-token of words that have none of their own; text knows no other names.
+centre of the box, and for a feature without two finite bounds 0, or the bound nearest to it. ``auto`` is ``min`` for
+images (black), ``mean`` for tables, and padding for text. ``unknown`` is the token of words that have none of their
+own; text knows no other names.
 """
 
 Background = Literal["auto"] | Tensor
@@ -48,8 +49,11 @@ def baseline_inputs(baseline: Baseline, model: Classifier, x: Tensor) -> Tensor:
         baseline = "min" if model.task == "image" else "mean"
     low, high = model.bounds.tensors(x)
     if baseline == "mean":
-        return _mean(model, x, (low + high) / 2)
-    return {"zero": torch.zeros_like(x), "min": low.expand_as(x), "max": high.expand_as(x)}[baseline].clone()
+        return _mean(model, x, _centre(low, high))
+    corner = {"zero": torch.zeros_like(low), "min": low, "max": high}[baseline]
+    if not bool(corner.isfinite().all()):
+        raise InputError(f"expected finite bounds for baseline {baseline!r}, got {float(corner[corner.isinf()][0])}")
+    return corner.expand_as(x).clone()
 
 
 def baseline_sets(baseline: Baseline | tuple[BaselineName, ...], model: Classifier, x: Tensor) -> Tensor:
@@ -68,6 +72,12 @@ def baseline_sets(baseline: Baseline | tuple[BaselineName, ...], model: Classifi
     return baseline_inputs(baseline, model, x)[None]
 
 
+def _centre(low: Tensor, high: Tensor) -> Tensor:
+    """The centre of a box; where a side is infinite, its number nearest to zero."""
+    nearest = torch.zeros_like(low).clamp(low, high)
+    return torch.where((high - low).isfinite(), (low + high) / 2, nearest)
+
+
 def _mean(model: Classifier, x: Tensor, centre: Tensor) -> Tensor:
     if model.card is None or model.card.mean is None:
         return centre.expand_as(x).clone()
@@ -79,9 +89,7 @@ def _unknown_id(model: Classifier) -> int:
     """The token id of unknown words; `UnsupportedError` where the model's tokenizer has none."""
     unknown = model.vocabulary.unknown
     if unknown is None:
-        raise UnsupportedError(
-            "baseline 'unknown' needs a tokenizer with a token for unknown words, got none"
-        )
+        raise UnsupportedError("baseline 'unknown' needs a tokenizer with a token for unknown words, got none")
     return unknown
 
 
@@ -100,7 +108,8 @@ def background_inputs(
 ) -> tuple[Tensor, str]:
     """``count`` inputs (count, ...) that stand for what the model usually sees, and a clause on where they come from.
 
-    They are the same for every batch. Fewer are given where there are no more.
+    They are the same for every batch. Fewer are given where there are no more. Raises `InputError` for backgrounds of
+    another shape, and where neither training samples nor finite bounds are at hand.
     """
     if isinstance(background, Tensor):
         if background.ndim != x.ndim or background.shape[1:] != x.shape[1:] or not len(background):
@@ -114,6 +123,8 @@ def background_inputs(
     if model.task == "text":
         return torch.full_like(x[:1], _padding_id(model)), "padding as background, for no texts were given"
     low, high = model.bounds.tensors(x)
+    if not bool((high - low).isfinite().all()):
+        raise InputError("expected samples as background where bounds are infinite, got 'auto'")
     unit = SampleRng(torch.arange(count, device=x.device), seed, "background").uniform(tuple(x.shape[1:])).to(x.dtype)
     return low + unit * (high - low), "uniform noise as background, for no samples were given"
 
