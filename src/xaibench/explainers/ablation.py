@@ -12,12 +12,15 @@ from xaibench.errors import InputError
 from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.base import Targets, explainers
 from xaibench.explainers.baselines import Background, Baseline, background_inputs, baseline_inputs
-from xaibench.explainers.perturb import Game
-from xaibench.explainers.players import Partition, players_of
+from xaibench.explainers.perturb import Game, play
+from xaibench.explainers.players import Partition, Players, players_of
 from xaibench.explainers.target import TargetLogit
 from xaibench.types import Classifier, Inputs
 
 __all__ = ["FeatureAblation", "FeaturePermutation"]
+
+_BYTES = 16
+"""Of working arrays for each coalition and player, or for each element of an input, at their peak."""
 
 
 @explainers.register("feature_ablation")
@@ -40,8 +43,9 @@ class FeatureAblation:
         """See `Explainer`."""
         logit = TargetLogit(self, model, inputs, targets, needs=())
         baseline = baseline_inputs(self.baseline, model, logit.x)
-        game = Game(logit, players_of(self.players, self.segments, model, logit.x), baseline)
-        return logit.attribution(game.spread(_falls(game)), seed=seed, baseline=baseline)
+        players = players_of(self.players, self.segments, model, logit.x)
+        (values,) = play(logit, players, baseline, _bytes(logit, players), lambda game, _: (game.spread(_falls(game)),))
+        return logit.attribution(values, seed=seed, baseline=baseline)
 
 
 @explainers.register("feature_permutation")
@@ -70,18 +74,28 @@ class FeaturePermutation:
         logit = TargetLogit(self, model, inputs, targets, needs=())
         background, note = background_inputs(self.background, model, logit.x, count=self.samples, seed=seed)
         players = players_of(self.players, self.segments, model, logit.x)
-        total = torch.zeros(logit.x.shape, dtype=torch.float64, device=logit.x.device)
-        squares = torch.zeros_like(total)
-        for other in background:
-            game = Game(logit, players, other.expand_as(logit.x))
-            fall = game.spread(_falls(game))
-            total += fall
-            squares += fall.square()
         count = len(background)
-        mean = total / count
-        variance = (squares / count - mean.square()).clamp_min(0) * count / max(1, count - 1)
-        stderr = (variance / count).sqrt() if count > 1 else None
-        return logit.attribution(mean, seed=seed, stderr=stderr, notes=(note,))
+
+        def in_group(rows: Tensor) -> tuple[Tensor, ...]:
+            part, own = logit.part(rows), players.of_samples(rows)
+            total = torch.zeros(part.x.shape, dtype=torch.float64, device=part.x.device)
+            squares = torch.zeros_like(total)
+            for other in background:
+                game = Game(part, own, other.expand_as(part.x))
+                fall = game.spread(_falls(game))
+                total += fall
+                squares += fall.square()
+            mean = total / count
+            variance = (squares / count - mean.square()).clamp_min(0) * count / max(1, count - 1)
+            return mean, (variance / count).sqrt()
+
+        mean, stderr = logit.in_groups(_bytes(logit, players), in_group)
+        return logit.attribution(mean, seed=seed, stderr=stderr if count > 1 else None, notes=(note,))
+
+
+def _bytes(logit: TargetLogit, players: Players) -> int:
+    """Of working arrays for each sample."""
+    return _BYTES * (players.most**2 + 4 * logit.x[:1].numel())
 
 
 def _falls(game: Game) -> Tensor:

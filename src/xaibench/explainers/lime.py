@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from xaibench.errors import InputError
 from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.base import Targets, explainers
 from xaibench.explainers.baselines import Baseline, baseline_inputs
-from xaibench.explainers.perturb import Game
+from xaibench.explainers.perturb import Game, play
 from xaibench.explainers.players import Partition, players_of
 from xaibench.explainers.target import TargetLogit
 from xaibench.rng import SampleRng
@@ -20,7 +20,8 @@ from xaibench.types import Classifier, Inputs
 
 __all__ = ["Lime"]
 
-_AT_ONCE = 2**23
+_BYTES = 48
+"""Of working arrays for each coalition and player, at their peak."""
 
 
 @explainers.register("lime")
@@ -57,32 +58,29 @@ class Lime:
         """See `Explainer`."""
         logit = TargetLogit(self, model, inputs, targets, needs=())
         baseline = baseline_inputs(self.baseline, model, logit.x)
-        game = Game(logit, players_of(self.players, self.segments, model, logit.x), baseline)
-        weights, stderr, fit = self._regress(game, logit.rng(seed))
+        players = players_of(self.players, self.segments, model, logit.x)
+
+        def regress(game: Game, part: TargetLogit) -> tuple[Tensor, ...]:
+            weights, stderr, fit = self._regress(game, part.rng(seed))
+            return game.spread(weights), game.spread(stderr), fit
+
+        each = _BYTES * self.samples * players.most
+        values, stderr, fit = play(logit, players, baseline, each, regress)
         notes = (f"the linear model explains {float(fit.mean()):.0%} of the logit's variance nearby (weighted R2)",)
         if len(fit) > 1:
             notes = (f"{notes[0]}, and {float(fit.min()):.0%} at worst",)
-        return logit.attribution(
-            game.spread(weights), seed=seed, baseline=baseline, stderr=game.spread(stderr), notes=notes
-        )
+        return logit.attribution(values, seed=seed, baseline=baseline, stderr=stderr, notes=notes)
 
     def _regress(self, game: Game, rng: SampleRng) -> tuple[Tensor, Tensor, Tensor]:
         """Weights and standard errors (n, players), and R2 (n,)."""
         there = game.players.present
-        found = []
-        for row in torch.arange(len(there), device=there.device).split(
-            max(1, _AT_ONCE // (self.samples * there.shape[1]))
-        ):
-            ids = rng.ids[row].repeat_interleave(self.samples)
-            rows, steps = row.repeat_interleave(self.samples), torch.arange(self.samples).repeat(len(row))
-            # A step for each coalition: what is drawn does not depend on how many players other samples have.
-            bits = SampleRng(ids, rng.seed, rng.stream).bits((there.shape[1],), steps)
-            members = (bits < 0) & there[rows]
-            scores = game.value(rows, members).view(len(row), -1)
-            members = members.view(len(row), self.samples, -1).double()
-            found.append(self._fit(members, scores - game.full[row, None], game.players.count[row]))
-        weights, stderr, fit = (torch.cat(part) for part in zip(*found, strict=True))
-        return weights, stderr, fit
+        n, most = there.shape
+        rows = torch.arange(n, device=there.device).repeat_interleave(self.samples)
+        # A step for each coalition: what is drawn does not depend on how many players other samples have.
+        draws = replace(rng, ids=rng.ids[rows]).bits((most,), torch.arange(self.samples).repeat(n))
+        members = (draws < 0) & there[rows]
+        scores = game.value(rows, members).view(n, -1)
+        return self._fit(members.view(n, -1, most).double(), scores - game.full[:, None], game.players.count)
 
     def _fit(self, members: Tensor, scores: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same for coalitions (n, m, players), float64, and their logits (n, m)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +22,8 @@ __all__ = ["ExpectedGradients", "SmoothGrad", "VarGrad"]
 
 _TOLERANCE = 0.05
 """The completeness gap that expected gradients, which sample, should stay within."""
+_BYTES = 16
+"""Of working arrays for each element of a gradient that is kept, at their peak."""
 
 
 @explainers.register("smoothgrad")
@@ -47,17 +49,19 @@ class SmoothGrad:
     def __call__(self, model: Classifier, inputs: Inputs, targets: Targets = None, *, seed: int = 0) -> Attribution:
         """See `Explainer`."""
         logit = TargetLogit(self, model, inputs, targets)
-        cloud = _Cloud(logit, self.noise, seed)
         pairs = self.samples // 2
 
-        def points(rows: Tensor, draw: Tensor) -> Tensor:
-            return cloud.points(rows, draw % pairs, sign=1 - 2 * (draw // pairs))
+        def in_group(rows: Tensor) -> tuple[Tensor, ...]:
+            part = logit.part(rows)
+            cloud = _Cloud(part, self.noise, seed)
 
-        means = []
-        for _, gradients in _at_points(logit, self.samples, points):
-            kept = _by_token(logit, gradients.square() if self.squared else gradients)
-            means.append(_mean_of_pairs(kept))
-        values, stderr = map(torch.cat, zip(*means, strict=True))
+            def gradient(rows: Tensor, draw: Tensor) -> Tensor:
+                found = part.gradient(rows, cloud.points(rows, draw % pairs, sign=1 - 2 * (draw // pairs)))
+                return found.square() if self.squared else found
+
+            return _mean_of_pairs(_at_points(part, self.samples, gradient))
+
+        values, stderr = _in_groups(logit, self.samples, in_group)
         return logit.attribution(values, seed=seed, stderr=stderr)
 
 
@@ -81,13 +85,20 @@ class VarGrad:
     def __call__(self, model: Classifier, inputs: Inputs, targets: Targets = None, *, seed: int = 0) -> Attribution:
         """See `Explainer`."""
         logit = TargetLogit(self, model, inputs, targets)
-        cloud = _Cloud(logit, self.noise, seed)
-        found = []
-        for _, gradients in _at_points(logit, self.samples, cloud.points):
+
+        def in_group(rows: Tensor) -> tuple[Tensor, ...]:
+            part = logit.part(rows)
+            cloud = _Cloud(part, self.noise, seed)
+
+            def gradient(rows: Tensor, draw: Tensor) -> Tensor:
+                return part.gradient(rows, cloud.points(rows, draw))
+
+            gradients = _at_points(part, self.samples, gradient, by_token=False)
             spread = (gradients - gradients.mean(dim=1, keepdim=True)).square()
             spread = _by_token(logit, spread) * (self.samples / (self.samples - 1))
-            found.append((spread.mean(dim=1), spread.std(dim=1) / self.samples**0.5))
-        values, stderr = map(torch.cat, zip(*found, strict=True))
+            return spread.mean(dim=1), spread.std(dim=1) / self.samples**0.5
+
+        values, stderr = _in_groups(logit, self.samples, in_group)
         return logit.attribution(values, seed=seed, stderr=stderr)
 
 
@@ -98,8 +109,10 @@ class ExpectedGradients:
 
     Erion et al., *Improving performance of deep learning models with axiomatic attribution priors and expected
     gradients* (Nature Machine Intelligence 2021). Points come in pairs, at a share of the line and at one minus it;
-    ``samples`` points in all, half as many baselines. Attributions add up, in expectation, to the logit minus its mean
-    over the baselines; the gap is reported. Standard errors include that baselines are drawn.
+    ``samples`` points in all, half as many baselines. Each input goes through the background in a random order of its
+    own, again and again, so that all of it counts alike in expectation, and is left out or taken once more by chance
+    alone. Attributions add up, in expectation, to the logit minus its mean over the whole background; the gap, which is
+    reported, is what sampling missed. Standard errors treat the background itself as a sample.
     """
 
     name: ClassVar[str]
@@ -114,26 +127,29 @@ class ExpectedGradients:
         """See `Explainer`."""
         logit = TargetLogit(self, model, inputs, targets)
         pairs = self.samples // 2
-        drawn, note = background_inputs(self.background, model, logit.x, count=pairs, seed=seed)
-        end, start = logit.embed(logit.x), logit.embed(drawn)
-        start = start[torch.arange(pairs, device=start.device) % len(start)]
-        share = _stratified(logit, pairs, seed).to(end.dtype)
-        share = torch.cat([share, 1 - share], dim=1)
+        count = len(self.background) if isinstance(self.background, Tensor) and self.background.ndim else pairs
+        background, note = background_inputs(self.background, model, logit.x, count=count, seed=seed)
+        start = logit.embed(background)
 
-        def points(rows: Tensor, draw: Tensor) -> Tensor:
-            at = share[rows, draw].view(-1, *[1] * (end.ndim - 1))
-            return torch.lerp(start[draw % pairs], end[rows], at)
+        def in_group(rows: Tensor) -> tuple[Tensor, ...]:
+            part = logit.part(rows)
+            end, which = part.embed(part.x), _in_rounds(part, pairs, len(start), seed)
+            share = _stratified(part, pairs, seed).to(end.dtype)
+            share = torch.cat([share, 1 - share], dim=1)
 
-        means = []
-        for group, gradients in _at_points(logit, self.samples, points):
-            flow = gradients * (end[group, None] - start.repeat(2, *[1] * (start.ndim - 1)))
-            means.append(_mean_of_pairs(_by_token(logit, flow)))
-        values, stderr = map(torch.cat, zip(*means, strict=True))
+            def flow(rows: Tensor, draw: Tensor) -> Tensor:
+                first, last = start[which[rows, draw % pairs]], end[rows]
+                at = share[rows, draw].view(-1, *[1] * (end.ndim - 1))
+                return part.gradient(rows, torch.lerp(first, last, at)) * (last - first)
+
+            return _mean_of_pairs(_at_points(part, self.samples, flow))
+
+        values, stderr = _in_groups(logit, self.samples, in_group)
         return logit.attribution(
             values,
             seed=seed,
             stderr=stderr,
-            change=logit.value(end) - _mean_value(logit, start),
+            change=logit.value(logit.embed(logit.x)) - _mean_value(logit, start),
             tolerance=_TOLERANCE,
             notes=(note,),
         )
@@ -171,21 +187,26 @@ class _Cloud:
         return self._centre[rows] + self._scale[rows] * noise
 
 
+def _in_groups(logit: TargetLogit, samples: int, work: Callable[[Tensor], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """See `TargetLogit.in_groups`, for ``samples`` gradients of each input that are kept."""
+    each = _BYTES * samples * logit.embed(logit.x[:1]).numel()
+    most = points_at_once(logit.model, logit.x, backward=True) // samples
+    return logit.in_groups(each, work, most=max(1, most))
+
+
 def _at_points(
-    logit: TargetLogit, samples: int, points: Callable[[Tensor, Tensor], Tensor]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Indices (g,) of a few samples at a time, and gradients (g, samples, ...) at their ``points(rows, draws)``."""
-    size = max(1, points_at_once(logit.model, logit.x, backward=True) // samples)
-    for group in torch.arange(len(logit.x), device=logit.x.device).split(size):
-        found = []
-        for part in logit.split(len(group) * samples):
-            rows, draw = group[part // samples], part % samples
-            found.append(logit.gradient(rows, points(rows, draw)))
-        yield group, torch.cat(found).unflatten(0, (len(group), samples))
+    logit: TargetLogit, samples: int, find: Callable[[Tensor, Tensor], Tensor], *, by_token: bool = True
+) -> Tensor:
+    """(n, samples, ...): what ``find(rows, draws)`` gives for all draws of all samples; see `_by_token`."""
+    found: list[Tensor] = []
+    for part in logit.split(len(logit.x) * samples):
+        values = find(part // samples, part % samples)
+        found.append(_by_token(logit, values) if by_token else values)
+    return torch.cat(found).unflatten(0, (len(logit.x), samples))
 
 
 def _by_token(logit: TargetLogit, draws: Tensor) -> Tensor:
-    """Draws (g, samples, ...) with what embeddings get added up, so that errors are those of the sums."""
+    """Draws (..., length, dimension) with what embeddings get added up, so that errors are those of the sums."""
     return draws.sum(dim=-1) if logit.text else draws
 
 
@@ -201,10 +222,24 @@ def _stratified(logit: TargetLogit, count: int, seed: int) -> Tensor:
     return (order + logit.rng(seed, "place").uniform((count,))) / count
 
 
+def _in_rounds(logit: TargetLogit, count: int, size: int, seed: int) -> Tensor:
+    """(n, count) of 0..size-1 in a random order, again and again: each comes up as often as any other, or once more."""
+    order = logit.rng(seed, "rounds").uniform((size,)).argsort(dim=1)
+    return order[:, torch.arange(count, device=order.device) % size]
+
+
 def _mean_value(logit: TargetLogit, start: Tensor) -> Tensor:
     """(n,), float64: the mean target logit over the starts (m, ...), for each sample."""
     count, n = len(start), len(logit.x)
-    total = torch.zeros(n, dtype=torch.float64, device=start.device)
+    if not logit.text:
+        total = torch.zeros(logit.model.num_classes, dtype=torch.float64, device=start.device)
+        for part in logit.split(count, backward=False):
+            with torch.no_grad():
+                total += logit.model.logits(start[part]).double().sum(dim=0)
+        logit.count(forward=count)
+        return total[logit.target] / count
+    # For text each sample has its own, for its tokens say what is padding.
+    means = torch.zeros(n, dtype=torch.float64, device=start.device)
     for part in logit.split(n * count, backward=False):
-        total.index_add_(0, part // count, logit.value(start[part % count], part // count))
-    return total / count
+        means.index_add_(0, part // count, logit.value(start[part % count], part // count))
+    return means / count

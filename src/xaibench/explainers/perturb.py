@@ -11,7 +11,7 @@ from xaibench.explainers.players import Players
 from xaibench.explainers.target import TargetLogit
 from xaibench.rng import SampleRng, content_ids
 
-__all__ = ["Game", "Perturbed"]
+__all__ = ["Game", "Perturbed", "play"]
 
 
 class Perturbed:
@@ -105,3 +105,19 @@ class Game:
         return self._perturbed.score(
             rows, lambda row, part: there[part].index_select(1, self._columns[row]).view(-1, *shape)
         )
+
+
+def play(
+    logit: TargetLogit,
+    players: Players,
+    baseline: Tensor,
+    each: int,
+    work: Callable[[Game, TargetLogit], tuple[Tensor, ...]],
+) -> tuple[Tensor, ...]:
+    """What ``work`` gives for games of some samples, and for their logit: see `TargetLogit.in_groups`."""
+
+    def in_group(rows: Tensor) -> tuple[Tensor, ...]:
+        part = logit.part(rows)
+        return work(Game(part, players.of_samples(rows), baseline[rows]), part)
+
+    return logit.in_groups(each, in_group)

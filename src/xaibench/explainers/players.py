@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from xaibench.errors import InputError, UnsupportedError
+from xaibench.errors import InputError
+from xaibench.explainers.reading import padding_of
 from xaibench.explainers.superpixels import grid_cells, superpixels
 from xaibench.types import Classifier
 
@@ -64,6 +65,10 @@ class Players:
         keep = (self.index >= 0) & self._gather(matters)
         return Players.of_labels(torch.where(keep, self.index, -1))
 
+    def of_samples(self, rows: Tensor) -> Players:
+        """Those of samples ``rows`` (m,)."""
+        return Players(self.index[rows], self.count[rows])
+
     def spread(self, values: Tensor, shape: torch.Size) -> Tensor:
         """Values (n, most) of players, shared out evenly among the elements of inputs of that shape (n, ...)."""
         each = shape.numel() // self.index.numel()
@@ -101,7 +106,7 @@ def players_of(partition: Partition, segments: int, model: Classifier, x: Tensor
     if model.task == "image":
         return Players.of_labels(superpixels(x, segments) if partition != "grid" else grid_cells(x, segments))
     labels = torch.arange(x.shape[1], device=x.device).expand(x.shape)
-    return Players.of_labels(torch.where(x == _padding(model), -1, labels) if model.task == "text" else labels)
+    return Players.of_labels(torch.where(x == padding_of(model), -1, labels) if model.task == "text" else labels)
 
 
 def _given(groups: Tensor, x: Tensor) -> Players:
@@ -111,13 +116,6 @@ def _given(groups: Tensor, x: Tensor) -> Players:
         return Players.of_labels(groups.to(x.device, torch.int64).expand(x.shape))
     except RuntimeError:
         raise InputError(f"expected players that broadcast to {tuple(x.shape)}, got {tuple(groups.shape)}") from None
-
-
-def _padding(model: Classifier) -> int:
-    try:
-        return model.vocabulary.padding
-    except UnsupportedError:
-        return 0
 
 
 def _any_like(flags: Tensor, index: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.base import Targets, explainers
 from xaibench.explainers.baselines import Baseline, baseline_inputs
+from xaibench.explainers.budget import samples_at_once
 from xaibench.explainers.perturb import Perturbed
 from xaibench.explainers.target import TargetLogit
 from xaibench.rng import SampleRng
@@ -21,7 +22,12 @@ from xaibench.types import Classifier, Inputs
 
 __all__ = ["Rise"]
 
-_AT_ONCE = 2**22
+_MASK_BYTES = 32
+"""Of working arrays for each pixel of a mask, at their peak."""
+_SUM_BYTES = 27 * 8
+"""Of working arrays for each pixel of a sample: three times nine sums."""
+_SCORE_BYTES = 64
+"""Of working arrays for each evaluation, at their peak."""
 
 
 @explainers.register("rise")
@@ -58,18 +64,25 @@ class Rise:
             )
         logit = TargetLogit(self, model, inputs, targets, needs=())
         baseline = baseline_inputs(self.baseline, model, logit.x)
+        maps = logit.in_groups(
+            _SUM_BYTES * logit.x[:1, 0].numel(), lambda rows: self._weigh(logit.part(rows), baseline[rows], seed)
+        )
+        values, stderr = (part.view(-1, 1, *logit.x.shape[2:]).expand(logit.x.shape).contiguous() for part in maps)
+        return logit.attribution(values, seed=seed, baseline=baseline, stderr=stderr)
+
+    def _weigh(self, logit: TargetLogit, baseline: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Values of pixels and their standard errors, (n, pixels)."""
         perturbed, n = Perturbed(logit, baseline), len(logit.x)
         sums = torch.zeros((), dtype=torch.float64, device=logit.x.device)
-        for part in torch.arange(self.samples, device=logit.x.device).split(max(1, _AT_ONCE // logit.x[0, 0].numel())):
+        at_once = samples_at_once(_MASK_BYTES * logit.x[:1, 0].numel() + _SCORE_BYTES * n)
+        for part in torch.arange(self.samples, device=logit.x.device).split(at_once):
             masks, count = self._masks(part, logit.x, seed), len(part)
             rows = torch.arange(n, device=part.device).repeat_interleave(count)
             scores = perturbed.score(rows, partial(_repeated, masks)).view(n, 1, count)
             powers = torch.cat([torch.ones_like(scores), scores, scores.square()], dim=1)
             seen = masks.flatten(1).double()
             sums = sums + torch.stack([powers @ torch.ones_like(seen), powers @ seen, powers @ seen.square()])
-        values, stderr = (part.view(n, 1, *logit.x.shape[2:]) for part in _weighted_mean(sums, self.samples))
-        values, stderr = (part.expand(logit.x.shape).contiguous() for part in (values, stderr))
-        return logit.attribution(values, seed=seed, baseline=baseline, stderr=stderr)
+        return _weighted_mean(sums, self.samples)
 
     def _masks(self, numbers: Tensor, x: Tensor, seed: int) -> Tensor:
         """Masks (m, 1, height, width) in [0, 1] with these numbers (m,): the same for all images."""

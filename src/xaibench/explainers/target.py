@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
@@ -9,15 +10,26 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from xaibench.errors import InputError, UnsupportedError
+from xaibench.errors import UnsupportedError
 from xaibench.explainers.attribution import Attribution, Cost
 from xaibench.explainers.base import Explainer, Targets
-from xaibench.explainers.budget import points_at_once
+from xaibench.explainers.budget import points_at_once, samples_at_once
+from xaibench.explainers.reading import check_words, read_targets
 from xaibench.explainers.trust import Trust
 from xaibench.rng import SampleRng, content_ids
 from xaibench.types import Capability, Classifier, Inputs, require
 
 __all__ = ["TargetLogit", "completeness_gap"]
+
+
+@dataclasses.dataclass
+class _Shared:
+    """What a logit has in common with its parts."""
+
+    started: float = dataclasses.field(default_factory=time.perf_counter)
+    forward: int = 0
+    backward: int = 0
+    scorer: Callable[[Tensor], Tensor] | None = None
 
 
 class TargetLogit:
@@ -40,16 +52,43 @@ class TargetLogit:
         embedded = [Capability.EMBEDDINGS] if text and Capability.GRADIENTS in needs else []
         require(model, explainer.name, *needs, *embedded)
         self._explainer, self.model, self.text = explainer, model, text
-        self._started, self._forward, self._backward = time.perf_counter(), 0, 0
-        self._scorer: Callable[[Tensor], Tensor] | None = None
+        self._shared = _Shared()
         x = inputs if isinstance(inputs, Tensor) or not text else model.encode(inputs)
         self.x = x.detach().to(model.device) if text else model.embed(x).detach()  # type: ignore[union-attr, arg-type]
+        if text:
+            check_words(model, self.x)
         self.target = self._read_targets(targets)
 
     def split(self, count: int, *, backward: bool = True) -> tuple[Tensor, ...]:
         """0..count-1 in parts of as many points as go through the model at once."""
         size = points_at_once(self.model, self.x, backward=backward)
         return torch.arange(count, device=self.x.device).split(size)
+
+    def part(self, rows: Tensor) -> TargetLogit:
+        """The same of samples ``rows`` (m,) alone; what it spends counts here."""
+        part = copy.copy(self)
+        part.x, part.target = self.x[rows], self.target[rows]
+        return part
+
+    def in_groups(
+        self, each: int, work: Callable[[Tensor], tuple[Tensor, ...]], *, most: int | None = None
+    ) -> tuple[Tensor, ...]:
+        """What ``work`` gives for samples ``rows`` (g,), tensors (g, ...), put together for all samples.
+
+        Groups are such that working arrays of ``each`` bytes for a sample keep within the memory budget, and have at
+        most ``most`` samples.
+        """
+        n = len(self.x)
+        groups = torch.arange(n, device=self.x.device).split(min(samples_at_once(each), most or max(1, n)))
+        found = work(groups[0])
+        if len(groups) == 1:
+            return found
+        # One place for each result: small ones between large temporary ones would keep the memory of these from others.
+        whole = tuple(part.new_empty(n, *part.shape[1:]) for part in found)
+        for rows in groups:
+            for out, part in zip(whole, found if rows is groups[0] else work(rows), strict=True):
+                out[rows] = part
+        return whole
 
     def embed(self, x: Tensor) -> Tensor:
         """The points (n, ...) that stand for inputs."""
@@ -84,11 +123,11 @@ class TargetLogit:
 
         The fast path of perturbation methods: inputs are token ids for text, and are not checked.
         """
-        if self._scorer is None:
-            self._scorer = self.model.scorer(self.x)
+        if self._shared.scorer is None:
+            self._shared.scorer = self.model.scorer(self.x)
         self.count(forward=len(inputs))
         with torch.no_grad():
-            return self._scorer(inputs).gather(1, self.target[rows, None]).squeeze(1).double()
+            return self._shared.scorer(inputs).gather(1, self.target[rows, None]).squeeze(1).double()
 
     def rng(self, seed: int, stream: str = "") -> SampleRng:
         """Random numbers of the samples; equal inputs draw the same ones, wherever they stand."""
@@ -96,12 +135,14 @@ class TargetLogit:
 
     def count(self, *, forward: int = 0, backward: int = 0) -> None:
         """Note passes made elsewhere, in samples."""
-        self._forward, self._backward = self._forward + forward, self._backward + backward
+        self._shared.forward += forward
+        self._shared.backward += backward
 
     @property
     def cost(self) -> Cost:
         """What was spent up to now."""
-        return Cost(forward=self._forward, backward=self._backward, seconds=time.perf_counter() - self._started)
+        spent = self._shared
+        return Cost(forward=spent.forward, backward=spent.backward, seconds=time.perf_counter() - spent.started)
 
     def attribution(
         self,
@@ -159,18 +200,11 @@ class TargetLogit:
             return None
 
     def _read_targets(self, targets: Targets) -> Tensor:
-        n, classes = len(self.x), self.model.num_classes
+        n = len(self.x)
         if targets is None:
             self.count(forward=n)
             return torch.cat([self.model.predict(self.x[rows]) for rows in self.split(n, backward=False)])
-        if isinstance(targets, int) and not isinstance(targets, bool):
-            targets = torch.full((n,), targets)
-        if not isinstance(targets, Tensor) or targets.shape != (n,) or targets.dtype not in (torch.int32, torch.int64):
-            got = f"{targets.dtype} {tuple(targets.shape)}" if isinstance(targets, Tensor) else repr(targets)
-            raise InputError(f"expected targets as one class or {n} class indices, got {got}")
-        if n and (int(targets.min()) < 0 or int(targets.max()) >= classes):
-            raise InputError(f"expected targets in 0..{classes - 1}, got {int(targets.min())}..{int(targets.max())}")
-        return targets.to(self.x.device, torch.int64)
+        return read_targets(targets, n, self.model.num_classes).to(self.x.device)
 
 
 def completeness_gap(values: Tensor, change: Tensor) -> Tensor:

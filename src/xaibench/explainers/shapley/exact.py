@@ -13,7 +13,7 @@ from xaibench.errors import UnsupportedError
 from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.base import Targets, explainers
 from xaibench.explainers.baselines import Baseline, baseline_inputs
-from xaibench.explainers.perturb import Game
+from xaibench.explainers.perturb import Game, play
 from xaibench.explainers.players import Partition, players_of
 from xaibench.explainers.target import TargetLogit
 from xaibench.types import Classifier, Inputs
@@ -21,6 +21,8 @@ from xaibench.types import Classifier, Inputs
 __all__ = ["ShapleyExact"]
 
 _MOST = 12
+_BYTES = 16
+"""Of working arrays for each coalition and player, at their peak."""
 
 
 @explainers.register("shapley_exact")
@@ -49,12 +51,16 @@ class ShapleyExact:
                 f"shapley_exact takes at most {_MOST} players that differ from the baseline, got {most}: "
                 "give larger groups, or use shapley_sampling"
             )
-        game = Game(logit, players, baseline)
-        values = torch.zeros(game.players.present.shape, dtype=torch.float64, device=logit.x.device)
-        for count in game.players.count.unique().tolist():
-            rows = (game.players.count == count).nonzero().squeeze(1)
-            values[rows, :count] = _enumerate(game, rows, count)
-        return logit.attribution(game.spread(values), seed=seed, baseline=baseline, change=game.change)
+
+        def enumerate_all(game: Game, _: TargetLogit) -> tuple[Tensor, ...]:
+            values = torch.zeros(game.players.present.shape, dtype=torch.float64, device=logit.x.device)
+            for count in game.players.count.unique().tolist():
+                rows = (game.players.count == count).nonzero().squeeze(1)
+                values[rows, :count] = _enumerate(game, rows, count)
+            return game.spread(values), game.change
+
+        values, change = play(logit, players, baseline, _BYTES * 2**most * (most + 3), enumerate_all)
+        return logit.attribution(values, seed=seed, baseline=baseline, change=change)
 
 
 def _enumerate(game: Game, rows: Tensor, count: int) -> Tensor:

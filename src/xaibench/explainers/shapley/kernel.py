@@ -12,7 +12,7 @@ from xaibench.errors import InputError
 from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.base import Targets, explainers
 from xaibench.explainers.baselines import Baseline, baseline_inputs
-from xaibench.explainers.perturb import Game
+from xaibench.explainers.perturb import Game, play
 from xaibench.explainers.players import Partition, players_of
 from xaibench.explainers.shapley.rounds import Rounds, check_sampling, random_ranks, settled
 from xaibench.explainers.target import TargetLogit
@@ -24,6 +24,8 @@ __all__ = ["KernelShap"]
 _LEAST = 32
 _PER_PLAYER = 4
 """Pairs drawn at least for each player: a regression on fewer follows its noise."""
+_BYTES = 64
+"""Of working arrays for each pair and player, at their peak."""
 
 
 @explainers.register("kernel_shap")
@@ -54,14 +56,17 @@ class KernelShap:
         """See `Explainer`; raises `InputError` where the budget is below four evaluations for each player."""
         logit = TargetLogit(self, model, inputs, targets, needs=())
         baseline = baseline_inputs(self.baseline, model, logit.x)
-        game = Game(logit, players_of(self.players, self.segments, model, logit.x), baseline)
-        most = int(game.players.count.max())
-        if self.budget < 4 * most:
+        players = players_of(self.players, self.segments, model, logit.x)
+        if self.budget < 4 * players.most and self.budget < 4 * (most := players.among(logit.x, baseline).most):
             raise InputError(f"expected `budget` >= {4 * most}, four evaluations for each player, got {self.budget}")
-        values, stderr = self._sample(game, logit.rng(seed))
-        return logit.attribution(
-            game.spread(values), seed=seed, baseline=baseline, stderr=game.spread(stderr), change=game.change
-        )
+
+        def sample(game: Game, part: TargetLogit) -> tuple[Tensor, ...]:
+            values, stderr = self._sample(game, part.rng(seed))
+            return game.spread(values), game.spread(stderr), game.change
+
+        each = _BYTES * self.budget // 2 * players.most
+        values, stderr, change = play(logit, players, baseline, each, sample)
+        return logit.attribution(values, seed=seed, baseline=baseline, stderr=stderr, change=change)
 
     def _sample(self, game: Game, rng: SampleRng) -> tuple[Tensor, Tensor]:
         """Values and standard errors (n, players)."""

@@ -11,7 +11,8 @@ from torch import Tensor
 from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.base import Targets, explainers
 from xaibench.explainers.baselines import Baseline, baseline_inputs
-from xaibench.explainers.perturb import Game
+from xaibench.explainers.budget import samples_at_once
+from xaibench.explainers.perturb import Game, play
 from xaibench.explainers.players import Partition, players_of
 from xaibench.explainers.shapley.rounds import Rounds, check_sampling, random_ranks, settled
 from xaibench.explainers.target import TargetLogit
@@ -22,7 +23,10 @@ __all__ = ["ShapleySampling"]
 
 _LEAST = 16
 """Pairs drawn at least: standard errors from fewer say little."""
-_AT_ONCE = 2**22
+_BYTES = 16
+"""Of working arrays for each coalition and player, at their peak."""
+_KEPT = 48
+"""Bytes for each coalition whose logit is kept."""
 
 
 @explainers.register("shapley_sampling")
@@ -53,11 +57,14 @@ class ShapleySampling:
         """See `Explainer`."""
         logit = TargetLogit(self, model, inputs, targets, needs=())
         baseline = baseline_inputs(self.baseline, model, logit.x)
-        game = Game(logit, players_of(self.players, self.segments, model, logit.x), baseline)
-        values, stderr = self._sample(game, logit.rng(seed))
-        return logit.attribution(
-            game.spread(values), seed=seed, baseline=baseline, stderr=game.spread(stderr), change=game.change
-        )
+        players = players_of(self.players, self.segments, model, logit.x)
+
+        def sample(game: Game, part: TargetLogit) -> tuple[Tensor, ...]:
+            values, stderr = self._sample(game, part.rng(seed))
+            return game.spread(values), game.spread(stderr), game.change
+
+        values, stderr, change = play(logit, players, baseline, _KEPT * self.budget, sample)
+        return logit.attribution(values, seed=seed, baseline=baseline, stderr=stderr, change=change)
 
     def _sample(self, game: Game, rng: SampleRng) -> tuple[Tensor, Tensor]:
         """Values and standard errors (n, players)."""
@@ -66,7 +73,7 @@ class ShapleySampling:
         rounds = Rounds(torch.full_like(pairs, _LEAST), pairs)
         total = torch.zeros(game.players.present.shape, dtype=torch.float64, device=count.device)
         squares, stderr = torch.zeros_like(total), torch.zeros_like(total)
-        size = max(1, _AT_ONCE // (2 * total.shape[1] ** 2))
+        size = samples_at_once(2 * _BYTES * total.shape[1] ** 2)
         for rows, steps in rounds:
             for part in torch.arange(len(rows), device=rows.device).split(size):
                 rise = _rises(game, rows[part], random_ranks(game, rng, rows[part], steps[part]))
