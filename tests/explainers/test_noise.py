@@ -274,3 +274,54 @@ def test_background_without_samples_is_uniform_in_the_box() -> None:
     assert 0 <= float(unit.min()) < 0.02
     assert 0.98 < float(unit.max()) <= 1
     assert float((unit.mean(dim=0) - 0.5).abs().max()) < 0.06
+
+
+def test_expected_gradients_count_each_baseline_alike_over_seeds() -> None:
+    weight = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
+    x, background = torch.rand(3, 3), torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
+    background[0] = 5.0
+    model = linear(weight, torch.zeros(2))
+    runs = [
+        explain(model, x, 1, method="expected_gradients", background=background, samples=14, seed=seed, trust="quick")
+        for seed in range(300)
+    ]
+    values = torch.stack([run.values for run in runs])
+    # Two of five count twice among seven pairs: not the same two for each input, nor for each seed.
+    expected = weight[1] * (x - background.mean(dim=0))
+    error = values.std(dim=0) / len(runs) ** 0.5
+    assert float(error[:, 1:].min()) > 0
+    assert float(((values.mean(dim=0) - expected) / error.clamp_min(1e-6)).abs().max()) < 4.5
+    assert (values[:, 0] - values[:, 1]).std(dim=0)[1] > 1e-3
+    change = x @ weight[1] - background.mean(dim=0) @ weight[1]
+    for run in runs[:20]:
+        assert run.completeness_gap is not None
+        gap = (run.values.sum(dim=1) - change).abs() / change.abs()
+        torch.testing.assert_close(run.completeness_gap, gap, rtol=1e-3, atol=1e-4)
+    assert max(float(run.completeness_gap.max()) for run in runs if run.completeness_gap is not None) > 0.01
+
+
+def test_the_gap_is_against_all_of_a_background_larger_than_what_is_drawn() -> None:
+    model = table_mlp()
+    x, background = inputs_for(model, 3), inputs_for(model, 40, seed=4)
+    found = explain(model, x, 2, method="expected_gradients", background=background, samples=10, trust="quick")
+    assert found.trust.notes == ("40 given background samples",)
+    logits = model.logits(torch.cat([x, background]))[:, 2].double().detach()
+    change = logits[:3] - logits[3:].mean()
+    assert found.completeness_gap is not None
+    gap = (found.values.double().sum(dim=1) - change).abs() / change.abs()
+    torch.testing.assert_close(found.completeness_gap.double(), gap, rtol=1e-3, atol=1e-4)
+    assert found.cost.forward == 3 * 10 + 3 + 40
+
+
+def test_the_gap_of_texts_is_against_baselines_as_long_as_the_text() -> None:
+    model = token_net()
+    tokens, background = inputs_for(model, 3), inputs_for(model, 4, seed=5)
+    found = explain(model, tokens, 1, method="expected_gradients", background=background, samples=8, trust="quick")
+    start = model.embed(background)
+    means = [
+        model.logits(tokens[row : row + 1].expand(4, -1), embeddings=start)[:, 1].double().mean() for row in range(3)
+    ]
+    change = model.logits(tokens)[:, 1].double() - torch.stack(means)
+    gap = (found.values.double().sum(dim=1) - change).abs() / change.abs()
+    assert found.completeness_gap is not None
+    torch.testing.assert_close(found.completeness_gap.double(), gap.detach(), rtol=1e-3, atol=1e-4)

@@ -23,6 +23,8 @@ __all__ = ["ShapleySampling"]
 
 _LEAST = 16
 """Pairs drawn at least: standard errors from fewer say little."""
+_UNSEEN = 8
+"""Of so many pairs more, all with the spread of the other players, a player's least variance is the mean."""
 _BYTES = 16
 """Of working arrays for each coalition and player, at their peak."""
 _KEPT = 48
@@ -40,6 +42,10 @@ class ShapleySampling:
     the baseline, or its ``budget`` of evaluations is spent; two pairs it draws whatever the budget. The values add up
     to that change whatever was drawn. A player's value is shared out evenly among its elements. For ``players`` and
     ``segments`` see `Partition`.
+
+    That a player's rises were equal in a few pairs does not prove that all are: it may matter in rare orders alone. So
+    its variance counts as at least 8 / (k + 7) of the mean variance of the sample's players after k pairs. Errors are
+    zero where no player's rise varied: then the model looks additive, which sampling cannot prove.
     """
 
     name: ClassVar[str]
@@ -81,7 +87,9 @@ class ShapleySampling:
                 squares.index_add_(0, rows[part], rise.square())
             done = rounds.done[:, None].clamp_min(2)
             variance = (squares - total.square() / done).clamp_min(0) / (done - 1)
-            stderr = (variance / done).sqrt()
+            pooled = variance.sum(dim=1, keepdim=True) / count[:, None].clamp_min(1)
+            least = pooled * (_UNSEEN / (_UNSEEN + done - 1)) * game.players.present
+            stderr = (torch.maximum(variance, least) / done).sqrt()
             rounds.settle(settled(stderr, game.change, self.tolerance))
         alone = (count == 1)[:, None] & game.players.present
         return total / rounds.done[:, None].clamp_min(1) + alone * game.change[:, None], stderr
