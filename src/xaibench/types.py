@@ -282,7 +282,7 @@ class Classifier(Protocol):
 
 def check_classifier(model: object) -> None:
     """Raise `InputError` for a model that is no `Classifier`, naming the class that makes it one."""
-    if hasattr(model, "loss_gradient") and hasattr(model, "embed"):
+    if hasattr(type(model), "capabilities") or hasattr(model, "loss_gradient"):
         return
     makers = {"torch": "TorchClassifier", "keras": "KerasClassifier", "sklearn": "SklearnClassifier"}
     origins = (kind.__module__.partition(".")[0] for kind in type(model).__mro__)

@@ -81,9 +81,9 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="at least 4 samples"):
         embedding_map(model, x[:3])
     with pytest.raises(InputError, match="1 <= neighbours < 6"):
-        embedding_map(model, x)
+        embedding_map(model, x, neighbours=6)
     with pytest.raises(InputError, match="perplexity < 12"):
-        embedding_map(model, x, neighbours=3, method="tsne")
+        embedding_map(model, x, perplexity=12, method="tsne")
     with pytest.raises(InputError, match="method 'pca' or 'tsne'"):
         embedding_map(model, x, neighbours=3, method="umap")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="a class for each"):

@@ -16,9 +16,11 @@ from xaibench.counterfactuals.sparse import few_flips
 from xaibench.counterfactuals.tables import ValueSearch
 from xaibench.counterfactuals.words import WordEdits, word_counterfactuals
 from xaibench.errors import InputError
+from xaibench.explainers.base import Targets
+from xaibench.rng import check_seed
 from xaibench.threats import L0, L1, L2, Linf, Threat
 from xaibench.threats.base import feature_scale
-from xaibench.types import Capability, Classifier, Inputs, require
+from xaibench.types import Capability, Classifier, Inputs, check_classifier, require
 
 __all__ = ["Norm", "counterfactual"]
 
@@ -33,7 +35,7 @@ _BALLS: dict[str, Any] = {"l2": L2, "l1": L1, "linf": Linf, "l0": L0}
 def counterfactual(
     model: Classifier,
     inputs: Inputs,
-    targets: Tensor | int | None = None,
+    targets: Targets = None,
     *,
     norm: Norm = "auto",
     immutable: Sequence[Feature] = (),
@@ -82,6 +84,8 @@ def counterfactual(
     >>> found.found.tolist(), bool((model.predict(found.inputs) != found.before).all())
     ([True, True], True)
     """
+    check_classifier(model)
+    check_seed(seed)
     if model.task not in _NORMS or norm not in ("auto", *_NORMS[model.task]):
         raise InputError(f"expected norm as auto, {', '.join(_NORMS[model.task])} for {model.task}, got {norm!r}")
     for name, value in (("steps", steps), ("restarts", restarts), ("beam", beam), ("max_changes", max_changes)):

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from xaibench.errors import InputError, UnsupportedError
+from xaibench.explainers.base import Targets
 from xaibench.explainers.budget import points_at_once
+from xaibench.explainers.reading import read_targets
 from xaibench.losses import margin, margin_targeted
 from xaibench.types import Classifier
 
 __all__ = ["Goal"]
 
 _HAIR = 1e-4
-_INTEGERS = (torch.int32, torch.int64)
 
 
 @dataclass(frozen=True)
@@ -34,22 +35,14 @@ class Goal:
     """(n,), int64: the classes asked for; None for any other."""
 
     @classmethod
-    def of(cls, model: Classifier, x: Tensor, targets: Tensor | int | None) -> Goal:
+    def of(cls, model: Classifier, x: Tensor, targets: Targets) -> Goal:
         """The goal for inputs ``x`` (n, ...); targets that do not fit raise `InputError`."""
         if model.num_classes < 2:
             raise InputError(f"expected a model of at least 2 classes, got {model.num_classes}")
         labels = torch.cat([model.predict(part) for part in x.split(points_at_once(model, x, backward=False))])
         if targets is None:
             return cls(model, labels, None)
-        if isinstance(targets, int) and not isinstance(targets, bool):
-            targets = torch.full((len(x),), targets)
-        if not isinstance(targets, Tensor) or targets.shape != x.shape[:1] or targets.dtype not in _INTEGERS:
-            got = f"{targets.dtype} {tuple(targets.shape)}" if isinstance(targets, Tensor) else repr(targets)
-            raise InputError(f"expected targets as one class or {len(x)} class indices, got {got}")
-        if int(targets.min()) < 0 or int(targets.max()) >= model.num_classes:
-            last = model.num_classes - 1
-            raise InputError(f"expected targets in 0..{last}, got {int(targets.min())}..{int(targets.max())}")
-        return cls(model, labels, targets.to(labels))
+        return cls(model, labels, read_targets(targets, len(x), model.num_classes).to(labels))
 
     def lead(self, x: Tensor, rows: Tensor) -> Tensor:
         """By how much (m,), float64, the goals of samples ``rows`` (m,) lead at ``x`` (m, ...): above 0 if reached."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xaibench.errors import InputError
+
 __all__ = ["CounterfactualResult", "Edit", "default_names", "feature_edits"]
 
 
@@ -64,6 +66,8 @@ class CounterfactualResult:
 
     def describe(self, row: int, most: int = 8) -> str:
         """One line on a sample: decisions before and after, and up to ``most`` of its changes."""
+        if not 0 <= row < len(self):
+            raise InputError(f"expected a row in 0..{len(self) - 1}, got {row}")
         before = self.class_names[int(self.before[row])]
         if not bool(self.found[row]):
             return f"{before}: no counterfactual found"

@@ -62,6 +62,9 @@ class Rules:
         low, high = (side.expand(len(names)).tolist() for side in bounds.tensors(torch.zeros(1, dtype=torch.float64)))
         low = [max(own, a) if a is not None else own for own, a in zip(low, limits(lower), strict=True)]
         high = [min(own, b) if b is not None else own for own, b in zip(high, limits(upper), strict=True)]
+        for name, least, most in zip(names, low, high, strict=True):
+            if not least < most:
+                raise InputError(f"expected lower < upper for feature {name!r}, got {least:g} and {most:g}")
         rules = cls(
             tuple(map(at, immutable)),
             tuple(map(at, increasing)),
@@ -70,6 +73,9 @@ class Rules:
             tuple(tuple(map(at, group)) for group in one_hot),
             Bounds(tuple(low), tuple(high)),
         )
+        if still := {*rules.increasing} & {*rules.decreasing}:
+            name = names[min(still)]
+            raise InputError(f"expected features to be increasing, decreasing or immutable, got {name!r} as both")
         members = {index for group in rules.one_hot for index in group}
         if both := members & {*rules.increasing, *rules.decreasing, *rules.immutable}:
             raise InputError(f"expected whole groups to stay or to move, got a rule for {names[min(both)]!r} alone")

@@ -13,6 +13,7 @@ from xaibench.attacks.text.neighbours import embedding_matrix
 from xaibench.counterfactuals.goal import Goal
 from xaibench.counterfactuals.result import CounterfactualResult, Edit
 from xaibench.errors import InputError
+from xaibench.explainers.base import Targets
 from xaibench.threats.lexicon import Lexicon
 from xaibench.types import Capability, Classifier, Inputs, Vocabulary, require
 
@@ -166,7 +167,7 @@ def _can_replace(goal: Goal) -> bool:
 def word_counterfactuals(
     model: Classifier,
     inputs: Inputs,
-    targets: Tensor | int | None,
+    targets: Targets,
     *,
     stay: Sequence[str],
     words: WordEdits,

@@ -150,6 +150,8 @@ def _gradient_factors(model: Classifier, x: Tensor, y: Tensor) -> tuple[Tensor, 
 def _check(checkpoints: Sequence[Checkpoint]) -> None:
     if not checkpoints:
         raise InputError("expected at least one checkpoint, got none")
+    if odd := next((type(one).__name__ for one in checkpoints if not isinstance(one, Checkpoint)), None):
+        raise InputError(f"expected checkpoints as Checkpoint(model, learning_rate), got {odd}")
 
 
 def _labels(model: Classifier, x: Tensor, labels: Tensor | None) -> Tensor:

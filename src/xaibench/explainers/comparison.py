@@ -14,7 +14,7 @@ from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.base import Targets, explain, explainers
 from xaibench.explainers.budget import DEFAULT_BUDGET
 from xaibench.metrics import rank_correlation
-from xaibench.types import Classifier, Inputs, Progress, Task
+from xaibench.types import Classifier, Inputs, Progress, Task, check_classifier
 
 __all__ = ["DEFAULT_PANEL", "Comparison", "agreement", "compare_explainers"]
 
@@ -51,7 +51,7 @@ def compare_explainers(
     inputs: Inputs,
     targets: Targets = None,
     *,
-    methods: Sequence[str] | None = None,
+    methods: str | Sequence[str] | None = None,
     seed: int = 0,
     trust: Literal["full", "quick"] = "full",
     memory: int = DEFAULT_BUDGET,
@@ -61,7 +61,8 @@ def compare_explainers(
 
     A method that cannot explain the model is noted, not raised; see `xaibench.explain` for the rest.
     """
-    methods = explainers.names() if methods is None else methods
+    check_classifier(model)
+    methods = explainers.names() if methods is None else [methods] if isinstance(methods, str) else methods
     x = inputs if isinstance(inputs, Tensor) else model.encode(inputs)
     targets = model.predict(x) if targets is None else targets
     attributions, refused = {}, {}

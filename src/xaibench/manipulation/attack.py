@@ -16,9 +16,9 @@ from xaibench.manipulation.movement import Movement, moved
 from xaibench.manipulation.objectives import Objective, objectives
 from xaibench.manipulation.search import Case, Climb, Noise, Proposals, Windows
 from xaibench.manipulation.smooth import smooth_map
-from xaibench.rng import SampleRng, content_ids
+from xaibench.rng import SampleRng, check_seed, content_ids
 from xaibench.threats import Threat, check_threat, contains
-from xaibench.types import Classifier
+from xaibench.types import Classifier, check_classifier
 
 __all__ = ["ManipulationResult", "attack_explanation"]
 
@@ -84,11 +84,13 @@ def attack_explanation(
     where ``gradient`` is asked for and there is none.
     """
     begun = time.perf_counter()
+    check_classifier(model)
     if model.task == "text":
         raise UnsupportedError("explanations of text are not manipulated: token ids have no ball around them")
     if steps < 1 or restarts < 1:
         raise InputError(f"expected `steps` and `restarts` >= 1, got {steps} and {restarts}")
-    explainer = explainers.create(method) if isinstance(method, str) else method
+    check_seed(seed)
+    explainer = method if callable(method) else explainers.create(method)
     goal = objectives.create(objective) if isinstance(objective, str) else objective
     x = model.embed(inputs).detach()
     check_threat(threat, model.bounds, tuple(x.shape[1:]))

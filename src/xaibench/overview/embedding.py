@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xaibench.errors import InputError
 from xaibench.examples import layer_features
+from xaibench.rng import check_seed
 from xaibench.types import Classifier, Inputs
 
 __all__ = ["EmbeddingMap", "embedding_map"]
@@ -43,8 +44,8 @@ def embedding_map(
     *,
     layer: str | None = None,
     method: Literal["pca", "tsne"] = "pca",
-    perplexity: float = 30.0,
-    neighbours: int = 10,
+    perplexity: float | None = None,
+    neighbours: int | None = None,
     seed: int = 0,
 ) -> EmbeddingMap:
     """Samples (n, ...), and others (m, ...) such as their attacked versions, in one plane, by a layer's output.
@@ -52,7 +53,8 @@ def embedding_map(
     The axes of ``pca`` are those along which ``inputs`` vary most (Pearson, 1901), each pointing where its largest
     weight is positive; the others are projected onto them. ``tsne`` (van der Maaten & Hinton, *Visualizing data using
     t-SNE*, JMLR 2008) lays out all samples together, from PCA as its start; its distances between groups and its group
-    sizes mean nothing, and ``seed`` plays no part but in ties. See `layer_features` for layers.
+    sizes mean nothing, and ``seed`` plays no part but in ties. ``neighbours`` are 10 and ``perplexity`` is 30 unless
+    given, or fewer where there are few samples: just under half and a third of them. See `layer_features` for layers.
 
     Raises `InputError` for fewer than 4 samples, or neighbourhoods or perplexities that these cannot fill.
 
@@ -72,6 +74,9 @@ def embedding_map(
         raise InputError(f"expected method 'pca' or 'tsne', got {method!r}")
     if n < 4 or both.shape[1] < 2:
         raise InputError(f"expected at least 4 samples of at least 2 features, got {n} of {both.shape[1]}")
+    check_seed(seed)
+    neighbours = min(10, (total - 1) // 2) if neighbours is None else neighbours
+    perplexity = min(30.0, (total - 1) / 3) if perplexity is None else perplexity
     if not 1 <= neighbours < total / 2:
         raise InputError(f"expected 1 <= neighbours < {total / 2:g}, half of the samples, got {neighbours}")
     explained: Tensor | None = None

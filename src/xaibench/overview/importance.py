@@ -12,6 +12,7 @@ from xaibench.counterfactuals.result import default_names
 from xaibench.errors import InputError
 from xaibench.explainers import Attribution
 from xaibench.metrics.intervals import bootstrap_means
+from xaibench.rng import check_seed
 
 __all__ = ["GlobalImportance", "flat_names", "global_importance", "word_table"]
 
@@ -72,6 +73,9 @@ def global_importance(
     """
     if not 0 < confidence < 1:
         raise InputError(f"expected `confidence` between 0 and 1, got {confidence}")
+    check_seed(seed)
+    if not isinstance(attribution, Attribution):
+        raise InputError(f"expected an Attribution, as `explain` gives, got {type(attribution).__name__}")
     if not len(attribution.values):
         raise InputError("expected attributions of at least one sample, got none")
     if attribution.words is not None:

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from xaibench.errors import InputError, UnsupportedError, first_line
 from xaibench.explainers import explainers, memory_budget
+from xaibench.explainers.base import Targets
 from xaibench.explainers.budget import DEFAULT_BUDGET
 from xaibench.metrics.case import quality_metrics
 from xaibench.metrics.intervals import bootstrap_interval
 from xaibench.quality.bench import Bench
 from xaibench.registry import Spec
-from xaibench.types import Classifier, Inputs, Progress
+from xaibench.rng import check_seed
+from xaibench.types import Classifier, Inputs, Progress, check_classifier
 
 __all__ = ["DEFAULT_METRICS", "Assessment", "Refusal", "Score", "assess"]
 
@@ -87,22 +89,25 @@ class Assessment:
 def assess(
     model: Classifier,
     inputs: Inputs,
-    methods: Sequence[str],
-    metrics: Sequence[str] = DEFAULT_METRICS,
+    methods: str | Sequence[str],
+    metrics: str | Sequence[str] = DEFAULT_METRICS,
     *,
-    targets: Tensor | None = None,
+    targets: Targets = None,
     masks: Tensor | None = None,
     spurious_masks: Tensor | None = None,
     seed: int = 0,
     memory: int = DEFAULT_BUDGET,
     progress: Progress | None = None,
 ) -> Assessment:
-    """Measure explainers by quality metrics, both by name or spec, on the same samples.
+    """Measure explainers by quality metrics, one or several of both, by name or spec, on the same samples.
 
     ``targets`` (n,) are the predicted classes unless given; ``masks`` and ``spurious_masks`` (n, height, width), bool,
     say where evidence and spurious cues lie, where that is known. A method that does not apply to the model, and a
     metric that does not apply to a method, are listed with the reason. Raises `InputError` for unknown names.
     """
+    check_classifier(model)
+    check_seed(seed)
+    methods, metrics = ([given] if isinstance(given, str) else given for given in (methods, metrics))
     chosen = {str(Spec.parse(method)): explainers.create(method) for method in methods}
     measures = {str(Spec.parse(metric)): quality_metrics.create(metric) for metric in metrics}
     if not chosen or not measures:

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers import Attribution, Explainer
+from xaibench.explainers.base import Targets
 from xaibench.explainers.baselines import baseline_inputs
 from xaibench.explainers.budget import points_at_once
 from xaibench.explainers.examine import random_copy
+from xaibench.explainers.reading import read_targets
 from xaibench.metrics.case import Case
 from xaibench.quality.shifted import Shifted
 from xaibench.types import Capability, Classifier, Inputs
@@ -33,7 +35,7 @@ class Bench:
 
     model: Classifier
     inputs: Inputs
-    targets: Tensor | None = None
+    targets: Targets = None
     masks: Tensor | None = None
     spurious_masks: Tensor | None = None
     seed: int = 0
@@ -48,7 +50,8 @@ class Bench:
         else:
             x = model.embed(cast(Tensor, self.inputs)).detach()
         object.__setattr__(self, "x", x)
-        target = self.logits(x).argmax(dim=1) if self.targets is None else self.targets.to(x.device)
+        given = None if self.targets is None else read_targets(self.targets, len(x), model.num_classes).to(x.device)
+        target = self.logits(x).argmax(dim=1) if given is None else given
         object.__setattr__(self, "target", target)
         for name in ("masks", "spurious_masks"):
             mask: Tensor | None = getattr(self, name)

@@ -87,6 +87,8 @@ def feature_scale(task: Task, bounds: Bounds) -> tuple[float, ...] | None:
 
 def check_threat(threat: Threat, bounds: Bounds, input_shape: Sequence[int]) -> None:
     """Raise `InputError` if the ball is larger than the box of inputs of this shape (without the batch)."""
+    if not hasattr(threat, "project"):
+        raise InputError(f"expected a threat such as Linf(0.03), got {threat!r}")
     if isinstance(threat, Ruled):
         threat.check(bounds, input_shape)
         return
