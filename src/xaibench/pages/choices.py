@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.pages.widgets import method_widgets, readable
+from xaibench.pages.widgets import method_widgets
 from xaibench.registry import Spec
+from xaibench.report.labels import name_label
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,7 @@ class Choices:
     @property
     def attack_label(self) -> str:
         """The attack's name for people."""
-        return readable(self.attack.name) if self.attack else ""
+        return name_label(self.attack.name) if self.attack else ""
 
     @property
     def reach(self) -> str:
@@ -102,7 +103,7 @@ def choose_method(model: Classifier) -> Choices:
             "Explanations",
             explainers.names(),
             default=[name for name in DEFAULT_PANEL[model.task] if name in explainers],
-            format_func=readable,
+            format_func=name_label,
             max_selections=_MOST_EXPLAINERS,
             key="method",
             bind="query-params",
@@ -126,11 +127,11 @@ def choose_method(model: Classifier) -> Choices:
             "Attack",
             names,
             index=names.index("pgd") if "pgd" in names else 0,
-            format_func=readable,
+            format_func=name_label,
             key="attack",
             bind="query-params",
         )
-        with st.expander(f"Settings of {readable(name)}"):
+        with st.expander(f"Settings of {name_label(name)}"):
             spec = method_widgets(attacks, name)
     unit = "of its range in any feature" if model.task == "tabular" else "in any pixel"
     return Choices(explainers=tuple(shown), attack=spec, eps=eps, unit=unit)

@@ -8,7 +8,7 @@ import streamlit as st
 
 from xaibench.pages.charts import paired_bars, percent
 from xaibench.pages.pictures import attribution_figure, figure, shaded_words
-from xaibench.pages.widgets import readable
+from xaibench.report.labels import name_label
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ def _show_maps(clean: View, broken: View | None, names: tuple[str, ...]) -> None
     for start in range(0, len(cells), _COLUMNS):
         for column, (method, when) in zip(st.columns(_COLUMNS, gap="medium"), cells[start:], strict=False):
             shown, signed = views[when], any(_signed(view.explanations[method]) for view in views.values())
-            caption = f"{readable(method)} {when}, for {names[shown.prediction]}{_gap(shown.explanations[method])}"
+            caption = f"{name_label(method)} {when}, for {names[shown.prediction]}{_gap(shown.explanations[method])}"
             column.html(attribution_figure(shown.explanations[method].values[0], caption, signed=signed))
 
 
@@ -79,7 +79,7 @@ def show_text(model: Classifier, clean: View) -> None:
     with text:
         st.caption(_LEGEND)
         for method, attribution in clean.explanations.items():
-            st.markdown(f"**{readable(method)}**, for {model.class_names[clean.prediction]}{_gap(attribution)}")
+            st.markdown(f"**{name_label(method)}**, for {model.class_names[clean.prediction]}{_gap(attribution)}")
             st.html(shaded_words(words, attribution.values[0], signed=_signed(attribution)))
         if not clean.explanations:
             st.write(" ".join(filter(None, words)))
@@ -102,7 +102,7 @@ def show_table(model: Classifier, data: Data, clean: View, broken: View | None) 
         if broken is not None:
             values["after"] = broken.explanations[method].values[0]
         with column:
-            st.markdown(f"**{readable(method)}**{_gap(before)}")
+            st.markdown(f"**{name_label(method)}**{_gap(before)}")
             _show_bars(names, values, axis="attribution to the predicted class", key=method)
 
 

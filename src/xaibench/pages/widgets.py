@@ -9,17 +9,9 @@ from typing import Any
 import streamlit as st
 
 from xaibench.registry import Registry, Spec
+from xaibench.report.labels import name_label
 
-__all__ = ["method_widgets", "readable"]
-
-
-def readable(name: str) -> str:
-    """A method's or field's name as a label.
-
-    >>> readable("integrated_gradients"), readable("pgd")
-    ('Integrated gradients', 'PGD')
-    """
-    return name.upper() if len(name) <= 4 else name.replace("_", " ").capitalize()
+__all__ = ["method_widgets"]
 
 
 def method_widgets(registry: Registry[Any], name: str) -> Spec:
@@ -41,7 +33,7 @@ def _plain(hint: Any, default: object) -> bool:
 
 
 def _widget(key: str, name: str, hint: Any, default: Any) -> Any:
-    label = readable(name)
+    label = name_label(name)
     if typing.get_origin(hint) is typing.Literal:
         options = typing.get_args(hint)
         return st.selectbox(label, options, index=options.index(default), key=key)

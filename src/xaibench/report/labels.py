@@ -8,9 +8,54 @@ from difflib import SequenceMatcher
 from xaibench.errors import InputError
 from xaibench.registry import Spec
 
-__all__ = ["edited", "method_label", "stage_label"]
+__all__ = ["edited", "method_label", "name_label", "stage_label"]
 
-_ACRONYMS = {"apgd", "ce", "ddn", "dlr", "fab", "fgsm", "fmn", "jpeg", "lime", "lrp", "pgd", "rise", "shap", "tcav"}
+_ACRONYMS = {
+    "apgd",
+    "ce",
+    "ddn",
+    "dlr",
+    "ead",
+    "fab",
+    "fgsm",
+    "fmn",
+    "jpeg",
+    "l1",
+    "lime",
+    "lrp",
+    "pgd",
+    "rise",
+    "shap",
+}
+_NAMES = {
+    "carlini_wagner": "Carlini-Wagner",
+    "deconvnet": "DeconvNet",
+    "deep_lift": "DeepLIFT",
+    "deepfool": "DeepFool",
+    "eigen_cam": "Eigen-CAM",
+    "fab_t": "FAB-T",
+    "apgd_t": "APGD-T",
+    "grad_cam": "Grad-CAM",
+    "grad_cam_plus_plus": "Grad-CAM++",
+    "guided_backprop": "Guided backpropagation",
+    "hires_cam": "HiRes-CAM",
+    "hop_skip_jump": "HopSkipJump",
+    "hotflip": "HotFlip",
+    "input_x_gradient": "Input × gradient",
+    "kernel_shap": "Kernel SHAP",
+    "layer_cam": "Layer-CAM",
+    "road": "ROAD",
+    "score_cam": "Score-CAM",
+    "shap_deep": "SHAP Deep",
+    "shap_gradient": "SHAP Gradient",
+    "shap_partition": "SHAP Partition",
+    "shap_tree": "SHAP Tree",
+    "shapley_exact": "Exact Shapley values",
+    "shapley_sampling": "Shapley sampling",
+    "smoothgrad": "SmoothGrad",
+    "vargrad": "VarGrad",
+}
+"""Names that methods have in print, where their words alone do not make them."""
 
 
 def method_label(spec: str) -> str:
@@ -21,8 +66,17 @@ def method_label(spec: str) -> str:
     """
     parsed = Spec.parse(spec)
     params = ", ".join(f"{key}={value}" for key, value in parsed.params.items())
-    name = " ".join(word.upper() if word in _ACRONYMS else word for word in parsed.name.split("_"))
-    return name[:1].upper() + name[1:] + (f" ({params})" if params else "")
+    return name_label(parsed.name) + (f" ({params})" if params else "")
+
+
+def name_label(name: str) -> str:
+    """The name of a method, or of one of its fields, for reading.
+
+    >>> name_label("grad_cam_plus_plus"), name_label("shapley_sampling"), name_label("max_step")
+    ('Grad-CAM++', 'Shapley sampling', 'Max step')
+    """
+    words = " ".join(word.upper() if word in _ACRONYMS else word for word in name.split("_"))
+    return _NAMES.get(name, words[:1].upper() + words[1:])
 
 
 def stage_label(stage: str) -> str:
