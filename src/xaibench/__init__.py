@@ -31,6 +31,7 @@ _HOME = {
     "Linf": "threats",
     "Plan": "evaluate",
     "RobustnessResult": "robustness",
+    "SklearnClassifier": "classifiers",
     "Spec": "registry",
     "TorchClassifier": "classifiers",
     "UnsupportedError": "errors",
@@ -67,6 +68,7 @@ __all__ = [
     "Linf",
     "Plan",
     "RobustnessResult",
+    "SklearnClassifier",
     "Spec",
     "TorchClassifier",
     "UnsupportedError",
@@ -88,7 +90,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from xaibench.card import Card
-    from xaibench.classifiers import KerasClassifier, TorchClassifier
+    from xaibench.classifiers import KerasClassifier, SklearnClassifier, TorchClassifier
     from xaibench.counterfactuals import CounterfactualResult, counterfactual
     from xaibench.data import Data, load_data
     from xaibench.errors import InputError, UnsupportedError
