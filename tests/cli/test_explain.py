@@ -96,6 +96,10 @@ def test_all_methods_are_tried_and_those_left_out_say_why(capfd: pytest.CaptureF
         (("toy-image", "--text", "hello"), "got a model of task image"),
         (("toy-text", "--text", "hello", "--index", "1"), "got an index as well"),
         (("toy-table", "--methods", "attention_rollout"), "needs attention of the model"),
+        (("toy-text", "--text", "", "--methods", "feature_ablation", "--quick"), "expected texts with words"),
+        (("toy-text", "--text", "   ", "--methods", "saliency"), "expected texts with words"),
+        (("toy-image", "--methods", ","), "expected names, got ','"),
+        (("toy-image", "--methods", "lrp:rule=gamma,rule=epsilon"), "expected 'rule' once"),
     ],
 )
 def test_bad_input_is_one_line(arguments: tuple[str, ...], expected: str, capfd: pytest.CaptureFixture[str]) -> None:
