@@ -17,7 +17,7 @@ export XAIBENCH_DATA_HOME ?= $(abspath $(DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test app check fix bench docs clean
+.PHONY: help demo test mutants app check fix bench docs clean
 
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ demo: $(READY) ## write a report on a shipped classifier to reports/digits-cnn
 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest
+
+mutants: $(READY) ## break each method on purpose and count what the tests notice
+	$(BIN)/python tests/mutate.py
 
 app: $(READY) ## open the app in a browser
 	$(BIN)/xaibench app
