@@ -15,6 +15,7 @@ from xaibench.architectures import architectures
 from xaibench.classifiers import TorchClassifier
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers import Attribution, explain
+from xaibench.explainers.relevance.linear import Epsilon
 from xaibench.registry import Spec
 
 RULES = ("epsilon", "gamma", "z_plus", "composite")
@@ -72,7 +73,11 @@ def test_dense_layers_by_matrix_algebra(rule: str) -> None:
             relevance = SHARES[rule](value, layer.weight.detach(), layer.bias.detach(), relevance)
         torch.testing.assert_close(found.values[n], relevance, rtol=1e-5, atol=1e-7)
     assert found.completeness_gap is None
-    assert "biases take the rest" in found.trust.notes[0]
+    share = found.values.sum(1) / model.logits(x)[:, 1].detach()
+    assert found.trust.kept is not None
+    torch.testing.assert_close(found.trust.kept, share.float())
+    low, high = float(share.min()), float(share.max())
+    assert found.trust.notes == (f"values add up to {low:.2f} to {high:.2f} times the logit, the rest goes to biases",)
 
 
 def _as_matrix(layer: nn.Conv2d, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -219,6 +224,94 @@ def test_attention_is_the_input_times_a_modified_gradient() -> None:
     # With epsilon gone, each of these rules is a gradient times the value before it.
     (gradient,) = torch.autograd.grad(modified(point)[:, 1].sum(), point)
     torch.testing.assert_close(found.values, x * gradient, rtol=1e-5, atol=1e-7)
+
+
+class _Unbiased(nn.Module):
+    """Attention, or a constant token, or neither, and no bias anywhere."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.enter, self.head = nn.Linear(3, 6, bias=False), nn.Linear(6, 3, bias=False)
+        self.kind, self.token = kind, nn.Parameter(torch.randn(1, 1, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x.view(-1, 4, 3))
+        if self.kind == "attention":
+            x = x + (x @ x.transpose(1, 2)).softmax(-1) @ x
+        if self.kind == "token":
+            x = torch.cat([self.token.expand(len(x), 1, 6), x], dim=1)
+        if self.kind == "floor":
+            x = torch.maximum(x, self.token)
+        if self.kind == "zeros":
+            x = F.pad(torch.cat([0 * self.token.expand(len(x), 1, 6), x], dim=1), (0, 0, 1, 1))
+        return self.head(x.relu().mean(1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "takers"),
+    [("", None), ("zeros", None), ("attention", "attention"), ("token", "biases"), ("floor", "biases")],
+)
+def test_only_what_takes_relevance_is_said_to(kind: str, takers: str | None) -> None:
+    found = _lrp(_tabular(_Unbiased(kind), 12), _uniform(5, 12), 1, rule="epsilon")
+    if takers is None:
+        assert found.completeness_gap is not None
+        assert float(found.completeness_gap.max()) < 1e-5
+        assert (found.trust.kept, found.trust.notes) == (None, ())
+    else:
+        assert found.completeness_gap is None
+        assert found.trust.kept is not None
+        assert float((found.trust.kept - 1).abs().max()) > 0.01
+        assert found.trust.notes[0].endswith(f"times the logit, the rest goes to {takers}")
+
+
+def test_what_reaches_units_without_positive_products_is_lost_to_epsilon() -> None:
+    first, last = nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        first.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
+        last.weight.copy_(torch.tensor([[1.0, -1.0], [0.0, 1.0]]))
+    model = _tabular(nn.Sequential(first, nn.Tanh(), last), 2)
+    # Of the first logit, tanh 1 + tanh 2, the second half reaches a unit whose only product is negative.
+    found = _lrp(model, torch.tensor([[1.0, 2.0]], dtype=torch.float64), 0, rule="z_plus")
+    halves = torch.tensor([1.0, 2.0]).tanh()
+    torch.testing.assert_close(found.values[0].float(), torch.tensor([float(halves[0]), 0.0]))
+    assert found.trust.kept is not None
+    torch.testing.assert_close(found.trust.kept, halves[:1] / halves.sum())
+    assert found.trust.notes == ("values add up to 0.44 times the logit, the rest goes to epsilon",)
+    assert _lrp(model, torch.tensor([[1.0, 2.0]], dtype=torch.float64), 0, rule="epsilon").trust.notes == ()
+
+
+def test_composite_steadies_dense_layers_of_attentive_nets_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = _uniform(3, 12)
+    plain, attentive = _tabular(_Unbiased(""), 12), _tabular(_Attentive(), 12)
+    assert torch.equal(_lrp(plain, x, 1).values, _lrp(plain, x, 1, rule="epsilon").values)
+    gamma = _lrp(attentive, x, 1, rule="gamma", gamma=1.0).values
+    steadied = _lrp(attentive, x, 1).values
+    assert 1e-3 < float((steadied - gamma).norm() / gamma.norm()) < 0.3
+    monkeypatch.setattr("xaibench.explainers.relevance.lrp._ATTENTIVE_EPSILON", 0.0)
+    assert torch.equal(_lrp(attentive, x, 1).values, gamma)
+
+
+def test_a_relative_epsilon_is_one_of_the_root_mean_square_along_the_last_axis() -> None:
+    found = Epsilon(absolute=0.1, relative=0.5).stable(torch.tensor([[3.0, -4.0], [0.0, -2.0]]))
+    rows = [0.1 + 0.5 * 12.5**0.5, 0.1 + 0.5 * 2**0.5]
+    torch.testing.assert_close(found, torch.tensor([[3 + rows[0], -4 - rows[0]], [rows[1], -2 - rows[1]]]))
+
+
+@pytest.mark.parametrize("name", ["mnist-vit", "imdb-transformer"])
+def test_transformers_get_steady_values_of_the_size_of_the_logit(name: str) -> None:
+    from xaibench import load_data, load_model
+
+    model = load_model(name)
+    assert model.card is not None
+    inputs: Any = load_data(model.card.data.name, n=8).inputs
+    found = explain(model, inputs, method="lrp")
+    assert found.trust.kept is not None
+    assert found.trust.stability is not None
+    assert 0.1 < float(found.trust.kept.min()) <= float(found.trust.kept.max()) < 2
+    assert float(found.trust.stability.median()) > 0.8
+    note = "times the logit, the rest goes to biases and attention"
+    assert found.trust.notes[0].endswith(note)
 
 
 def test_gates_leave_everything_to_the_signal() -> None:

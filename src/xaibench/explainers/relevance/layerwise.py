@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from xaibench.errors import UnsupportedError
 from xaibench.explainers.relevance import operators
 from xaibench.explainers.relevance.chains import Chain, chains_of, entrance_of, is_affine, live_arguments
 from xaibench.explainers.relevance.graph import Graph, where
-from xaibench.explainers.relevance.linear import LinearLayer, LinearRule, proportional
+from xaibench.explainers.relevance.linear import Epsilon, LinearLayer, LinearRule, proportional
 from xaibench.explainers.relevance.ruled import ruled
 
 __all__ = ["Box", "ChooseRule", "Layerwise"]
@@ -24,24 +24,31 @@ Box = tuple[Tensor, Tensor]
 ChooseRule = Callable[[str, bool, Box | None], LinearRule]
 """The rule of a linear layer, by its operator, whether it takes the input, and the box of that where it has one."""
 
+_BESIDE = {"cat", "constant_pad_nd", "masked_fill", "maximum", "minimum", "select_scatter", "slice_scatter", "stack"}
+_BESIDE |= {"where"}
+"""Moves that set numbers beside constants, or constants in the place of numbers."""
 _GATES = {"hardsigmoid", "reciprocal", "rsqrt", "sigmoid"}
+_LOST = 1e-3
+"""A sum of relevance that changes by more than this share of all that is moved was not only rounded."""
 _TURNS = {"clone", "expand", "permute", "reshape", "rsub", "squeeze", "sub", "transpose", "unsqueeze"}
 
 
 class Layerwise:
-    """Runs each node so that what autograd hands back is relevance; ``biased`` tells whether biases took any.
+    """Runs each node so that what autograd hands back is relevance; ``takers`` gathers what may keep some of it.
 
-    Live values are those that require gradients; between the start and the end of a chain there are none.
+    Constants that are put beside values count among biases, softmax is attention, and epsilon takes what reaches
+    units whose value no product speaks for; it is only looked for where nothing else takes any. Live values are
+    those that require gradients; between the start and the end of a chain there are none.
     """
 
-    def __init__(self, graph: Graph, choose: ChooseRule, epsilon: float, box: Box | None) -> None:
+    def __init__(self, graph: Graph, choose: ChooseRule, epsilon: Epsilon, box: Box | None) -> None:
         self._graph, self._choose, self.epsilon = graph, choose, epsilon
         self._chains = chains_of(graph)
         # What is added to embeddings is a part of its own; in other inputs it is a change of units.
         self._entrance = {graph.leaf} if box is None else entrance_of(graph)
         self._corners: dict[Any, Any] = {} if box is None else {graph.leaf: box}
         self._started: dict[Any, tuple[Any, Any, Any]] = {}
-        self.biased = False
+        self.takers: dict[str, None] = {}
 
     def __call__(self, node: Any, args: Any, kwargs: Any) -> Any:
         """See `Apply`; raises `UnsupportedError` for an operation that no rule is known for."""
@@ -52,7 +59,19 @@ class Layerwise:
         rule = _RULES.get(operator_name(node))
         if rule is None:
             raise UnsupportedError(f"no rule is known for {where(node)}")
+        if operator_name(node) in _BESIDE and any(map(_nonzero, _constants(args))):
+            self.takers["biases"] = None
         return rule(self, node, args, kwargs)
+
+    def _checked(self, relevance: Tensor, shares: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """``shares`` (n, ...) of relevance (n, ...), as they are; notes epsilon if they fall short of it."""
+        if not self.takers:
+            parts = [part.flatten(1).double() for part in shares]
+            before, after = relevance.flatten(1).double().sum(1), sum(part.sum(1) for part in parts)
+            moved = relevance.flatten(1).double().abs().sum(1) + sum(part.abs().sum(1) for part in parts)
+            if bool(((after - before).abs() > _LOST * moved).any()):
+                self.takers["epsilon"] = None
+        return shares
 
     def _corner(self, node: Any, args: Any, kwargs: Any) -> Any:
         (place,) = live_arguments(node, self._graph)
@@ -78,13 +97,15 @@ class Layerwise:
         (place,) = live_arguments(first, self._graph)
         layer = _layer(operator_name(first), place, args, kwargs)
         scale, total, shifted = chain.fold(start, value)
-        self.biased |= shifted or _has_bias(operator_name(first), args)
+        if shifted or _has_bias(operator_name(first), args):
+            self.takers["biases"] = None
         entered = first.args[place]
         box = self._corners.get(entered)
         rule = self._choose(operator_name(first), entered in self._entrance, box and _ordered(*box))
 
-        def backward(relevance: Tensor) -> tuple[Tensor]:
-            return (rule(LinearLayer(**layer, scale=scale, total=total), chain.turned_back(relevance, start)),)
+        def backward(relevance: Tensor) -> tuple[Tensor, ...]:
+            arrived = chain.turned_back(relevance, start)
+            return self._checked(arrived, (rule(LinearLayer(**layer, scale=scale, total=total), arrived),))
 
         return ruled(value, backward, args[place])
 
@@ -92,9 +113,8 @@ class Layerwise:
         """To all terms of a sum in proportion; half of it to each factor of a product (AttnLRP, equation 14)."""
         places, live = _live(args)
         name = operator_name(node)
-        self.biased |= is_affine(node) and any(
-            _nonzero(part) for part in args if part is not None and not _is_live(part)
-        )
+        if is_affine(node) and any(_nonzero(part) for part in args if part is not None and not _is_live(part)):
+            self.takers["biases"] = None
         if is_affine(node) and node in self._entrance:
             return _passed(self, node, args, kwargs)
         with torch.no_grad():
@@ -107,8 +127,8 @@ class Layerwise:
             return node.target(*found, **kwargs)
 
         def backward(relevance: Tensor) -> tuple[Tensor, ...]:
-            relevance = relevance / (len(live) if name in operators.PRODUCTS else 1)
-            return proportional(run, live, total, relevance, self.epsilon)
+            each = relevance / (len(live) if name in operators.PRODUCTS else 1)
+            return self._checked(relevance, proportional(run, live, total, each, self.epsilon))
 
         return ruled(total, backward, *live)
 
@@ -154,6 +174,7 @@ def _decided(run: Layerwise, node: Any, args: Any, kwargs: Any) -> Any:
 def _softmax(run: Layerwise, node: Any, args: Any, kwargs: Any) -> Tensor:
     """x (R - p sum R), the first terms of the Taylor series (AttnLRP, proposition 3.1)."""
     x, axis = args[0], args[1]
+    run.takers["attention"] = None
     with torch.no_grad():
         p = node.target(*args, **kwargs)
         known = x.detach().nan_to_num(0.0, posinf=0.0, neginf=0.0)  # positions that are masked have no relevance
@@ -185,6 +206,15 @@ def _is_live(part: Any) -> bool:
 def _live(args: Any) -> tuple[list[int], list[Tensor]]:
     places = [place for place, part in enumerate(args) if _is_live(part)]
     return places, [args[place] for place in places]
+
+
+def _constants(args: Any) -> Iterator[Any]:
+    """Numbers among the arguments of a move that do not depend on the input."""
+    for part in args:
+        if isinstance(part, list | tuple):
+            yield from (one for one in part if isinstance(one, Tensor) and not one.requires_grad)
+        elif isinstance(part, float) or (isinstance(part, Tensor) and part.is_floating_point() and not _is_live(part)):
+            yield part
 
 
 def _nonzero(part: Any) -> bool:

@@ -10,7 +10,17 @@ from torch import Tensor
 
 from xaibench.explainers.relevance.ruled import transposed
 
-__all__ = ["LinearLayer", "LinearRule", "box", "epsilon_rule", "flat", "gamma_rule", "proportional", "stable", "z_plus"]
+__all__ = [
+    "Epsilon",
+    "LinearLayer",
+    "LinearRule",
+    "box",
+    "epsilon_rule",
+    "flat",
+    "gamma_rule",
+    "proportional",
+    "z_plus",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +61,34 @@ LinearRule = Callable[[LinearLayer, Tensor], Tensor]
 """Takes a layer and the relevance of its outputs; returns that of its inputs."""
 
 
-def stable(total: Tensor, epsilon: float) -> Tensor:
-    """``total`` kept away from zero by ``epsilon``."""
-    return total + epsilon * (2.0 * (total >= 0) - 1)
+@dataclass(frozen=True, kw_only=True)
+class Epsilon:
+    """What keeps quotients finite: so much, and so much relative to the size of what is divided by.
+
+    That size is the root mean square along the last axis, which is the features of a token or the keys of a query.
+    """
+
+    absolute: float
+    relative: float = 0.0
+
+    def stable(self, total: Tensor) -> Tensor:
+        """``total`` kept away from zero."""
+        sign = 2.0 * (total >= 0) - 1
+        if not self.relative:
+            return total + self.absolute * sign
+        size = total.square().mean(dim=-1, keepdim=True).sqrt()
+        return total + (self.absolute + self.relative * size) * sign
 
 
 def proportional(
-    function: Callable[..., Tensor], inputs: list[Tensor], total: Tensor, relevance: Tensor, epsilon: float
+    function: Callable[..., Tensor], inputs: list[Tensor], total: Tensor, relevance: Tensor, epsilon: Epsilon
 ) -> tuple[Tensor, ...]:
     """Shares in proportion to what each input adds to ``total`` through a function that is linear in each."""
-    passed = transposed(function, inputs, relevance / stable(total, epsilon))
+    passed = transposed(function, inputs, relevance / epsilon.stable(total))
     return tuple(x * share for x, share in zip(inputs, passed, strict=True))
 
 
-def epsilon_rule(epsilon: float) -> LinearRule:
+def epsilon_rule(epsilon: Epsilon) -> LinearRule:
     """Shares in proportion to x w (Bach et al., 2015, equations 58 and 60); the bias keeps its own."""
 
     def rule(layer: LinearLayer, relevance: Tensor) -> Tensor:
@@ -73,7 +97,7 @@ def epsilon_rule(epsilon: float) -> LinearRule:
     return rule
 
 
-def gamma_rule(gamma: float, epsilon: float) -> LinearRule:
+def gamma_rule(gamma: float, epsilon: Epsilon) -> LinearRule:
     """Products of the sign of the output count 1 + gamma times (Montavon et al., 2019, section 10.2.3).
 
     For inputs of either sign, as after layer norm, it is the product's sign that counts, not that of the weight.
@@ -93,7 +117,7 @@ def gamma_rule(gamma: float, epsilon: float) -> LinearRule:
     return rule
 
 
-def z_plus(epsilon: float) -> LinearRule:
+def z_plus(epsilon: Epsilon) -> LinearRule:
     """Positive products alone (Bach et al., 2015, with alpha 1 and beta 0)."""
 
     def rule(layer: LinearLayer, relevance: Tensor) -> Tensor:
@@ -111,7 +135,7 @@ def flat(layer: LinearLayer, relevance: Tensor) -> Tensor:
     return transposed(lambda x: layer.map(x, ones), [layer.x], relevance / count)[0]
 
 
-def box(low: Tensor, high: Tensor, epsilon: float) -> LinearRule:
+def box(low: Tensor, high: Tensor, epsilon: Epsilon) -> LinearRule:
     """The z-B rule for inputs within [low, high] (Montavon et al., *Explaining nonlinear classification decisions with
     deep Taylor decomposition*, 2017)."""
 
