@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from small_models import forest, inputs_for, keras_cnn, linear, table_mlp, token_net, torch_cnn
 from torch import Tensor, nn
 
@@ -91,7 +92,51 @@ def test_where_shaps_rules_do_not_hold_the_gap_says_so() -> None:
     found = _explain(model, x, 1, method="shap_deep", background=torch.rand(3, 5))
     assert found.completeness_gap is not None
     assert float(found.completeness_gap.max()) > 0.02
-    assert found.trust.uncovered == ("norm (LayerNorm)",)
+    assert found.trust.uncovered == ("norm (LayerNorm)", "relu (function)")
+
+
+class _Rectified(nn.Module):
+    """A chain whose first activation is ``act``; by ``again`` it is the second one as well."""
+
+    def __init__(self, act: Any, again: bool = False, stride: int = 2) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.conv, self.head, self.act, self.pool = nn.Conv2d(2, 4, 3), nn.Linear(4, 3), act, nn.MaxPool2d(2, stride)
+        self.between, self.again = nn.Conv2d(4, 4, 1), again
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.between(self.act(self.conv(x)))
+        x = self.act(x) if self.again else x
+        return self.head((2 * self.pool(x) - 1).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("module", "uncovered"),
+    [
+        (_Rectified(nn.ReLU()), ()),
+        (_Rectified(torch.relu), ("relu (function)",)),
+        (_Rectified(lambda x: x.relu()), ("relu (function)",)),
+        (_Rectified(lambda x: x.clone().relu_()), ("relu (function)",)),
+        (_Rectified(F.gelu), ("gelu (function)",)),
+        (_Rectified(lambda x: x * x), ("mul (function)",)),
+        (_Rectified(lambda x: x / (x + 9)), ("div (function)",)),
+        (_Rectified(lambda x: x / 3), ()),
+        (_Rectified(nn.ReLU(), again=True), ("act (ReLU, used 2 times)",)),
+        (_Rectified(nn.ReLU(), stride=1), ("pool (MaxPool2d, overlapping)",)),
+        (
+            _Rectified(lambda x: x.relu() if x.detach().sum() > 0 else x.tanh()),
+            ("what is no layer (the model cannot be traced)",),
+        ),
+    ],
+)
+def test_activations_that_shap_does_not_see_are_named(module: nn.Module, uncovered: tuple[str, ...]) -> None:
+    model = TorchClassifier(module, input_shape=(2, 8, 8))
+    x = inputs_for(model, 3)
+    found = _explain(model, x, 1, method="shap_deep", background=inputs_for(model, 2, seed=1))
+    assert found.trust.uncovered == uncovered
+    assert found.completeness_gap is not None
+    if not uncovered:
+        assert float(found.completeness_gap.max()) < 1e-4
 
 
 def test_gradient_errs_as_much_as_it_says() -> None:

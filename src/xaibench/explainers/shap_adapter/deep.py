@@ -34,7 +34,8 @@ class ShapDeep:
 
     Values should add up to the change of the logit from its mean over the background. SHAP's rules hold for chains of
     layers with common activations, each used once; elsewhere its values are wrong, and the completeness gap shows by
-    how much. `deep_lift` covers more. SHAP works on a copy of the model. Images and tables only.
+    how much. What it does not cover is named, activations that are functions and no layers among it. `deep_lift`
+    covers more. SHAP works on a copy of the model. Images and tables only.
     """
 
     name: ClassVar[str]
@@ -59,7 +60,7 @@ class ShapDeep:
         passes = len(logit.x) * len(background)
         logit.count(forward=2 * passes, backward=2 * passes)
         change = logit.value(logit.x) - _mean_logits(logit, background)
-        return logit.attribution(values, seed=seed, change=change, uncovered=twin.uncovered, notes=(note,))
+        return logit.attribution(values, seed=seed, change=change, uncovered=twin.uncovered(), notes=(note,))
 
 
 @explainers.register("shap_gradient")

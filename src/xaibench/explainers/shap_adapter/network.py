@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,17 +17,24 @@ from xaibench.classifiers.keras import KerasEngine
 from xaibench.classifiers.outputs import OutputReader, classifying, two_columns
 from xaibench.classifiers.patching import analysis
 from xaibench.classifiers.redraw import cloned_keras
+from xaibench.classifiers.tracing import operator_name
 from xaibench.errors import UnsupportedError
+from xaibench.explainers.relevance import operators
+from xaibench.explainers.relevance.graph import Graph, graph_of
 from xaibench.types import Classifier
 
 __all__ = ["PrivateCopy", "private_copy"]
 
-_TORCH_RULES = frozenset(
+_LINEAR_LAYERS = frozenset(
     f"{name}{rank}d"
-    for name in ("Dropout", "Conv", "ConvTranspose", "AvgPool", "AdaptiveAvgPool", "BatchNorm", "MaxPool")
+    for name in ("Dropout", "Conv", "ConvTranspose", "AvgPool", "AdaptiveAvgPool", "BatchNorm")
     for rank in (1, 2, 3)
-) | {"AlphaDropout", "Dropout", "ELU", "Flatten", "GELU", "Identity", "LeakyReLU", "Linear"}
-_TORCH_RULES |= {"ReLU", "SELU", "Sigmoid", "Softmax", "Softplus", "Tanh"}
+) | {"AlphaDropout", "Dropout", "Flatten", "Identity", "Linear"}
+_POOLS = frozenset({"MaxPool1d", "MaxPool2d", "MaxPool3d"})
+_CURVED_LAYERS = (
+    frozenset({"ELU", "GELU", "LeakyReLU", "ReLU", "SELU", "Sigmoid", "Softmax", "Softplus", "Tanh"}) | _POOLS
+)
+_FORWARDED = operators.LINEAR | operators.DISCRETE | {"detach", "getitem"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +47,8 @@ class PrivateCopy:
     """From inputs to what it takes."""
     outward: Callable[[np.ndarray], Tensor]
     """From SHAP's values of a batch (n, ..., 1) for a class to values (n, ...) in the inputs' order of axes."""
-    uncovered: tuple[str, ...]
-    """Layers that SHAP's DeepLIFT has no rule for, as far as it can be told."""
+    uncovered: Callable[[], tuple[str, ...]]
+    """Finds layers and operations that SHAP's DeepLIFT has no right rule for, as far as it can be told."""
 
 
 def private_copy(method: str, model: Classifier, x: Tensor) -> PrivateCopy:
@@ -89,15 +97,71 @@ def _torch_copy(method: str, model: TorchClassifier, x: Tensor) -> PrivateCopy:
         whole.target = target
         return whole
 
-    leaves = ((name, part) for name, part in whole.module.named_modules() if not any(part.children()))
     return PrivateCopy(
         network=network,
         inward=lambda x: x.clone(),
         outward=lambda values: torch.from_numpy(np.ascontiguousarray(values)),
-        uncovered=tuple(
-            f"{name} ({type(part).__name__})" for name, part in leaves if type(part).__name__ not in _TORCH_RULES
-        ),
+        uncovered=lambda: _uncovered(model, whole.module, x),
     )
+
+
+def _uncovered(model: TorchClassifier, module: nn.Module, x: Tensor) -> tuple[str, ...]:
+    """Layers without a rule, overlapping or used more than once, and nonlinear operations that are no layers.
+
+    The second kind, such as a ReLU that is a function, SHAP does not see: gradients pass as they are.
+    """
+    leaves = {name: part for name, part in module.named_modules() if not any(part.children())}
+    used = _uses(leaves, lambda: model._interface.normalise(x), module)
+    found: dict[str, None] = {}
+    known: set[str] = set()
+    for name, part in leaves.items():
+        kind = type(part).__name__
+        if kind not in _LINEAR_LAYERS | _CURVED_LAYERS:
+            found[f"{name} ({kind})"] = None
+        elif kind in _CURVED_LAYERS and used[name] > 1:
+            found[f"{name} ({kind}, used {used[name]} times)"] = None
+        elif kind in _POOLS and _overlaps(part):
+            found[f"{name} ({kind}, overlapping)"] = None
+        known.add(name)
+    try:
+        graph = graph_of(model, x)
+    except UnsupportedError:
+        return (*found, "what is no layer (the model cannot be traced)")
+    for node in graph.nodes:
+        if node in graph.live and node is not graph.leaf and _is_curved(node, graph):
+            path = next(reversed(node.meta.get("nn_module_stack", {"": ("", "")}).values()))[0]
+            name = path.removeprefix("module").removeprefix(".").partition("@")[0]
+            if name not in known:
+                found[f"{operator_name(node)} (function{f' in {name}' if name else ''})"] = None
+    return tuple(found)
+
+
+def _uses(leaves: Mapping[str, nn.Module], point: Callable[[], Tensor], module: nn.Module) -> Counter[str]:
+    """How often each layer runs in a forward pass."""
+    used: Counter[str] = Counter()
+    handles = [part.register_forward_hook(lambda *_, name=name: used.update([name])) for name, part in leaves.items()]
+    try:
+        with torch.no_grad():
+            module(point())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return used
+
+
+def _overlaps(pool: Any) -> bool:
+    sides = ((one,) * 3 if isinstance(one, int) else tuple(one) for one in (pool.kernel_size, pool.stride))
+    return any(size > step for size, step in zip(*sides, strict=True))
+
+
+def _is_curved(node: Any, graph: Graph) -> bool:
+    """Whether a node is no linear function of what depends on the input."""
+    name, live = operator_name(node), [part for part in node.all_input_nodes if part in graph.live]
+    if name == "div":
+        return live != node.all_input_nodes[:1] or "rounding_mode" in node.kwargs
+    if name in operators.PRODUCTS | {"mul"}:
+        return len(live) > 1 or sum(part in live for part in node.args) > 1
+    return name not in _FORWARDED
 
 
 def _keras_copy(method: str, model: KerasClassifier, x: Tensor) -> PrivateCopy:
@@ -129,7 +193,7 @@ def _keras_copy(method: str, model: KerasClassifier, x: Tensor) -> PrivateCopy:
         return layout.outward(torch.from_numpy(np.ascontiguousarray(order))).reshape(len(values), *x.shape[1:])
 
     _check(method, model, x, two_columns(torch.from_numpy(np.array(network(inward(x)))), len(x)))
-    return PrivateCopy(network=one_logit, inward=inward, outward=outward, uncovered=())
+    return PrivateCopy(network=one_logit, inward=inward, outward=outward, uncovered=tuple)
 
 
 def _without_squash(network: Any) -> Any:
