@@ -13,7 +13,7 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.base import Targets, explainers
 from xaibench.explainers.baselines import Background, background_inputs
-from xaibench.explainers.budget import points_at_once
+from xaibench.explainers.budget import points_at_once, samples_at_once
 from xaibench.explainers.target import TargetLogit
 from xaibench.rng import SampleRng
 from xaibench.types import Classifier, Inputs
@@ -24,6 +24,8 @@ _TOLERANCE = 0.05
 """The completeness gap that expected gradients, which sample, should stay within."""
 _BYTES = 16
 """Of working arrays for each element of a gradient that is kept, at their peak."""
+_DRAW_BYTES = 64
+"""Of working arrays for each element of a point that is drawn, at their peak."""
 
 
 @explainers.register("smoothgrad")
@@ -112,7 +114,8 @@ class ExpectedGradients:
     ``samples`` points in all, half as many baselines. Each input goes through the background in a random order of its
     own, again and again, so that all of it counts alike in expectation, and is left out or taken once more by chance
     alone. Attributions add up, in expectation, to the logit minus its mean over the whole background; the gap, which is
-    reported, is what sampling missed. Standard errors treat the background itself as a sample.
+    reported, is what sampling missed: four times the ``samples`` halve it. Standard errors treat the background itself
+    as a sample.
     """
 
     name: ClassVar[str]
@@ -199,7 +202,9 @@ def _at_points(
 ) -> Tensor:
     """(n, samples, ...): what ``find(rows, draws)`` gives for all draws of all samples; see `_by_token`."""
     found: list[Tensor] = []
-    for part in logit.split(len(logit.x) * samples):
+    size = points_at_once(logit.model, logit.x, backward=True)
+    size = min(size, samples_at_once(_DRAW_BYTES * logit.embed(logit.x[:1]).numel()))
+    for part in torch.arange(len(logit.x) * samples, device=logit.x.device).split(size):
         values = find(part // samples, part % samples)
         found.append(_by_token(logit, values) if by_token else values)
     return torch.cat(found).unflatten(0, (len(logit.x), samples))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from xaibench.explainers.budget import samples_at_once
+
 __all__ = ["grid_cells", "superpixels"]
 
 _STEPS = 5
 _COMPACTNESS = 0.1
 """How much distance in the picture counts against distance in colour, where the brightest pixel is one off the
 darkest: at 0.1, as in common practice, a whole cell is as far as a tenth of that range."""
-_AT_ONCE = 2**22
+_BYTES = 2 * 9 * 8
+"""Of working arrays for each number of a pixel, at their peak: what sets it off nine cells, and squares."""
 
 
 def grid_cells(x: Tensor, segments: int) -> Tensor:
@@ -29,8 +32,8 @@ def superpixels(x: Tensor, segments: int) -> Tensor:
     of colour and place, that starts from a grid, and in which a pixel may only go to a neighbouring cell. Small
     fragments are not joined to what surrounds them. Each image is cut by itself, whatever its batch.
     """
-    cost = 9 * x[0].numel()
-    return torch.cat([_cut(part, segments) for part in x.split(max(1, _AT_ONCE // cost))])
+    numbers = x[0].numel() + 3 * x[0, 0].numel()
+    return torch.cat([_cut(part, segments) for part in x.split(samples_at_once(_BYTES * numbers))])
 
 
 def _grid(x: Tensor, segments: int) -> tuple[int, int]:
