@@ -21,6 +21,7 @@ from xaibench.explainers.layers import explain_layer
 from xaibench.manipulation import attack_explanation
 from xaibench.overview import embedding_map, global_importance
 from xaibench.quality import assess
+from xaibench.robustness import evaluate_robustness
 from xaibench.threats import Linf
 
 TABLE = table_mlp()
@@ -67,6 +68,11 @@ CASES: dict[str, tuple[Callable[[], object], str, str]] = {
         lambda: attack_explanation(TABLE, ROWS, threat=cast(Any, 0.03)),
         "a threat such as Linf(0.03)",
         "0.03",
+    ),
+    "module attacked as it is": (
+        lambda: evaluate_robustness(cast(Any, nn.Linear(5, 3)), ROWS, torch.zeros(6).long(), threat=Linf(0.1)),
+        "TorchClassifier(...)",
+        "Linear",
     ),
     "no method to attack": (
         lambda: attack_explanation(TABLE, ROWS, threat=Linf(0.1), method=cast(Any, None)),

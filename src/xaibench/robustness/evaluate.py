@@ -17,7 +17,7 @@ from xaibench.robustness.meter import Cost, Meter
 from xaibench.robustness.result import CLEAN, RobustnessResult, StageResult
 from xaibench.robustness.stage import Stage
 from xaibench.threats import Threat, contains
-from xaibench.types import Classifier, Inputs, Progress
+from xaibench.types import Classifier, Inputs, Progress, check_classifier
 
 __all__ = ["evaluate_robustness"]
 
@@ -54,6 +54,7 @@ def evaluate_robustness(
     Raises `InputError` for inputs, labels, ids, threats and attacks that do not fit, and for logits that are not
     finite; `UnsupportedError` if none of the attacks can be made on this model.
     """
+    check_classifier(model)
     if batch_size is not None and batch_size < 1:
         raise InputError(f"expected `batch_size` >= 1, got {batch_size}")
     x, y, ids, threat = check_inputs(model, inputs, labels, threat, sample_ids)
