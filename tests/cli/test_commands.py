@@ -261,7 +261,7 @@ def test_train_passes_everything_on_and_prints_the_folder(
     monkeypatch.setattr("xaibench.training.train", train)
     assert answer("train", "r.toml", "--out", "here", "--resume") == f"{tmp_path / 'made'}\n"
     assert callable(seen.pop("progress"))
-    assert seen == {"recipe": Path("r.toml"), "out": Path("here"), "resume": True}
+    assert seen == {"recipe": Path("r.toml"), "out": Path("here"), "resume": True, "keep_checkpoints": False}
 
 
 def test_interrupted_training_can_be_resumed(workplace: Path, answer: Any, capfd: pytest.CaptureFixture[str]) -> None:

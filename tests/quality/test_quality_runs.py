@@ -241,7 +241,7 @@ def test_a_model_that_gets_nothing_right_has_no_evidence_to_find() -> None:
     model, data = _looks_at_the_square()
     with pytest.raises(UnsupportedError, match="the model gets 0 of 3 samples right"):
         rank_explainers(model, data.take([0, 1, 2]), ("saliency",))
-    with pytest.raises(InputError, match="expected `n` >= 1 and samples, got 0 and 24"):
+    with pytest.raises(InputError, match="expected `n` >= 2 and two samples or more, got 0 and 24"):
         rank_explainers(model, data, ("saliency",), n=0)
 
 
