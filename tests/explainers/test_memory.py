@@ -97,4 +97,4 @@ def test_errors_and_notes_do_not_depend_on_the_budget(method: str, make: object)
 def test_a_quarter_of_the_budget_is_for_working_arrays() -> None:
     with memory_budget(4000):
         assert [samples_at_once(each) for each in (0, 1, 300, 1000, 1001)] == [1000, 1000, 3, 1, 1]
-    assert samples_at_once(2**20) == 64
+    assert samples_at_once(2**20) == 128

@@ -19,7 +19,7 @@ DEFAULT_BUDGET = 2**30
 _CACHED = 32 * 2**20
 """A CPU is fastest while what a pass holds fits its caches, more or less."""
 _MOST = 8192
-_WORKING = 64 * 2**20
+_WORKING = 128 * 2**20
 """More working arrays at once than this save no time."""
 
 _budget: ContextVar[int] = ContextVar("memory budget", default=DEFAULT_BUDGET)

@@ -77,8 +77,8 @@ class Lime:
         n, most = there.shape
         rows = torch.arange(n, device=there.device).repeat_interleave(self.samples)
         # A step for each coalition: what is drawn does not depend on how many players other samples have.
-        draws = replace(rng, ids=rng.ids[rows]).bits((most,), torch.arange(self.samples).repeat(n))
-        members = (draws < 0) & there[rows]
+        steps = torch.arange(self.samples).repeat(n)
+        members = (replace(rng, ids=rng.ids[rows]).bits((most,), steps) < 0) & there[rows]
         scores = game.value(rows, members).view(n, -1)
         return self._fit(members.view(n, -1, most).double(), scores - game.full[:, None], game.players.count)
 
