@@ -71,8 +71,8 @@ class Infidelity:
     ``share`` of the parts away, which suits attributions that are parts of the logit; ``noise`` subtracts normal noise
     of ``scale`` times the range, which suits gradients. With ``scaled`` the values are first multiplied by the factor
     that fits best, as the paper does to compare methods; it is never negative, so that a wrong sign is no help. With
-    ``relative`` the error is divided by the mean square of the falls, so that 0 is perfect and 1 is what attributions of
-    zero get.
+    ``relative`` the error is divided by the mean square of the falls, so that 0 is perfect and 1 is what attributions
+    of zero get.
     """
 
     name: ClassVar[str]
