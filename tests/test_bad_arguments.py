@@ -129,6 +129,7 @@ def test_one_line_says_what_is_wrong(case: str) -> None:
 )
 def test_targets_may_be_listed(given: Any) -> None:
     wanted = torch.tensor([0, 2, 1, 0, 2, 1])
+    assert torch.equal(table(targets=given).target, wanted)
     assert torch.equal(table(targets=given).values, table(targets=wanted).values)
     assert torch.equal(counterfactual(TABLE, ROWS, given).after, counterfactual(TABLE, ROWS, wanted).after)
     scores = [assess(TABLE, ROWS, "saliency", "deletion", targets=targets) for targets in (given, wanted)]
