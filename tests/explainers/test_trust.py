@@ -233,7 +233,11 @@ class _Rolling(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("module", "reason"), [(_Mixing, "change with the other samples in its batch"), (_Rolling, "two passes over one batch gave different logits")]
+    ("module", "reason"),
+    [
+        (_Mixing, "change with the other samples in its batch"),
+        (_Rolling, "two passes over one batch gave different logits"),
+    ],
 )
 def test_models_that_are_no_function_of_one_input_are_doubted(module: type[nn.Module], reason: str) -> None:
     torch.manual_seed(0)
