@@ -189,3 +189,12 @@ def test_a_model_that_normalises_by_the_batch_is_no_function_of_one_input(method
     model = TorchClassifier(module, task="tabular", input_shape=(5,))
     with pytest.raises(UnsupportedError, match=r"normalises by the batch: layer '1' \(BatchNorm1d\)"):
         explain(model, ROWS, method=method)
+
+
+@pytest.mark.parametrize("method", ["lime", "rise", "grad_cam", "blur_integrated_gradients", "shapley_sampling"])
+def test_signals_have_no_pictures_to_cut(method: str) -> None:
+    model = TorchClassifier(nn.Sequential(nn.Flatten(), nn.Linear(18, 3)), input_shape=(2, 9))
+    x = torch.rand(2, 2, 9)
+    with pytest.raises(UnsupportedError, match=r"needs images \(n, channels, height, width\), got \(2, 2, 9\)"):
+        explain(model, x, method=method)
+    assert explain(model, x, method="integrated_gradients").values.shape == x.shape

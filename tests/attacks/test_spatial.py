@@ -113,6 +113,6 @@ def test_a_spatial_threat_survives_json_and_refuses_what_it_is_not_for() -> None
     rows = inputs_for(table, 2)
     with pytest.raises(UnsupportedError, match="does not exist for task 'tabular'"):
         attacks.create("spatial")(table, rows, table.predict(rows), ball)
-    flat = TorchClassifier(nn.Linear(4, 2), input_shape=(4,))
-    with pytest.raises(InputError, match=r"expected images for a spatial threat, got inputs of shape \(4,\)"):
-        attacks.create("spatial")(flat, torch.rand(2, 4), torch.tensor([0, 1]), ball)
+    flat = TorchClassifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), input_shape=(2, 2))
+    with pytest.raises(InputError, match=r"expected images for a spatial threat, got inputs of shape \(2, 2\)"):
+        attacks.create("spatial")(flat, torch.rand(2, 2, 2), torch.tensor([0, 1]), ball)

@@ -81,10 +81,11 @@ class Interface:
         return cls(**read)
 
     def check_shape(self, shape: tuple[int | None, ...] | None) -> None:
-        """Raise `InputError` for an input shape (without the batch) that is not that of the task."""
+        """Raise `InputError` for an input shape (without the batch) that is that of another task."""
         axes = _AXES[self.task][1:]
-        if shape is not None and len(shape) != len(axes):
-            fitting = {task: names[1:] for task, names in _AXES.items() if len(names) == len(shape) + 1}
+        if shape is None or len(shape) == len(axes):
+            return
+        if fitting := {task: names[1:] for task, names in _AXES.items() if len(names) == len(shape) + 1}:
             hint = "".join(f"; task {task!r} takes ({', '.join(names)})" for task, names in fitting.items())
             expected = f"({', '.join(axes)}) with task {self.task!r}"
             raise InputError(f"expected an input_shape of {expected}, got ({describe_shape(shape)}){hint}")

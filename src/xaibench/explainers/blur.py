@@ -13,6 +13,7 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.base import Targets, explainers
 from xaibench.explainers.path import check_steps, integrate
+from xaibench.explainers.reading import check_pictures
 from xaibench.explainers.target import TargetLogit
 from xaibench.types import Classifier, Inputs
 
@@ -49,6 +50,7 @@ class BlurIntegratedGradients:
         logit = TargetLogit(self, model, inputs, targets)
         if model.task != "image":
             raise UnsupportedError(f"{self.name} needs images, got a model of task {model.task!r}")
+        check_pictures(self.name, logit.x)
         focus = _Focus(logit.x, self.max_blur * max(logit.x.shape[2:]))
         rows = torch.arange(len(logit.x), device=logit.x.device)
         found = integrate(

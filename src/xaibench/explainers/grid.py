@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xaibench.errors import InputError, UnsupportedError
+from xaibench.explainers.reading import check_pictures
 from xaibench.explainers.target import TargetLogit
 from xaibench.rng import SampleRng
 from xaibench.types import Capability, Classifier, require
@@ -49,6 +50,7 @@ class GridLayer:
         self._logit, self._model = logit, logit.model
         if self._model.task != "image":
             raise UnsupportedError(f"{method} needs images, got a model of task {self._model.task!r}")
+        check_pictures(method, logit.x)
         require(self._model, method, Capability.ACTIVATIONS)
         self._size = (logit.x.shape[2], logit.x.shape[3])
         self.rectified = False

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaibench.errors import InputError
-from xaibench.explainers.reading import padding_of
+from xaibench.explainers.reading import check_pictures, padding_of
 from xaibench.explainers.superpixels import grid_cells, superpixels
 from xaibench.types import Classifier
 
@@ -104,6 +104,7 @@ def players_of(partition: Partition, segments: int, model: Classifier, x: Tensor
     if partition not in ("auto", *names):
         raise InputError(f"expected players of {model.task} as auto, {', '.join(names)} or a tensor, got {partition!r}")
     if model.task == "image":
+        check_pictures("cutting into players", x)
         return Players.of_labels(superpixels(x, segments) if partition != "grid" else grid_cells(x, segments))
     labels = torch.arange(x.shape[1], device=x.device).expand(x.shape)
     return Players.of_labels(torch.where(x == padding_of(model), -1, labels) if model.task == "text" else labels)

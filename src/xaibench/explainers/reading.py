@@ -10,7 +10,7 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers.base import Targets
 from xaibench.types import Classifier
 
-__all__ = ["check_words", "padding_of", "read_targets"]
+__all__ = ["check_pictures", "check_words", "padding_of", "read_targets"]
 
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -29,6 +29,12 @@ def read_targets(targets: Targets, n: int, classes: int) -> Tensor:
     if found.numel() and (int(found.min()) < 0 or int(found.max()) >= classes):
         raise InputError(f"expected targets in 0..{classes - 1}, got {int(found.min())}..{int(found.max())}")
     return found.to(torch.int64).expand(n).clone()
+
+
+def check_pictures(method: str, x: Tensor) -> None:
+    """Raise `UnsupportedError` for inputs of a model of images that have no height and width, such as signals."""
+    if x.ndim != 4:
+        raise UnsupportedError(f"{method} needs images (n, channels, height, width), got {tuple(x.shape)}")
 
 
 def check_words(model: Classifier, x: Tensor) -> None:

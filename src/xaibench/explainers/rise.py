@@ -16,6 +16,7 @@ from xaibench.explainers.base import Targets, explainers
 from xaibench.explainers.baselines import Baseline, baseline_inputs
 from xaibench.explainers.budget import samples_at_once
 from xaibench.explainers.perturb import Perturbed
+from xaibench.explainers.reading import check_pictures
 from xaibench.explainers.target import TargetLogit
 from xaibench.rng import SampleRng
 from xaibench.types import Classifier, Inputs
@@ -63,6 +64,7 @@ class Rise:
                 f"rise masks images smoothly, got {model.task}: shapley_sampling and lime take words and features"
             )
         logit = TargetLogit(self, model, inputs, targets, needs=())
+        check_pictures(self.name, logit.x)
         baseline = baseline_inputs(self.baseline, model, logit.x)
         maps = logit.in_groups(
             _SUM_BYTES * logit.x[:1, 0].numel(), lambda rows: self._weigh(logit.part(rows), baseline[rows], seed)
