@@ -248,7 +248,7 @@ def test_a_failure_inside_shap_leaves_tensorflow_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("make", "method", "params", "message"),
     [
-        (table_mlp, "shap_tree", {}, "shap_tree takes scikit-learn's trees, got TorchClassifier"),
+        (table_mlp, "shap_tree", {}, "shap_tree takes a SklearnClassifier over trees, got TorchClassifier"),
         (token_net, "shap_deep", {}, "shap_deep takes images and tables"),
         (token_net, "shap_gradient", {}, "shap_gradient takes images and tables"),
         (forest, "shap_deep", {}, "shap_deep needs gradients of the model: a scikit-learn estimator computes no"),
