@@ -56,8 +56,8 @@ def explain(
     """Explain predictions by a method's name or spec: see `Explainer` and `Attribution`.
 
     ``params`` are the method's fields, beyond those in the spec, none of them twice. ``trust="quick"`` leaves out the
-    checks that explain again: a copy of the model with random weights, and the inputs after a little noise. ``memory``
-    bounds what a pass through the model holds, in bytes.
+    checks that explain again: copies of the model with random weights, and the inputs after a little noise. ``memory``
+    bounds, in bytes, what a pass through the model and the method's working arrays hold beside inputs and results.
     """
     if trust not in ("full", "quick"):
         raise InputError(f"expected trust as 'full' or 'quick', got {trust!r}")
