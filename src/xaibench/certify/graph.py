@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from xaibench.certify.affine import dense, moved
 from xaibench.certify.network import Input, Network, Node, Operation
 from xaibench.certify.operators import READERS, Value
-from xaibench.classifiers.tracing import SQUASHES, constants_of, layer_of, operator_name
+from xaibench.classifiers.tracing import SQUASHES, constants_of, layer_of, leaves_of, operator_name
 from xaibench.errors import UnsupportedError
 
 __all__ = ["network_of"]
@@ -78,7 +77,7 @@ class _Builder:
     def _call(self, node: Any, values: dict[Any, Any]) -> Any:
         args = torch.fx.map_arg(node.args, values.__getitem__)
         kwargs = torch.fx.map_arg(node.kwargs, values.__getitem__)
-        if not any(isinstance(item, Value) for item in _leaves((args, kwargs))):
+        if not any(isinstance(item, Value) for item in leaves_of((args, kwargs))):
             return node.target(*args, **kwargs)
         name = operator_name(node)
         if name == "getitem":  # of the results of an operator with several, where the first is the one that counts
@@ -105,16 +104,6 @@ class _Builder:
         indices = tuple(parent.index for parent in parents)
         self._nodes.append(Node(operation=operation, parents=indices, shape=shape))
         return Value(len(self._nodes) - 1, shape)
-
-
-def _leaves(item: Any) -> Iterator[Any]:
-    if isinstance(item, tuple | list):
-        for part in item:
-            yield from _leaves(part)
-    elif isinstance(item, dict):
-        yield from _leaves(tuple(item.values()))
-    else:
-        yield item
 
 
 def _wide(item: Any) -> Any:

@@ -18,7 +18,7 @@ from xaibench.classifiers.outputs import classifying
 from xaibench.classifiers.patching import analysis
 from xaibench.errors import UnsupportedError, first_line
 
-__all__ = ["SQUASHES", "constants_of", "frozen", "layer_of", "operator_name", "traced"]
+__all__ = ["SQUASHES", "constants_of", "frozen", "layer_of", "leaves_of", "operator_name", "traced"]
 
 SQUASHES = frozenset({"_log_softmax", "_softmax", "sigmoid"})
 """Operators that logits go through last, to become probabilities."""
@@ -74,6 +74,17 @@ def layer_of(node: Any) -> str:
     path, kind = stack[-1]
     name = path.removeprefix("module").removeprefix(".")
     return f"{name!r} ({kind.rpartition('.')[2]})" if name else ""
+
+
+def leaves_of(item: Any) -> Iterator[Any]:
+    """What an operation's arguments hold in the end, whatever lists and dictionaries it lies in."""
+    if isinstance(item, tuple | list):
+        for part in item:
+            yield from leaves_of(part)
+    elif isinstance(item, dict):
+        yield from leaves_of(tuple(item.values()))
+    else:
+        yield item
 
 
 def frozen(module: nn.Module, interface: Interface, x: Tensor) -> Callable[[Tensor], Tensor] | None:

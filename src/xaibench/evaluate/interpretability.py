@@ -269,8 +269,8 @@ def _movement(job: Job, spec: str, x: Tensor, inputs: Tensor, targets: Tensor) -
     before, after = values[: len(x)], values[len(x) :]
     before = before.repeat(times, *[1] * (before.ndim - 1))
     where = None
-    if found.words is not None:
-        read = torch.tensor([[bool(word) for word in words] for words in found.words])
+    if found.worded is not None:
+        read = found.worded.cpu()
         where = read[: len(x)].repeat(times, 1) | read[len(x) :]
     figures = moved(before, after, where=where).figures()
     return Piece({name: value.view(times, len(x)) for name, value in figures.items()})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from xaibench.explainers.trust import Trust
@@ -44,6 +45,13 @@ class Attribution:
     """What the checks of these values found."""
     cost: Cost
     """Of the values alone, without that of checks that explain again."""
+
+    @property
+    def worded(self) -> Tensor | None:
+        """Where the words of texts are, (n, length) bool; None for other inputs, and where they cannot be told."""
+        if self.words is None:
+            return None
+        return torch.tensor([[word != "" for word in text] for text in self.words], device=self.values.device)
 
     @property
     def completeness_gap(self) -> Tensor | None:

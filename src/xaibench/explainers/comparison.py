@@ -88,7 +88,8 @@ def agreement(attributions: Sequence[Attribution], n: int) -> Tensor:
     """
     found = torch.eye(len(attributions), dtype=torch.float64).repeat(n, 1, 1)
     views = [_views(attribution) for attribution in attributions]
-    kept = _words(attributions[0]) if attributions else None
+    worded = attributions[0].worded if attributions else None
+    kept = None if worded is None else worded.cpu()
     for i, (one, size) in enumerate(views):
         for j, (other, other_size) in enumerate(views[:i]):
             both = one is not None and other is not None
@@ -105,12 +106,3 @@ def _views(attribution: Attribution) -> tuple[Tensor | None, Tensor]:
     else:
         signed, size = values, values.abs()
     return (signed.flatten(1) if bool((values < 0).any()) else None), size.flatten(1)
-
-
-def _words(attribution: Attribution) -> Tensor | None:
-    """Where the words of texts are, (n, length) bool; None for other inputs, and where they cannot be told."""
-    return (
-        None
-        if attribution.words is None
-        else torch.tensor([[bool(word) for word in text] for text in attribution.words])
-    )

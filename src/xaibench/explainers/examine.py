@@ -44,9 +44,7 @@ def examine(found: Attribution, explainer: Any, model: Classifier, inputs: Input
         x = (inputs if isinstance(inputs, Tensor) else model.encode(inputs)).to(model.device)
     else:
         x = model.embed(inputs).detach()  # type: ignore[arg-type]
-    where = torch.ones_like(x, dtype=torch.bool)
-    if found.words is not None:
-        where = torch.tensor([[word != "" for word in row] for row in found.words], device=x.device)
+    where = torch.ones_like(x, dtype=torch.bool) if found.worded is None else found.worded
     figures: dict[str, Tensor] = {}
     untested = dict(found.trust.untested)
 

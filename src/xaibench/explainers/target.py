@@ -157,7 +157,7 @@ class TargetLogit:
         uncovered: Sequence[str] = (),
         notes: Sequence[str] = (),
     ) -> Attribution:
-        """Put the result together; values (and standard errors) at embeddings are added up for each token.
+        """Put the result together; values at embeddings are added up for each token, standard errors are by token.
 
         ``change`` (n,) is what the values should add up to, where the method promises completeness; ``tolerance`` the
         gap, relative to it, that it was to stay within; ``kept`` (n,) is the share of the logit that values add up to,
@@ -168,7 +168,6 @@ class TargetLogit:
             raise UnsupportedError(f"{self._explainer.name} needs finite logits and gradients, got NaN or infinity")
         if self.text and values.ndim == self.x.ndim + 1:
             values = values.sum(dim=-1)
-            stderr = None if stderr is None else stderr.square().sum(dim=-1).sqrt()
         fields = {field.name: getattr(self._explainer, field.name) for field in dataclasses.fields(self._explainer)}  # type: ignore[arg-type]
         dtype = torch.promote_types(self.x.dtype if self.x.is_floating_point() else torch.float32, torch.float32)
         return Attribution(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from xaibench.classifiers.tracing import SQUASHES, constants_of, layer_of, operator_name
+from xaibench.classifiers.tracing import SQUASHES, constants_of, layer_of, leaves_of, operator_name
 from xaibench.errors import UnsupportedError
 from xaibench.types import Classifier
 
@@ -76,7 +76,7 @@ class Graph:
                 if node.name in constants:
                     fixed[node] = constants[node.name]
             elif node not in self.live and all(part in fixed for part in node.all_input_nodes):
-                if self.batch is None and any(_is_batch(part) for part in _leaves((node.args, node.kwargs))):
+                if self.batch is None and any(_is_batch(part) for part in leaves_of((node.args, node.kwargs))):
                     continue
                 args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), fixed.__getitem__)
                 fixed[node] = _plainly(node, args, kwargs)
@@ -169,13 +169,3 @@ def _last_uses(nodes: list[Any], keep: set[Any]) -> dict[Any, list[Any]]:
 
 def _is_batch(part: Any) -> bool:
     return type(part) is int and part != 0 and part % _SIZE == 0 and abs(part) < _LARGEST
-
-
-def _leaves(item: Any) -> Iterator[Any]:
-    if isinstance(item, tuple | list):
-        for part in item:
-            yield from _leaves(part)
-    elif isinstance(item, dict):
-        yield from _leaves(tuple(item.values()))
-    else:
-        yield item

@@ -113,7 +113,6 @@ def _uncovered(model: TorchClassifier, module: nn.Module, x: Tensor) -> tuple[st
     leaves = {name: part for name, part in module.named_modules() if not any(part.children())}
     used = _uses(leaves, lambda: model._interface.normalise(x), module)
     found: dict[str, None] = {}
-    known: set[str] = set()
     for name, part in leaves.items():
         kind = type(part).__name__
         if kind not in _LINEAR_LAYERS | _CURVED_LAYERS:
@@ -122,7 +121,6 @@ def _uncovered(model: TorchClassifier, module: nn.Module, x: Tensor) -> tuple[st
             found[f"{name} ({kind}, used {used[name]} times)"] = None
         elif kind in _POOLS and _overlaps(part):
             found[f"{name} ({kind}, overlapping)"] = None
-        known.add(name)
     try:
         graph = graph_of(model, x)
     except UnsupportedError:
@@ -131,7 +129,7 @@ def _uncovered(model: TorchClassifier, module: nn.Module, x: Tensor) -> tuple[st
         if node in graph.live and node is not graph.leaf and _is_curved(node, graph):
             path = next(reversed(node.meta.get("nn_module_stack", {"": ("", "")}).values()))[0]
             name = path.removeprefix("module").removeprefix(".").partition("@")[0]
-            if name not in known:
+            if name not in leaves:
                 found[f"{operator_name(node)} (function{f' in {name}' if name else ''})"] = None
     return tuple(found)
 
