@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xaibench.architectures.base import architectures
 
-__all__ = ["LeNet", "ResNet", "SmallCNN", "StridedCNN", "VisionTransformer"]
+__all__ = ["DeepCNN", "LeNet", "ResNet", "SmallCNN", "StridedCNN", "VisionTransformer"]
 
 
 @architectures.register("small_cnn")
@@ -70,6 +70,41 @@ class StridedCNN:
                 head=nn.Linear(self.hidden, self.classes),
             )
         )
+
+
+@architectures.register("deep_cnn")
+@dataclass(frozen=True, kw_only=True)
+class DeepCNN:
+    """Two pairs of 3x3 convolutions without padding, each before a max pooling, and two dense layers of 200.
+
+    The MNIST net of Carlini & Wagner, *Towards evaluating the robustness of neural networks* (S&P 2017), on which
+    adversarial training is often compared.
+    """
+
+    framework: ClassVar[Literal["torch"]] = "torch"
+    input_shape: tuple[int, ...]
+    classes: int
+    widths: tuple[int, ...] = (32, 64)
+    hidden: int = 200
+
+    def build(self) -> nn.Module:
+        """Logits from (n, channels, height, width)."""
+        channels, height, width = self.input_shape
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for stage, outputs in enumerate(self.widths, start=1):
+            for inputs, part in ((channels, "a"), (outputs, "b")):
+                layers[f"conv{stage}{part}"] = nn.Conv2d(inputs, outputs, 3)
+                layers[f"relu{stage}{part}"] = nn.ReLU()
+            layers[f"pool{stage}"] = nn.MaxPool2d(2)
+            channels, height, width = outputs, (height - 4) // 2, (width - 4) // 2
+        layers["flatten"] = nn.Flatten()
+        features = channels * height * width
+        for index in (1, 2):
+            layers[f"dense{index}"] = nn.Linear(features, self.hidden)
+            layers[f"dense_relu{index}"] = nn.ReLU()
+            features = self.hidden
+        layers["head"] = nn.Linear(features, self.classes)
+        return nn.Sequential(layers)
 
 
 @architectures.register("lenet")

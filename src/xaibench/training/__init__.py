@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from xaibench.training.adversarial import PGDTraining
 from xaibench.training.objectives import Objective, objectives
 from xaibench.training.recipe import Recipe
 from xaibench.training.session import train
 
-__all__ = ["Objective", "PGDTraining", "Recipe", "objectives", "train"]
+__all__ = ["Objective", "Recipe", "objectives", "train"]

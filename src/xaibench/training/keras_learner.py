@@ -6,7 +6,7 @@ objective's gradient with respect to the outputs crosses the bridge, and the tap
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,13 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xaibench.classifiers import KerasClassifier
 from xaibench.classifiers.bridge import to_tensorflow, to_torch
 from xaibench.errors import InputError
 from xaibench.rng import SampleRng, derive_seed
-from xaibench.training.learner import Normalisation, StepResult, as_outputs, is_decayed
+from xaibench.threats import Threat
+from xaibench.training.learner import Normalisation, StepResult, as_outputs, classifier_options, given, is_decayed
 from xaibench.training.objectives import Objective
 from xaibench.training.recipe import Recipe
-from xaibench.types import Bounds
+from xaibench.types import Bounds, Classifier
 
 __all__ = ["KerasLearner"]
 
@@ -34,7 +36,9 @@ class KerasLearner:
     weights_file = "model.keras"
     is_main = True
 
-    def __init__(self, model: Any, recipe: Recipe, normalise: Normalisation, bounds: Bounds = _UNIT_BOX) -> None:
+    def __init__(
+        self, model: Any, recipe: Recipe, normalise: Normalisation, bounds: Bounds = _UNIT_BOX, **options: Any
+    ) -> None:
         import tensorflow as tf
 
         if recipe.precision != "no":
@@ -51,6 +55,8 @@ class KerasLearner:
         self._train_forward = tf.function(lambda x: _outputs(model(x, training=True)), reduce_retracing=True)
         self._forward = tf.function(lambda x: _outputs(model(x, training=False)), reduce_retracing=True)
         self._apply = tf.function(self._apply_gradients)
+        self._memory: dict[str, Tensor] = {}
+        self.classifier = KerasClassifier(model, **classifier_options(normalise, bounds, options))
 
     def wait(self) -> None:
         """One process: nothing to wait for."""
@@ -99,6 +105,7 @@ class KerasLearner:
         rate: float,
         seed: int,
         progress: float = 1.0,
+        threat: Threat | None = None,
     ) -> StepResult:
         """One optimiser step on the mean loss over ``batches``."""
         import tensorflow as tf
@@ -107,8 +114,8 @@ class KerasLearner:
         gradients, total = _Gradients(self._moving), StepResult()
         for index, (x, y) in enumerate(batches):
             rng = SampleRng(torch.arange(len(y)), derive_seed(seed, index), "objective")
-            forward = _TapedForward(self, gradients, 1.0 / len(batches), rng, progress)
-            result = objective(forward, x, y)
+            forward = _TapedForward(self, gradients, 1.0 / len(batches), rng, progress, threat)
+            result = objective.loss(forward, x, objective.perturb(forward, x, y), y)
             result.loss.backward()
             total.add(result, y)
         self._optimizer.learning_rate.assign(rate)
@@ -130,6 +137,12 @@ class KerasLearner:
         finally:
             for variable, value in zip(self._model.variables, live, strict=True):
                 variable.assign(value)
+
+    @contextmanager
+    def averaged(self) -> Iterator[Classifier]:
+        """The classifier with the averaged weights."""
+        with self._averaged():
+            yield self.classifier
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (n, classes)."""
@@ -159,6 +172,7 @@ class KerasLearner:
             for kind, variables in self._slots().items()
             for index, variable in enumerate(variables)
         }
+        state |= {f"memory.{key}": value.clone() for key, value in self._memory.items()}
         return state | {"updates": torch.tensor(self._updates)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -166,6 +180,8 @@ class KerasLearner:
         for kind, variables in self._slots().items():
             for index, variable in enumerate(variables):
                 variable.assign(state[f"{kind}.{index}"].numpy())
+        memory = "memory."
+        self._memory = {k.removeprefix(memory): v for k, v in state.items() if k.startswith(memory)}
         self._updates = int(state["updates"])
 
     def save(self, path: Path) -> None:
@@ -205,11 +221,37 @@ class _TapedForward:
     """
 
     def __init__(
-        self, learner: KerasLearner, gradients: _Gradients, weight: float, rng: SampleRng, progress: float
+        self,
+        learner: KerasLearner,
+        gradients: _Gradients,
+        weight: float,
+        rng: SampleRng,
+        progress: float,
+        threat: Threat | None,
     ) -> None:
+        self._threat = threat
         self.learner, self.gradients, self.weight, self.rng, self.progress = learner, gradients, weight, rng, progress
         self.bounds = learner.bounds
         self._anchor = torch.zeros((), requires_grad=True)
+
+    @property
+    def threat(self) -> Threat:
+        """See `Forward`."""
+        return given(self._threat)
+
+    @property
+    def memory(self) -> MutableMapping[str, Tensor]:
+        """See `Forward`."""
+        return self.learner._memory
+
+    @property
+    def classifier(self) -> Classifier:
+        """See `Forward`."""
+        return self.learner.classifier
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        """See `Forward`."""
+        return as_outputs(to_torch(self.learner._forward(self.learner._native(x))[0]).clone())[0]
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         outputs = _WeightGradients.apply(self._anchor, x, self)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from xaibench.classifiers.interface import Options
 from xaibench.classifiers.outputs import two_columns
+from xaibench.errors import InputError
+from xaibench.threats import Threat
 from xaibench.training.objectives import Objective, TrainingLoss
+from xaibench.types import Bounds, Classifier
 
-__all__ = ["Learner", "Normalisation", "StepResult", "as_outputs", "is_decayed"]
+__all__ = [
+    "Learner",
+    "Normalisation",
+    "StepResult",
+    "as_outputs",
+    "classifier_options",
+    "given",
+    "is_decayed",
+    "numbers",
+]
 
 
 @dataclass(frozen=True)
@@ -68,11 +82,22 @@ class Learner(Protocol):
         rate: float,
         seed: int,
         progress: float = 1.0,
+        threat: Threat | None = None,
     ) -> StepResult:
         """One step on the mean loss over ``batches`` (inputs in input units, labels).
 
-        ``seed`` is for random layers and objectives; ``progress``, in (0, 1], is how far training has come.
+        ``seed`` is for random layers and objectives; ``progress``, in (0, 1], is how far training has come; ``threat``
+        is what adversarial objectives train against now.
         """
+        ...
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network with the weights of now, as every analysis sees one; it follows them."""
+        ...
+
+    def averaged(self) -> AbstractContextManager[Classifier]:
+        """The same with the averaged weights for the length of a block, where an average is kept."""
         ...
 
     def logits(self, x: Tensor) -> Tensor:
@@ -102,3 +127,21 @@ def is_decayed(shape: tuple[int, ...]) -> bool:
 def as_outputs(logits: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
     """Network outputs, the logits of a single unit widened to a pair as every classifier does."""
     return (two_columns(logits, len(logits)), *others)
+
+
+def classifier_options(normalise: Normalisation, bounds: Bounds, options: Mapping[str, Any]) -> Options:
+    """Options of the classifier over a network in training: ``options``, and what the learner knows itself."""
+    own = {"bounds": bounds, "mean": numbers(normalise.mean), "std": numbers(normalise.std), "outputs": "logits"}
+    return Options(**{**own, **options})  # type: ignore[typeddict-item]
+
+
+def given(threat: Threat | None) -> Threat:
+    """The threat of a step; `InputError` where the recipe names none."""
+    if threat is None:
+        raise InputError("expected a threat to train against, such as linf and eps, got none")
+    return threat
+
+
+def numbers(values: Tensor | None) -> tuple[float, ...] | None:
+    """A mean or deviation as the numbers of a card."""
+    return None if values is None else tuple(values.flatten().tolist())

@@ -22,9 +22,11 @@ from xaibench.files import atomic_path
 from xaibench.rng import SampleRng, derive_seed, permutation
 from xaibench.training.augment import augment
 from xaibench.training.learner import Learner, StepResult
-from xaibench.training.objectives import Objective
+from xaibench.training.objectives import Objective, Replaying
+from xaibench.training.probe import robust_accuracy
 from xaibench.training.recipe import Recipe
 from xaibench.training.schedules import rate
+from xaibench.training.threat import TrainingThreat
 from xaibench.types import Progress
 
 __all__ = ["TrainingSet", "fit"]
@@ -96,6 +98,7 @@ def fit(
     training: TrainingSet,
     validation: TrainingSet | None,
     *,
+    threat: TrainingThreat | None = None,
     folder: Path,
     resume: bool = False,
     progress: Progress | None = None,
@@ -118,14 +121,15 @@ def fit(
         for step, batches in _steps(training, recipe, position.epoch, steps, start=position.step):
             done = position.epoch * steps + step
             factor = rate(recipe.schedule, done, total)
-            seed = derive_seed(recipe.seed, "random layers", done)
-            result = learner.step(
-                batches,
-                objective,
-                rate=factor * recipe.optimizer.learning_rate,
-                seed=seed,
-                progress=(done + 1) / total,
-            )
+            for replay in range(objective.replays if isinstance(objective, Replaying) else 1):
+                result = learner.step(
+                    batches,
+                    objective,
+                    rate=factor * recipe.optimizer.learning_rate,
+                    seed=derive_seed(recipe.seed, "random layers", done, *([replay] if replay else [])),
+                    progress=(done + 1) / total,
+                    threat=None if threat is None else threat.at((done + 1) / total),
+                )
             if not math.isfinite(result.loss):
                 raise InputError(
                     f"expected a finite loss, got {result.loss} in epoch {position.epoch + 1}: a smaller learning rate,"
@@ -140,11 +144,19 @@ def fit(
         line = {"epoch": position.epoch + 1, **_figures(losses)}
         if validation is not None:
             scores = _validate(learner, validation, recipe.batch_size)
+            if threat is not None and _probed(recipe, position.epoch):
+                with learner.averaged() as model:
+                    rows = validation.x, validation.y, validation.ids
+                    scores["robust_accuracy"] = robust_accuracy(
+                        model, *rows, threat=threat.full, probe=recipe.probe, seed=recipe.seed
+                    )
             line |= {f"validation_{key}": value for key, value in scores.items()}
-            score = scores["accuracy"] if recipe.monitor == "accuracy" else -scores["loss"]
-            position.stale += 1
-            if position.best_score is None or score > position.best_score:
-                position.best_score, position.stale, best = score, 0, learner.weights()
+            monitor = recipe.monitor or ("accuracy" if threat is None else "robust_accuracy")
+            if monitor in scores:
+                score = -scores["loss"] if monitor == "loss" else scores[monitor]
+                position.stale += 1
+                if position.best_score is None or score > position.best_score:
+                    position.best_score, position.stale, best = score, 0, learner.weights()
         position.epoch, position.step = position.epoch + 1, 0
         if keep and learner.is_main:
             factor = rate(recipe.schedule, position.epoch * steps - 1, total)
@@ -169,6 +181,10 @@ def _steps(
             rng = SampleRng(batch.ids, recipe.seed, "augmentation")
             batches.append((augment(batch.x, recipe.augmentation, rng, epoch), batch.y))
         yield step, batches
+
+
+def _probed(recipe: Recipe, epoch: int) -> bool:
+    return bool(recipe.probe.samples) and ((epoch + 1) % recipe.probe.every == 0 or epoch + 1 == recipe.epochs)
 
 
 def _figures(results: list[StepResult]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from xaibench.data import load_data
 from xaibench.evaluate import evaluate_clean
 from xaibench.files import write_json
 from xaibench.registry import Spec
-from xaibench.training.objectives import objectives
+from xaibench.training.objectives import Measuring, objectives
 from xaibench.training.recipe import Recipe
 from xaibench.types import Progress
 from xaibench.zoo import load_model
@@ -28,7 +28,8 @@ def measure(folder: Path, *, progress: Progress | None = None) -> None:
     test = load_data(card.data.name, card.data.test_split)
     metrics = evaluate_clean(model, test, progress=progress)
     objective = objectives.create(Spec(recipe.objective.name, recipe.objective.params))
-    metrics |= objective.measure(model, lambda: load_data(card.data.name, card.data.train_split), test)
+    if isinstance(objective, Measuring):
+        metrics |= objective.measure(model, lambda: load_data(card.data.name, card.data.train_split), test)
     changes = {"metrics": {card.data.test_split: metrics}, "weights_digest": model.digest}
     write_json(folder / "config.json", card.model_copy(update=changes).model_dump(mode="json"))
     write_card(folder)

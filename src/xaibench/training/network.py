@@ -21,7 +21,7 @@ from xaibench.errors import InputError, first_line
 from xaibench.files import file_digest, write_json
 from xaibench.registry import Spec
 from xaibench.rng import derive_seed
-from xaibench.training.learner import Learner, Normalisation
+from xaibench.training.learner import Learner, Normalisation, numbers
 from xaibench.training.recipe import Augmentation, Recipe
 from xaibench.training.tokenizer import train_tokenizer
 from xaibench.zoo import model_folder
@@ -62,8 +62,8 @@ class Network:
             architecture=self.architecture,
             input_shape=self.architecture.params["input_shape"],
             bounds=(rows.bounds.lower, rows.bounds.upper),
-            mean=_numbers(self.normalise.mean),
-            std=_numbers(self.normalise.std),
+            mean=numbers(self.normalise.mean),
+            std=numbers(self.normalise.std),
             class_names=rows.class_names,
             feature_names=rows.feature_names,
             data=DataConfig(
@@ -107,14 +107,15 @@ def make_network(recipe: Recipe, rows: Data) -> Network:
         raise _misfit(name, rows, error) from None
     initial = None if source is None else _copy_weights(module, source)
     config = ArchitectureConfig(name=name, params=params)
+    options = {"task": rows.task, "class_names": rows.class_names, "input_shape": shape, "tokenizer": tokenizer}
     if architecture.framework == "torch":
         from xaibench.training.torch_learner import TorchLearner
 
-        learner: Learner = TorchLearner(module, recipe, normalise, rows.bounds)
+        learner: Learner = TorchLearner(module, recipe, normalise, rows.bounds, **options)
     else:
         from xaibench.training.keras_learner import KerasLearner
 
-        learner = KerasLearner(module, recipe, normalise, rows.bounds)
+        learner = KerasLearner(module, recipe, normalise, rows.bounds, **options)
     network = Network(learner, architecture.framework, config, normalise, tokenizer, initial)
     try:
         learner.logits(network.encode(rows.take([0])))
@@ -191,10 +192,6 @@ def _column(values: tuple[float, ...] | None, task: str) -> Tensor | None:
     if values is None:
         return None
     return torch.tensor(values).reshape((-1, 1, 1) if task == "image" else (-1,))
-
-
-def _numbers(values: Tensor | None) -> tuple[float, ...] | None:
-    return None if values is None else tuple(values.flatten().tolist())
 
 
 def _statistics(rows: Data) -> Normalisation:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from xaibench.card import ArchitectureConfig, Strict, first_problem
 from xaibench.errors import InputError
 
-__all__ = ["Augmentation", "MethodConfig", "Optimizer", "Recipe", "Schedule", "TextEncoding"]
+__all__ = ["Augmentation", "MethodConfig", "Optimizer", "Probe", "Recipe", "Schedule", "TextEncoding", "ThreatConfig"]
 
 
 class MethodConfig(Strict):
@@ -66,6 +66,35 @@ class Augmentation(Strict):
     shift: int = Field(default=0, ge=0)
 
 
+class ThreatConfig(Strict):
+    """What an adversarial objective trains against, and what the probe attacks with.
+
+    ``eps`` counts as everywhere: input units for images, a share of each feature's range for tables, words for text.
+    """
+
+    norm: Literal["linf", "l2", "l1", "words"] = Field(default="linf", description="linf, l2, l1 or words")
+    eps: float = Field(gt=0, description="radius of the ball")
+    warmup: float = Field(
+        default=0.0, ge=0, lt=1, description="fraction of training over which the radius grows linearly from zero"
+    )
+    immutable: tuple[str, ...] = Field(default=(), description="features of a table that stay as they are")
+    integer: tuple[str, ...] = Field(default=(), description="features of a table that are whole numbers")
+    one_hot: tuple[tuple[str, ...], ...] = Field(default=(), description="groups of features of which one is 1")
+    lower: dict[str, float] = Field(default={}, description="lowest values of features, above the data's own")
+    upper: dict[str, float] = Field(default={}, description="highest values of features, below the data's own")
+
+
+class Probe(Strict):
+    """The attack on the validation split after an epoch, stronger than training's own, and what its alarms do."""
+
+    attack: str = Field(default="pgd:steps=20", description="attack as a spec; for text greedy words")
+    samples: int = Field(default=512, ge=0, description="rows of the validation split that are attacked; 0: no probe")
+    every: int = Field(default=1, ge=1, description="epochs between probes; the last one is always probed")
+    on_overfitting: Literal["report", "stop", "rewind"] = Field(
+        default="report", description="what an alarm does: say so; stop; or go back to the best weights and go on"
+    )
+
+
 class TextEncoding(Strict):
     """How texts become token ids: the most frequent words, a fixed length, which end of a longer text is kept."""
 
@@ -89,13 +118,20 @@ class Recipe(Strict):
     objective: MethodConfig = Field(
         default=MethodConfig(name="standard"), description="what is minimised: a registered objective"
     )
+    threat: ThreatConfig | None = Field(default=None, description="what adversarial objectives train against")
+    attack_mode: Literal["eval", "train"] = Field(
+        default="eval", description="mode of batch norm and dropout while training inputs are attacked"
+    )
+    probe: Probe = Probe()
     seed: int = Field(default=0, ge=0, description="seed of everything random")
     epochs: int = Field(default=10, ge=1, description="passes over the data, at most")
     batch_size: int = Field(default=128, ge=1, description="samples per batch")
     accumulate: int = Field(default=1, ge=1, description="batches whose gradients make one step")
     validation: float = Field(default=0.1, ge=0, le=0.9, description="fraction of the training split held out")
-    monitor: Literal["accuracy", "loss"] = Field(
-        default="accuracy", description="validation score that the best epoch is chosen by: accuracy or loss"
+    monitor: Literal["accuracy", "loss", "robust_accuracy"] | None = Field(
+        default=None,
+        description="validation score that the best epoch is chosen by: accuracy, loss or robust_accuracy (that of the"
+        " probe); the last with a threat, else the first by default",
     )
     patience: int | None = Field(default=None, ge=1, description="epochs without a better validation score")
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of a step's gradient")

@@ -11,12 +11,14 @@ from xaibench.data import Data, load_data
 from xaibench.files import write_json
 from xaibench.registry import Spec
 from xaibench.rng import permutation
+from xaibench.threats import Threat
 from xaibench.training.loop import TrainingSet, fit
 from xaibench.training.measure import measure
 from xaibench.training.network import make_network
-from xaibench.training.objectives import objectives
+from xaibench.training.objectives import needs_threat, objectives
 from xaibench.training.recipe import MethodConfig, Recipe
 from xaibench.training.record import Record
+from xaibench.training.threat import training_threat
 from xaibench.types import Progress
 
 __all__ = ["train"]
@@ -27,6 +29,7 @@ def train(
     data: Data | str | None = None,
     *,
     objective: str | Spec | None = None,
+    threat: Threat | None = None,
     out: Path | str | None = None,
     resume: bool = False,
     keep_checkpoints: bool = False,
@@ -40,6 +43,7 @@ def train(
         data: training data where a recipe's own is not meant: a name, or a `Data` (its test split is then not
             measured).
         objective: a registered objective in place of the recipe's.
+        threat: what adversarial objectives train against, in place of the recipe's.
         out: the folder to write, ``models/<name>`` by default. An existing model there is replaced at the very end.
         resume: go on from the checkpoint that an interrupted run left in ``out``; the weights come out as if it had
             not been interrupted (on the same machine and number of threads).
@@ -53,7 +57,7 @@ def train(
             and where ``out`` holds an unfinished training that ``resume`` does not ask for, or one of another recipe,
             other data or other initial weights.
     """
-    plan = _recipe(model_or_recipe, data, objective, recipe)
+    plan = _recipe(model_or_recipe, data, objective, threat, recipe)
     folder = Path(out) if out is not None else Path("models") / plan.name
     work = folder / ".training"
     goal = objectives.create(Spec(plan.objective.name, plan.objective.params))
@@ -65,6 +69,8 @@ def train(
         load_data(plan.data, plan.test_split, 1)  # a split that does not exist is said now, not after the last epoch
     network = make_network(plan, rows)
     learner = network.learner
+    against = training_threat(plan.threat, rows, learner.classifier)
+    needs_threat(goal, against)
     learner.wait()
     if learner.is_main:
         record.keep(work, data=rows.digest, initial_weights=network.initial_weights)
@@ -86,6 +92,7 @@ def train(
         plan,
         training,
         validation,
+        threat=against,
         folder=work,
         resume=resume,
         progress=progress,
@@ -105,7 +112,11 @@ def train(
 
 
 def _recipe(
-    given: Recipe | Path | str, data: Data | str | None, objective: str | Spec | None, changes: dict[str, Any]
+    given: Recipe | Path | str,
+    data: Data | str | None,
+    objective: str | Spec | None,
+    threat: Threat | None,
+    changes: dict[str, Any],
 ) -> Recipe:
     if isinstance(data, str):
         changes = changes | {"data": data}
@@ -114,6 +125,8 @@ def _recipe(
     if objective is not None:
         spec = Spec.parse(objective)
         changes = changes | {"objective": MethodConfig(name=spec.name, params=dict(spec.params)).model_dump()}
+    if threat is not None:
+        changes = changes | {"threat": {"norm": threat.norm, "eps": threat.eps}}
     if isinstance(given, str | Path) and Path(given).suffix != ".toml":
         name = f"{Path(given).name}-tuned"
         return Recipe.of({"name": name, "init": str(given)} | changes, source=f"the arguments for {given}")

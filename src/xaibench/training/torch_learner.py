@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,12 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xaibench.classifiers import TorchClassifier
 from xaibench.errors import InputError
 from xaibench.rng import SampleRng, derive_seed
-from xaibench.training.learner import Normalisation, StepResult, as_outputs, is_decayed
+from xaibench.threats import Threat
+from xaibench.training.learner import Normalisation, StepResult, as_outputs, classifier_options, given, is_decayed
 from xaibench.training.objectives import Objective
 from xaibench.training.recipe import Recipe
-from xaibench.types import Bounds
+from xaibench.training.shift import Shift
+from xaibench.types import Bounds, Classifier
 
 __all__ = ["TorchLearner"]
 
@@ -29,7 +32,9 @@ class TorchLearner:
 
     weights_file = "model.safetensors"
 
-    def __init__(self, module: nn.Module, recipe: Recipe, normalise: Normalisation, bounds: Bounds = _UNIT_BOX) -> None:
+    def __init__(
+        self, module: nn.Module, recipe: Recipe, normalise: Normalisation, bounds: Bounds = _UNIT_BOX, **options: Any
+    ) -> None:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
 
@@ -46,6 +51,9 @@ class TorchLearner:
         self._average = {k: v.clone() for k, v in module.state_dict().items()} if recipe.ema else None
         self._updates = 0
         self._module = module
+        self._memory: dict[str, Tensor] = {}
+        self._shift = Shift(module)
+        self.classifier = TorchClassifier(module, **classifier_options(normalise, bounds, options))
         self._network, self._optimizer = self._accelerator.prepare(module, _optimizer(module, recipe))
 
     @property
@@ -57,21 +65,23 @@ class TorchLearner:
         """A barrier over those processes."""
         self._accelerator.wait_for_everyone()
 
-    def _forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _forward(self, x: Tensor, shift: Tensor | None = None) -> tuple[Tensor, ...]:
         x = x.to(self._device, non_blocking=True)
         if x.is_floating_point():
             x = self._normalise(x)
-        outputs = self._network(x.contiguous(memory_format=self._format) if x.ndim == 4 else x)
+        x = x.contiguous(memory_format=self._format) if x.ndim == 4 else x
+        with self._shift.of(shift):
+            outputs = self._network(x)
         return as_outputs(*outputs) if isinstance(outputs, tuple) else as_outputs(outputs)
 
-    def _input_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-        self._module.eval()
+    @contextmanager
+    def _attack_mode(self) -> Iterator[None]:
+        if self._recipe.attack_mode == "eval":
+            self._module.eval()
         try:
-            point = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(loss(self._forward(point)[0]), point)
+            yield
         finally:
             self._train_mode()
-        return gradient
 
     def step(
         self,
@@ -81,6 +91,7 @@ class TorchLearner:
         rate: float,
         seed: int,
         progress: float = 1.0,
+        threat: Threat | None = None,
     ) -> StepResult:
         """One optimiser step on the mean loss over ``batches``."""
         accelerator, share = (
@@ -98,9 +109,11 @@ class TorchLearner:
                 labels = y[share].to(self._device)
                 rows = torch.arange(len(y), device=self._device)[share]
                 rng = SampleRng(rows, derive_seed(seed, index), "objective")
-                forward = _TorchForward(self, rng, progress)
-                result = objective(forward, x[share].to(self._device), labels)
-                accelerator.backward(result.loss / len(batches))
+                forward = _TorchForward(self, rng, progress, threat)
+                inputs = x[share].to(self._device)
+                with forward.ascended:
+                    result = objective.loss(forward, inputs, objective.perturb(forward, inputs, labels), labels)
+                    accelerator.backward(result.loss / len(batches))
                 total.add(result, labels)
         if self._recipe.clip_norm is not None:
             accelerator.clip_grad_norm_(self._module.parameters(), self._recipe.clip_norm)
@@ -139,6 +152,12 @@ class TorchLearner:
         finally:
             self._module.load_state_dict(live)
 
+    @contextmanager
+    def averaged(self) -> Iterator[Classifier]:
+        """The classifier with the averaged weights."""
+        with self._averaged():
+            yield self.classifier
+
     @torch.no_grad()
     def logits(self, x: Tensor) -> Tensor:
         """Logits (n, classes) on the CPU."""
@@ -163,6 +182,7 @@ class TorchLearner:
         state |= {f"average.{k}": v for k, v in (self._average or {}).items()}
         for index, slots in self._optimizer.state_dict()["state"].items():
             state |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in slots.items() if v is not None}
+        state |= {f"memory.{k}": v for k, v in self._memory.items()}
         state["updates"] = torch.tensor(self._updates)
         scaler = self._accelerator.scaler
         if scaler is not None:
@@ -175,6 +195,7 @@ class TorchLearner:
         self._module.load_state_dict(_under(state, "weights."))
         if self._average is not None:
             self._average = {k: v.to(self._device) for k, v in _under(state, "average.").items()}
+        self._memory = {k: v.to(self._device) for k, v in _under(state, "memory.").items()}
         slots: dict[int, dict[str, Tensor]] = {}
         for key, value in _under(state, "optimizer.").items():
             index, _, name = key.partition(".")
@@ -195,23 +216,76 @@ class TorchLearner:
         save_file(self.weights(), path)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _TorchForward:
     """`Forward` over a learner's module."""
 
     learner: TorchLearner
     rng: SampleRng
     progress: float
+    given_threat: Threat | None
+
+    def __post_init__(self) -> None:
+        self.ascended = ExitStack()
+        """What brings ascended weights back when the batch is over."""
 
     @property
     def bounds(self) -> Bounds:
         return self.learner.bounds
 
-    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
-        return self.learner._forward(x)
+    @property
+    def threat(self) -> Threat:
+        return given(self.given_threat)
 
-    def input_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-        return self.learner._input_gradient(x, loss)
+    @property
+    def memory(self) -> MutableMapping[str, Tensor]:
+        return self.learner._memory
+
+    @property
+    def classifier(self) -> Classifier:
+        return self.learner.classifier
+
+    def __call__(self, x: Tensor, *, shift: Tensor | None = None) -> tuple[Tensor, ...]:
+        return self.learner._forward(x, shift)
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor) -> Tensor:
+        with self.learner._attack_mode():
+            return self.learner._forward(x)[0]
+
+    @torch.no_grad()
+    def embed(self, x: Tensor) -> Tensor:
+        return self.learner._shift.embeddings(x)
+
+    def input_gradient(
+        self,
+        x: Tensor,
+        loss: Callable[[Tensor], Tensor],
+        *,
+        shift: Tensor | None = None,
+        differentiable: bool = False,
+    ) -> Tensor:
+        point = (x if shift is None else shift).detach().requires_grad_()
+        with self.learner._attack_mode():
+            logits = self.learner._forward(point if shift is None else x, None if shift is None else point)[0]
+            (gradient,) = torch.autograd.grad(loss(logits), point, create_graph=differentiable)
+        return gradient
+
+    def ascend_weights(self, loss: Callable[[], Tensor], gamma: float) -> None:
+        moving = [p for p in self.learner._module.parameters() if p.requires_grad and p.ndim >= 2]
+        gradients = torch.autograd.grad(loss(), moving, allow_unused=True)
+        with torch.no_grad():
+            for parameter, gradient in zip(moving, gradients, strict=True):
+                if gradient is None:
+                    continue
+                step = gradient * (gamma * parameter.norm() / gradient.norm().clamp_min(1e-12))
+                self.ascended.callback(_restore, parameter, parameter.clone())
+                parameter.add_(step)
+
+
+@torch.no_grad()
+def _restore(parameter: Tensor, value: Tensor) -> None:
+    parameter.copy_(value)
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,0 +1,145 @@
+"""What every training objective is: a disturbance of the batch, and a loss there, written once over torch tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from xaibench.data import Data
+from xaibench.errors import InputError
+from xaibench.registry import Registry
+from xaibench.rng import SampleRng
+from xaibench.threats import Threat
+from xaibench.types import Bounds, Classifier
+
+__all__ = ["Forward", "Measuring", "Objective", "Replaying", "TrainingLoss", "needs_threat", "objectives"]
+
+
+class Forward(Protocol):
+    """The network being trained, as one batch of one step sees it; inputs are in input units, or token ids."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """The box of valid inputs."""
+        ...
+
+    @property
+    def progress(self) -> float:
+        """Steps begun out of all, in (0, 1]."""
+        ...
+
+    @property
+    def rng(self) -> SampleRng:
+        """Random numbers for the rows of this batch, others in every batch."""
+        ...
+
+    @property
+    def threat(self) -> Threat:
+        """What the recipe trains against, with the radius of this step: it grows during the threat's warm-up.
+
+        `InputError` where the recipe names none.
+        """
+        ...
+
+    @property
+    def memory(self) -> MutableMapping[str, Tensor]:
+        """Tensors that live on to the next batch; checkpoints hold them."""
+        ...
+
+    @property
+    def classifier(self) -> Classifier:
+        """The network with the weights of now, as attacks see one; it follows them."""
+        ...
+
+    def __call__(self, x: Tensor, *, shift: Tensor | None = None) -> tuple[Tensor, ...]:
+        """All outputs, logits (n, classes) first, in training mode.
+
+        They are differentiable towards the weights, and towards ``x`` and ``shift`` where those require gradients.
+        ``shift`` (n, length, dimension) is added to the embeddings of token ids ``x``.
+        """
+        ...
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        """Logits (n, classes) in the mode of attacks (evaluation, unless the recipe says otherwise), no gradients."""
+        ...
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Embeddings (n, length, dimension) of token ids, without gradients."""
+        ...
+
+    def input_gradient(
+        self,
+        x: Tensor,
+        loss: Callable[[Tensor], Tensor],
+        *,
+        shift: Tensor | None = None,
+        differentiable: bool = False,
+    ) -> Tensor:
+        """The gradient towards ``x``, or ``shift`` where given, of a scalar ``loss`` of the logits (n, classes).
+
+        It is taken in the mode of attacks, so that batch norm neither mixes samples nor learns from these inputs;
+        nothing is added to the gradients of the weights. With ``differentiable`` it can itself be differentiated
+        towards the weights.
+        """
+        ...
+
+    def ascend_weights(self, loss: Callable[[], Tensor], gamma: float) -> None:
+        """Move the weights up the gradient of ``loss()`` until this batch's backward pass is over.
+
+        Every tensor of two or more dimensions moves by ``gamma`` times its own norm.
+        """
+        ...
+
+
+class TrainingLoss(NamedTuple):
+    """A scalar to reduce, and the logits (n, classes) that it was computed from."""
+
+    loss: Tensor
+    logits: Tensor
+
+
+class Objective(Protocol):
+    """What the weights are moved to reduce, over a batch ``x`` (input units or token ids) of classes ``y`` (n,).
+
+    A step is ``objective.loss(forward, x, objective.perturb(forward, x, y), y)``. The two are apart so that other
+    objectives can be made of them: weight perturbation raises the same loss at the same inputs first.
+    """
+
+    adversarial: ClassVar[bool]
+    """Whether `Forward.threat` is needed."""
+
+    def perturb(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
+        """The inputs to train on, in the shape of ``x``, without gradients."""
+        ...
+
+    def loss(self, forward: Forward, x: Tensor, perturbed: Tensor, y: Tensor) -> TrainingLoss:
+        """The loss at the perturbed inputs, its mean taken over the batch."""
+        ...
+
+
+@runtime_checkable
+class Replaying(Protocol):
+    """An objective that takes several optimiser steps on each batch in a row."""
+
+    @property
+    def replays(self) -> int: ...
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """An objective with figures of its own to measure on the trained model."""
+
+    def measure(self, model: Classifier, train: Callable[[], Data], test: Data) -> dict[str, float]:
+        """Figures on the test data beyond those of a classifier; ``train`` loads the training data."""
+        ...
+
+
+objectives: Registry[Objective] = Registry("objective")
+
+
+def needs_threat(objective: Any, threat: object) -> None:
+    """Refuse an adversarial objective without a threat, and a threat that nothing uses."""
+    if objective.adversarial and threat is None:
+        raise InputError(f"expected a threat to train against with {objective.name}, such as linf and eps, got none")
