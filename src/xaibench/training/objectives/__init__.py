@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xaibench.training.objectives.adversarial import TRADES, PGDTraining
+from xaibench.training.objectives.adversarial import AttackTraining, PGDTraining
 from xaibench.training.objectives.base import (
     Forward,
     Measuring,
@@ -12,13 +12,25 @@ from xaibench.training.objectives.base import (
     needs_threat,
     objectives,
 )
-from xaibench.training.objectives.fast import FGSMRandomStart, NoisyFGSM
+from xaibench.training.objectives.composed import AdversarialWeights, EpsilonEnsemble
+from xaibench.training.objectives.divergences import MART, TRADES
+from xaibench.training.objectives.fast import FGSMRandomStart, GradAlign, NoisyFGSM
+from xaibench.training.objectives.free import FreeTraining
+from xaibench.training.objectives.smooth import GaussianNoise, InputGradientPenalty
 from xaibench.training.objectives.standard import Reconstruction, Standard
 
 __all__ = [
+    "MART",
     "TRADES",
+    "AdversarialWeights",
+    "AttackTraining",
+    "EpsilonEnsemble",
     "FGSMRandomStart",
     "Forward",
+    "FreeTraining",
+    "GaussianNoise",
+    "GradAlign",
+    "InputGradientPenalty",
     "Measuring",
     "NoisyFGSM",
     "Objective",

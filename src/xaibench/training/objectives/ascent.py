@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from xaibench.errors import InputError
+from xaibench.threats import Constrained, Threat
 from xaibench.training.objectives.base import Forward
+from xaibench.training.objectives.terms import check_continuous
 
-__all__ = ["ascended", "check_steps", "cross_entropy_of"]
+__all__ = ["SummedCrossEntropy", "ascended", "check_step_size", "check_steps", "random_point", "valid"]
+
+
+@dataclass(frozen=True)
+class SummedCrossEntropy:
+    """Cross entropy as a function of the logits, summed, so that each sample's gradient is its own.
+
+    A class of its own, so that a framework can know it and compute its gradient in one graph.
+    """
+
+    y: Tensor
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The sum over the batch."""
+        return F.cross_entropy(logits, self.y, reduction="sum")
 
 
 def ascended(
@@ -24,31 +41,37 @@ def ascended(
 ) -> Tensor:
     """``start`` after ``steps`` projected gradient steps up ``loss``, a scalar of the logits, around ``x`` (n, ...).
 
-    ``step_size`` is a fraction of the radius, 2.5 / ``steps`` if None.
+    ``step_size`` is a fraction of the radius, 2.5 / ``steps`` if None. Rows of a table with rules end as valid rows.
     """
-    _check_continuous(x)
+    check_continuous(x)
     threat, bounds = forward.threat, forward.bounds
     size = threat.eps * (2.5 / steps if step_size is None else step_size)
     point = start
     for _ in range(steps):
         gradient = forward.input_gradient(point, loss)
         point = threat.project(threat.ascend(point, gradient, size, bounds), x, bounds)
-    return point
+    return valid(threat, point, x, forward)
 
 
-def cross_entropy_of(y: Tensor) -> Callable[[Tensor], Tensor]:
-    """Summed cross entropy as a function of the logits, so that each sample's gradient is its own."""
-    return lambda logits: F.cross_entropy(logits, y, reduction="sum")
+def random_point(forward: Forward, x: Tensor) -> Tensor:
+    """A random point of the ball around each of ``x`` (n, ...)."""
+    check_continuous(x)
+    return forward.threat.sample(forward.rng, x, forward.bounds)
+
+
+def valid(threat: Threat, point: Tensor, x: Tensor, forward: Forward) -> Tensor:
+    """Points of the ball as they are; under the rules of a table, the valid rows near them."""
+    return threat.finish(point, x, forward.bounds) if isinstance(threat, Constrained) else point
 
 
 def check_steps(steps: int, step_size: float | None) -> None:
     """Raise `InputError` for steps and step sizes out of range."""
     if steps < 1:
         raise InputError(f"expected `steps` >= 1, got {steps}")
-    if step_size is not None and not step_size > 0:
+    check_step_size(step_size)
+
+
+def check_step_size(step_size: float | None) -> None:
+    """Raise `InputError` for a step size that is not positive and finite."""
+    if step_size is not None and not 0 < step_size < float("inf"):
         raise InputError(f"expected `step_size` > 0, got {step_size}")
-
-
-def _check_continuous(x: Tensor) -> None:
-    if not x.is_floating_point():
-        raise InputError(f"expected inputs of real numbers for gradient steps, got {x.dtype}")

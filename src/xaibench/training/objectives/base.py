@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -107,8 +107,10 @@ class Objective(Protocol):
     objectives can be made of them: weight perturbation raises the same loss at the same inputs first.
     """
 
-    adversarial: ClassVar[bool]
-    """Whether `Forward.threat` is needed."""
+    @property
+    def adversarial(self) -> bool:
+        """Whether `Forward.threat` is needed; a class variable where that is always so or never."""
+        ...
 
     def perturb(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
         """The inputs to train on, in the shape of ``x``, without gradients."""

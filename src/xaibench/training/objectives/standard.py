@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from xaibench.data import Data
 from xaibench.errors import InputError
 from xaibench.training.objectives.base import Forward, TrainingLoss, objectives
+from xaibench.training.objectives.terms import check_label_smoothing, cross_entropy_at
 from xaibench.types import Classifier
 
 __all__ = ["Reconstruction", "Standard"]
@@ -26,14 +27,16 @@ class Standard:
     adversarial: ClassVar[bool] = False
     label_smoothing: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_label_smoothing(self.label_smoothing)
+
     def perturb(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
         """The inputs as they are."""
         return x
 
     def loss(self, forward: Forward, x: Tensor, perturbed: Tensor, y: Tensor) -> TrainingLoss:
         """See `Objective`."""
-        logits = forward(perturbed)[0]
-        return TrainingLoss(F.cross_entropy(logits, y, label_smoothing=self.label_smoothing), logits)
+        return cross_entropy_at(forward, perturbed, y, self.label_smoothing)
 
 
 @objectives.register("reconstruction")
