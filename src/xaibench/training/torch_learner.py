@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -273,7 +273,8 @@ class _TorchForward:
 
     def ascend_weights(self, loss: Callable[[], Tensor], gamma: float) -> None:
         moving = [p for p in self.learner._module.parameters() if p.requires_grad and p.ndim >= 2]
-        gradients = torch.autograd.grad(loss(), moving, allow_unused=True)
+        with _kept(self.learner._module.buffers()):  # batch norm learns from the pass at the moved weights alone
+            gradients = torch.autograd.grad(loss(), moving, allow_unused=True)
         with torch.no_grad():
             for parameter, gradient in zip(moving, gradients, strict=True):
                 if gradient is None:
@@ -281,6 +282,17 @@ class _TorchForward:
                 step = gradient * (gamma * parameter.norm() / gradient.norm().clamp_min(1e-12))
                 self.ascended.callback(_restore, parameter, parameter.clone())
                 parameter.add_(step)
+
+
+@contextmanager
+def _kept(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """The values of these tensors before the block come back after it."""
+    before = [(tensor, tensor.clone()) for tensor in tensors]
+    try:
+        yield
+    finally:
+        for tensor, value in before:
+            _restore(tensor, value)
 
 
 @torch.no_grad()

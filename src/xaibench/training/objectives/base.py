@@ -88,7 +88,8 @@ class Forward(Protocol):
     def ascend_weights(self, loss: Callable[[], Tensor], gamma: float) -> None:
         """Move the weights up the gradient of ``loss()`` until this batch's backward pass is over.
 
-        Every tensor of two or more dimensions moves by ``gamma`` times its own norm.
+        Every tensor of two or more dimensions moves by ``gamma`` times its own norm. Batch norm's statistics stay as
+        they were before ``loss()``.
         """
         ...
 
