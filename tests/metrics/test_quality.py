@@ -77,6 +77,14 @@ def _by_likeness(name: str) -> Callable[[], tuple[Case, Case, Case]]:
     return make
 
 
+def _by_direction() -> tuple[Case, Case, Case]:
+    """The input itself, anything, and what is at right angles to it."""
+    case = planted()
+    other = noise_like(case.x)
+    along = (other * case.x).flatten(1).sum(dim=1) / case.x.square().flatten(1).sum(dim=1)
+    return tuple(with_values(case, values) for values in (2 * case.x, other, other - along.view(-1, 1, 1, 1) * case.x))  # type: ignore[return-value]
+
+
 def _by_spread() -> tuple[Case, Case, Case]:
     case = planted()
     one = torch.zeros_like(case.values)
@@ -94,6 +102,7 @@ ORDERED: dict[str, Callable[[], tuple[Case, Case, Case]]] = {
     "infidelity:perturbation=noise": _by_values,
     "infidelity:scaled=false,relative=false": _by_values,
     "input_invariance": lambda: _by_likeness("explain_shifted")()[::-1],
+    "input_alignment": _by_direction,
     "insertion": _by_values,
     "local_lipschitz": _by_neighbours,
     "mask_auc": _by_masks,

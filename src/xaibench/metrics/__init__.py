@@ -6,6 +6,7 @@ from xaibench.metrics.agreement import (
     structural_similarity,
     top_k_overlap,
 )
+from xaibench.metrics.alignment import InputAlignment, edge_correlation
 from xaibench.metrics.axioms import Completeness, InputInvariance, NonSensitivity
 from xaibench.metrics.case import Case, QualityMetric, quality_metrics
 from xaibench.metrics.classification import (
@@ -31,6 +32,7 @@ __all__ = [
     "Deletion",
     "FaithfulnessCorrelation",
     "Infidelity",
+    "InputAlignment",
     "InputInvariance",
     "Insertion",
     "LocalLipschitz",
@@ -54,6 +56,7 @@ __all__ = [
     "centre_shift",
     "classification_metrics",
     "confusion_matrix",
+    "edge_correlation",
     "quality_metrics",
     "rank_correlation",
     "structural_similarity",
