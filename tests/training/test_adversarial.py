@@ -13,11 +13,14 @@ from torch.nn import functional as F
 from xaibench.attacks import attacks
 from xaibench.data import load_data
 from xaibench.errors import InputError
-from xaibench.threats import Linf
-from xaibench.training import PGDTraining, train
+from xaibench.registry import Spec
+from xaibench.threats import L2, Linf, threat
+from xaibench.training import train
 from xaibench.training.keras_learner import KerasLearner
 from xaibench.training.learner import Normalisation
-from xaibench.training.recipe import Recipe
+from xaibench.training.objectives import PGDTraining
+from xaibench.training.recipe import Recipe, ThreatConfig
+from xaibench.training.threat import TrainingThreat
 from xaibench.training.torch_learner import TorchLearner
 from xaibench.types import Bounds
 from xaibench.zoo import load_model
@@ -60,8 +63,8 @@ def worst_loss(x: Tensor, y: Tensor, norm: str, eps: float, std: Tensor | None =
 @pytest.mark.parametrize("framework", ["torch", "keras"])
 def test_the_loss_on_a_linear_model_is_that_of_the_worst_input(framework: str, norm: Any) -> None:
     x, y = rows()
-    objective = PGDTraining(norm=norm, eps=0.3, steps=20, step_size=0.5)
-    result = linear(framework).step([(x, y)], objective, rate=0.0, seed=1)
+    objective = PGDTraining(steps=20, step_size=0.5)
+    result = linear(framework).step([(x, y)], objective, rate=0.0, seed=1, threat=threat(norm, 0.3))
     assert result.loss / len(y) == pytest.approx(worst_loss(x, y, norm, 0.3), rel=1e-5)
 
 
@@ -70,16 +73,17 @@ def test_the_ball_is_in_input_units_whatever_the_normalisation(framework: str) -
     x, y = rows()
     std = torch.tensor([0.5, 2.0, 4.0])
     learner = linear(framework, Normalisation(torch.zeros(3), std))
-    objective = PGDTraining(norm="l2", eps=0.3, steps=1, step_size=1.0, random_start=False)
-    result = learner.step([(x, y)], objective, rate=0.0, seed=0)
+    objective = PGDTraining(steps=1, step_size=1.0, random_start=False)
+    result = learner.step([(x, y)], objective, rate=0.0, seed=0, threat=L2(0.3))
     assert result.loss / len(y) == pytest.approx(worst_loss(x, y, "l2", 0.3, std), rel=1e-5)
 
 
 @pytest.mark.parametrize(("progress", "eps"), [(0.1, 0.1), (0.2, 0.2), (0.4, 0.4), (0.7, 0.4)])
 def test_the_radius_grows_during_the_warm_up(progress: float, eps: float) -> None:
     x, y = rows()
-    objective = PGDTraining(eps=0.4, steps=1, step_size=1.0, random_start=False, warmup=0.4)
-    result = linear("torch").step([(x, y)], objective, rate=0.0, seed=0, progress=progress)
+    objective = PGDTraining(steps=1, step_size=1.0, random_start=False)
+    growing = TrainingThreat(Linf, eps=0.4, warmup=0.4)
+    result = linear("torch").step([(x, y)], objective, rate=0.0, seed=0, threat=growing.at(progress))
     assert result.loss / len(y) == pytest.approx(worst_loss(x, y, "linf", eps), rel=1e-5)
 
 
@@ -87,7 +91,7 @@ def test_training_stays_in_the_box() -> None:
     learner = linear("torch")
     learner.bounds = Bounds(-0.1, 0.1)
     x, y = torch.zeros(4, 3), torch.tensor([0, 1, 0, 1])
-    result = learner.step([(x, y)], PGDTraining(eps=0.5, steps=5), rate=0.0, seed=0)
+    result = learner.step([(x, y)], PGDTraining(steps=5), rate=0.0, seed=0, threat=Linf(0.5))
     assert result.loss / 4 == pytest.approx(worst_loss(x, y, "linf", 0.1), rel=1e-5)
 
 
@@ -129,7 +133,9 @@ def test_torch_and_keras_move_alike() -> None:
     x, y = images()
     learners = TorchLearner(module, RECIPE, STILL), KerasLearner(model, RECIPE, STILL)
     for step in range(3):
-        results = [learner.step([(x, y)], PGDTraining(eps=0.1, steps=3), rate=0.5, seed=step) for learner in learners]
+        results = [
+            learner.step([(x, y)], PGDTraining(steps=3), rate=0.5, seed=step, threat=Linf(0.1)) for learner in learners
+        ]
         assert results[0].loss == pytest.approx(results[1].loss, rel=1e-4)
     torch.testing.assert_close(
         module[5].weight.detach().T.contiguous(), torch.tensor(model.layers[4].kernel.numpy()), rtol=1e-3, atol=1e-4
@@ -149,8 +155,8 @@ def test_the_attack_is_made_in_evaluation_mode_and_only_its_end_is_trained_on() 
     expected = F.cross_entropy(reference(end), y)
     expected.backward()
     learner = TorchLearner(module, RECIPE, STILL)
-    objective = PGDTraining(eps=0.05, steps=1, step_size=1.0, random_start=False)
-    result = learner.step([(x, y)], objective, rate=1.0, seed=0)
+    objective = PGDTraining(steps=1, step_size=1.0, random_start=False)
+    result = learner.step([(x, y)], objective, rate=1.0, seed=0, threat=Linf(0.05))
     assert result.loss / len(y) == pytest.approx(float(expected.detach()), rel=1e-5)
     assert int(module[1].num_batches_tracked) == 1
     torch.testing.assert_close(module[1].running_mean, reference[1].running_mean)
@@ -160,8 +166,8 @@ def test_the_attack_is_made_in_evaluation_mode_and_only_its_end_is_trained_on() 
 @pytest.mark.parametrize("framework", ["torch", "keras"])
 def test_random_starts_are_those_of_the_seed(framework: str) -> None:
     def loss(seed: int) -> float:
-        objective = PGDTraining(eps=0.3, steps=1, step_size=0.1)
-        return linear(framework).step([rows()], objective, rate=0.0, seed=seed).loss
+        objective = PGDTraining(steps=1, step_size=0.1)
+        return linear(framework).step([rows()], objective, rate=0.0, seed=seed, threat=Linf(0.3)).loss
 
     torch.manual_seed(3)
     assert loss(1) == loss(1) != loss(2)
@@ -170,33 +176,22 @@ def test_random_starts_are_those_of_the_seed(framework: str) -> None:
 
 
 def test_the_batches_of_a_step_start_from_different_points() -> None:
-    objective = PGDTraining(eps=0.3, steps=1, step_size=0.1)
-    once, twice = ([rows()] * count for count in (1, 2))
-    single = linear("torch").step(once, objective, rate=0.0, seed=1).loss
-    assert linear("torch").step(twice, objective, rate=0.0, seed=1).loss != pytest.approx(2 * single, rel=1e-6)
+    objective = PGDTraining(steps=1, step_size=0.1)
+    single, double = (
+        linear("torch").step([rows()] * count, objective, rate=0.0, seed=1, threat=Linf(0.3)).loss for count in (1, 2)
+    )
+    assert double != pytest.approx(2 * single, rel=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"eps": 0.0}, "eps"),
-        ({"eps": 0.1, "norm": "l0"}, "l0"),
-        ({"eps": 0.1, "norm": "l3"}, "l3"),
-        ({"eps": 0.1, "steps": 0}, "steps"),
-        ({"eps": 0.1, "step_size": -1.0}, "step_size"),
-        ({"eps": 0.1, "warmup": 1.0}, "warmup"),
-    ],
+    "fields",
+    [{"norm": "l0"}, {"norm": "l3"}, {"eps": 0.0}, {"eps": -1.0}, {"warmup": 1.0}, {"radius": 0.1}],
+    ids=str,
 )
-def test_parameters_out_of_range_are_refused(fields: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        PGDTraining(**fields)
-
-
-def test_token_ids_are_refused() -> None:
-    with pytest.raises(InputError, match="real numbers"):
-        linear("torch").step(
-            [(torch.ones(2, 3, dtype=torch.int64), torch.tensor([0, 1]))], PGDTraining(eps=0.1), rate=0.1, seed=0
-        )
+def test_threats_out_of_range_are_refused(fields: dict[str, Any]) -> None:
+    assert ThreatConfig.model_validate({"norm": "linf", "eps": 0.1}).warmup == 0
+    with pytest.raises(InputError, match=next(iter(fields))):
+        Recipe.of(RECIPE.model_dump() | {"threat": {"norm": "linf", "eps": 0.1} | fields})
 
 
 def test_training_makes_a_net_robust(tmp_path: Path) -> None:
@@ -212,8 +207,9 @@ def test_training_makes_a_net_robust(tmp_path: Path) -> None:
         }
     )
     test, robust = load_data("digits", "test"), {}
-    for objective in ("standard", "pgd_at:eps=0.1,steps=4,warmup=0.2"):
-        model = load_model(train(recipe, objective=objective, out=tmp_path / objective[:3]))
+    for objective in ("standard", "pgd_at:steps=4"):
+        settings = {"threat": {"norm": "linf", "eps": 0.1, "warmup": 0.2}, "objective": Spec.parse(objective)}
+        model = load_model(train(recipe, **settings, out=tmp_path / objective[:3]))
         broken = attacks.create("pgd:steps=20")(model, test.inputs, test.labels, Linf(0.1))
         robust[objective[:3]] = float((model.predict(broken) == test.labels).double().mean())
     assert robust["pgd"] > robust["sta"] + 0.2

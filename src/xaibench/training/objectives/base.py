@@ -143,6 +143,6 @@ objectives: Registry[Objective] = Registry("objective")
 
 
 def needs_threat(objective: Any, threat: object) -> None:
-    """Refuse an adversarial objective without a threat, and a threat that nothing uses."""
+    """Refuse an adversarial objective without a threat."""
     if objective.adversarial and threat is None:
         raise InputError(f"expected a threat to train against with {objective.name}, such as linf and eps, got none")
