@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xaibench.errors import InputError
 
-__all__ = ["ArchitectureConfig", "Card", "DataConfig", "Strict", "first_problem"]
+__all__ = ["ArchitectureConfig", "Card", "DataConfig", "RobustAccuracy", "Strict", "first_problem"]
 
 
 class Strict(BaseModel):
@@ -34,6 +34,35 @@ class DataConfig(Strict):
     test_split: str = "test"
 
 
+class RobustAccuracy(Strict):
+    """Accuracy under an attack, on part of a split: an upper bound, for a stronger attack may break more."""
+
+    norm: str = Field(description="norm of the threat model")
+    eps: float = Field(
+        description="its radius: input units, fractions of each feature's range for tables, words for text"
+    )
+    attack: str = Field(description="the attack or ensemble of attacks as a spec")
+    split: str
+    n: int = Field(ge=1, description="number of samples")
+    rows: Literal["all", "first", "drawn"] = Field(
+        description="which rows of the split: all, the first in its order, or a seeded selection"
+    )
+    clean_accuracy: float = Field(ge=0, le=1, description="on the same samples as they are")
+    robust_accuracy: float = Field(ge=0, le=1, description="share that is classified correctly and was not broken")
+    interval: tuple[float, float] = Field(description="95 % Wilson interval of the robust accuracy")
+    weights_digest: str = Field(description="digest of the weights that it was measured on")
+
+
+class CompressionConfig(Strict):
+    """How a model was made smaller than another: a method of `xaibench.compression` and its parameters."""
+
+    source: str = Field(description="name of the model that was compressed")
+    source_digest: str = Field(description="digest of that model")
+    method: str
+    params: dict[str, Any] = {}
+    epochs: int = Field(default=0, description="epochs of training that were part of it")
+
+
 class Card(Strict):
     """A trained classifier's description, stored beside its weights.
 
@@ -55,7 +84,10 @@ class Card(Strict):
     feature_names: tuple[str, ...] | None = None
     data: DataConfig
     recipe: dict[str, Any] = Field(default={}, description="the training recipe, as it was run")
+    history: tuple[dict[str, Any], ...] = Field(default=(), description="what the training measured after each epoch")
+    compression: tuple[CompressionConfig, ...] = Field(default=(), description="how it was compressed, step by step")
     metrics: dict[str, dict[str, Any]] = {}
+    robustness: tuple[RobustAccuracy, ...] = ()
     weights_digest: str = ""
     versions: dict[str, str] = {}
 

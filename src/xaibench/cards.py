@@ -6,10 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from xaibench.card import Card
+from xaibench.card import Card, RobustAccuracy
 from xaibench.files import write_text
+from xaibench.threats.reading import format_threat
 
-__all__ = ["card_text", "package_versions", "write_card"]
+__all__ = ["card_text", "package_versions", "robust_rows", "write_card"]
 
 _TASKS = {"image": "image-classification", "text": "text-classification", "tabular": "tabular-classification"}
 
@@ -46,6 +47,16 @@ def _header(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
                 ],
             }
             for split, metrics in measured.items()
+        ]
+        + [
+            {
+                "task": {"type": "adversarial-robustness", "name": f"{one.attack} within {_threat(one)}"},
+                "dataset": {"name": card.data.name, "type": card.data.name, "split": one.split},
+                "metrics": [
+                    {"type": "accuracy", "name": f"robust accuracy, {robust_rows(one)}", "value": one.robust_accuracy}
+                ],
+            }
+            for one in card.robustness
         ],
     }
     fields = {
@@ -84,6 +95,13 @@ def _body(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
         names |= {"calibration_error": "expected calibration error", "log_loss": "log loss"}
         names |= {key: key.replace("_", " ") for key in metrics if key.endswith("_mse")}
         lines += [f"| {label} | {metrics[key]:.4f} |" for key, label in names.items() if metrics.get(key) is not None]
+    for one in card.robustness:
+        low, high = one.interval
+        lines += ["", f"## Under attack, {robust_rows(one)}", "", "| metric | value |", "|---|---|"]
+        lines += [f"| threat | {_threat(one)} |", f"| attack | `{one.attack}` |"]
+        lines.append(f"| robust accuracy | {one.robust_accuracy:.2%} (95 % interval {low:.2%} to {high:.2%}) |")
+        lines.append(f"| accuracy of the same samples as they are | {one.clean_accuracy:.2%} |")
+    lines += _history(card)
     name = card.name
     lines += ["", "## Use", "", "```python", "import xaibench", "", f'model = xaibench.load_model("{name}")']
     lines += [f'data = xaibench.load_data("{card.data.name}", n=8)', "print(model.predict(data.inputs))", "```"]
@@ -91,6 +109,46 @@ def _body(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
     lines += ["", f"It was made by `xaibench train recipes/{name}.toml` and is meant for teaching and for tests of"]
     lines += ["analysis methods, not for decisions about people."]
     return lines
+
+
+_HISTORY = {
+    "epoch": "epoch",
+    "loss": "loss",
+    "accuracy": "accuracy in training",
+    "validation_accuracy": "held out",
+    "validation_robust_accuracy": "held out, attacked",
+    "alarm": "alarm",
+}
+
+_SHOWN_EPOCHS = 12
+
+
+def _history(card: Card) -> list[str]:
+    """A table of a few epochs, evenly spread, with the last one and all that raised an alarm."""
+    if not card.history:
+        return []
+    every = -(-len(card.history) // _SHOWN_EPOCHS)
+    last = card.history[-1]["epoch"]
+    rows = [line for line in card.history if "alarm" in line or (last - line["epoch"]) % every == 0]
+    keys = [key for key in _HISTORY if any(key in line for line in rows)]
+    lines = ["", "## Training", "", f"| {' | '.join(_HISTORY[key] for key in keys)} |", f"|{'---|' * len(keys)}"]
+    return [*lines, *(f"| {' | '.join(_figure(key, line.get(key)) for key in keys)} |" for line in rows)]
+
+
+def _figure(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2%}" if key.endswith("accuracy") else f"{value:.4g}" if key == "loss" else _cell(str(value))
+
+
+def robust_rows(one: RobustAccuracy) -> str:
+    """The samples that a robust accuracy is about, for reading."""
+    of = {"all": f"all {one.n:,} samples", "first": f"first {one.n:,} samples", "drawn": f"{one.n:,} samples drawn"}
+    return f"{of[one.rows]} of the {one.split} split"
+
+
+def _threat(one: RobustAccuracy) -> str:
+    return format_threat(one.norm, one.eps)
 
 
 def _cell(text: str) -> str:

@@ -1,9 +1,12 @@
-"""``xaibench evaluate``: clean metrics, beside those that the model's card states."""
+"""``xaibench evaluate``: clean metrics or accuracy under attack, beside what the model's card states."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from xaibench.cli.console import live_progress, print_json, print_table
 from xaibench.cli.options import (
@@ -18,6 +21,10 @@ from xaibench.cli.options import (
     takes_model_options,
 )
 
+if TYPE_CHECKING:
+    from xaibench.card import Card
+    from xaibench.evaluate import Judgement
+
 __all__ = ["evaluate"]
 
 
@@ -28,24 +35,61 @@ def evaluate(
     data: DataName = None,
     split: Split = "test",
     n: Limit = None,
+    first: Annotated[bool, typer.Option("--first", help="The first rows of the split instead of drawn ones.")] = False,
+    attack: Annotated[
+        str | None,
+        typer.Option(help="Measure accuracy under this attack or ensemble, as name or name:key=value,..."),
+    ] = None,
+    norm: Annotated[str, typer.Option(help="linf, l2, l1 or l0; texts are measured in words.")] = "linf",
+    eps: Annotated[float | None, typer.Option(help="How far a perturbation may go; customary by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for finished work of an attack, from where the same command goes on.")
+    ] = None,
     seed: Seed = 0,
     weights: Weights = None,
     as_json: AsJson = False,
     options: Mapping[str, str],
 ) -> None:
-    """Measure accuracy and its kin on a whole split.
+    """Measure accuracy and its kin on a whole split, or accuracy under one attack.
 
     [dim]xaibench evaluate digits-cnn[/]
+    [dim]xaibench evaluate digits-cnn --attack autoattack --eps 0.1 --first --n 1000[/]
     [dim]xaibench evaluate my_module:make_model --weights best.safetensors --data scans/ --n 1000[/]
     [dim]xaibench evaluate scans.keras --data scans/ --bounds 0,255[/]
     """
-    from xaibench.evaluate import ModelOptions, evaluate_clean, load_pair
+    from xaibench.errors import InputError
+    from xaibench.evaluate import ModelOptions, evaluate_clean, judge, load_pair
 
+    if attack is None and (unused := [name for name, value in {"eps": eps, "out": out}.items() if value is not None]):
+        raise InputError(f"expected `attack` with `{unused[0]}`, got none")
     classifier, rows = load_pair(
-        model, data, weights=weights, options=ModelOptions.of(options), split=split, n=n, seed=seed
+        model,
+        data,
+        weights=weights,
+        options=ModelOptions.of(options),
+        split=split,
+        n=n,
+        seed=None if first else seed,
     )
-    card = classifier.card
+    card = classifier.card if classifier.card is not None and data in (None, classifier.card.data.name) else None
     say_if_fewer(len(rows), n)
+    if attack is not None:
+        chosen = "all" if n is None or len(rows) < n else "first" if first else "drawn"
+        with live_progress() as progress:
+            found = judge(
+                classifier,
+                rows,
+                name=model,
+                attack=attack,
+                norm=norm,
+                eps=eps,
+                seed=seed,
+                rows=chosen,  # type: ignore[arg-type]  # one of three literals
+                out=out,
+                progress=progress,
+            )
+        print_json(found.model_dump(mode="json")) if as_json else _show(found, card)
+        return
     with live_progress() as progress:
         metrics = evaluate_clean(classifier, rows, progress=progress)
     if as_json:
@@ -61,11 +105,27 @@ def evaluate(
             }
         )
         return
-    stated = card.metrics.get(split, {}) if card is not None and data in (None, card.data.name) else {}
+    stated = card.metrics.get(split, {}) if card is not None else {}
     print_table(
         [(key, _shown(value), _shown(stated.get(key))) for key, value in metrics.items() if key not in _NESTED],
         header=("metric", "measured", "stated in the card"),
         title=f"{model} on {rows.name}/{split}",
+    )
+
+
+def _show(found: Judgement, card: Card | None) -> None:
+    fields = ("norm", "eps", "attack", "split", "n", "rows")
+    known = card.robustness if card is not None else ()
+    same = (one for one in known if all(getattr(one, key) == getattr(found, key) for key in fields))
+    stated = next(same, None)
+    print_table(
+        [
+            (key.replace("_", " "), _shown(getattr(found, key)), _shown(getattr(stated, key, None)))
+            for key in ("clean_accuracy", "robust_accuracy", "interval")
+        ],
+        header=("accuracy", "measured", "stated in the card"),
+        title=f"{found.model} under {found.attack} within {found.norm} {found.eps:g}: {found.n} samples of"
+        f" {found.data}/{found.split}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from xaibench.evaluate.align import align
 from xaibench.evaluate.inputs import load_classifier, load_pair, rows_at
+from xaibench.evaluate.judgement import Judgement, judge
 from xaibench.evaluate.options import ModelOptions
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.results import Evaluation
@@ -9,10 +10,12 @@ from xaibench.evaluate.run import evaluate_clean, run
 
 __all__ = [
     "Evaluation",
+    "Judgement",
     "ModelOptions",
     "Plan",
     "align",
     "evaluate_clean",
+    "judge",
     "load_classifier",
     "load_pair",
     "rows_at",

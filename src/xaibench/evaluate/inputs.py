@@ -27,7 +27,7 @@ def load_pair(
     options: ModelOptions | None = None,
     split: str = "test",
     n: int | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
 ) -> tuple[Classifier, Data]:
     """A classifier and samples for it, loaded unless they are given.
 
@@ -44,7 +44,7 @@ def load_pair(
     return classifier, _select(classifier.card.data.name, split, n, seed)
 
 
-def _select(name: str, split: str, n: int | None, seed: int) -> Data:
+def _select(name: str, split: str, n: int | None, seed: int | None) -> Data:
     try:
         return load_data(name, split, n, seed)
     except TooFewRowsError as error:

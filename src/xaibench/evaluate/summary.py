@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from xaibench.evaluate.hardness import Robustness, SelfChecks
 from xaibench.evaluate.interpreted import Interpretability
 from xaibench.evaluate.results import CleanMetrics
+from xaibench.threats.reading import format_radius, norm_label
 
 if TYPE_CHECKING:
     from xaibench.evaluate.results import Evaluation
 
-__all__ = ["format_radius", "halving_radius", "norm_label", "percent", "signed", "summarise"]
-
-_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0", "words": "word"}
+__all__ = ["halving_radius", "percent", "signed", "summarise"]
 
 
 def summarise(evaluation: Evaluation) -> str:
@@ -51,23 +50,6 @@ def signed(value: float) -> str:
     '−0.46'
     """
     return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
-
-
-def format_radius(radius: float) -> str:
-    """A radius for reading; 255ths where it is one.
-
-    >>> format_radius(8 / 255), format_radius(0.1), format_radius(0.0)
-    ('8/255', '0.1', '0')
-    """
-    levels = radius * 255
-    if 1 <= round(levels) <= 32 and abs(levels - round(levels)) < 1e-6:
-        return f"{round(levels)}/255"
-    return f"{radius:.4g}"
-
-
-def norm_label(norm: str) -> str:
-    """A norm for reading: ``L∞`` for ``linf``."""
-    return _NORMS.get(norm, norm)
 
 
 def halving_radius(robustness: Robustness) -> float | None:

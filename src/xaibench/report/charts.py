@@ -12,8 +12,8 @@ from typing import Any
 
 from xaibench.evaluate.hardness import Curve, MinimalDistances, Robustness
 from xaibench.evaluate.results import Calibration
-from xaibench.evaluate.summary import format_radius, norm_label
 from xaibench.report.labels import method_label
+from xaibench.threats.reading import format_radius, norm_label
 
 __all__ = [
     "Bar",
@@ -22,6 +22,7 @@ __all__ = [
     "Frame",
     "Histogram",
     "Line",
+    "LineChart",
     "ReliabilityChart",
     "Tick",
     "curve_chart",
@@ -69,6 +70,23 @@ class Line:
     label: str
     line: str
     dots: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Several lines over the radius with their intervals; without traces it is not drawn again by a script."""
+
+    id: str
+    title: str
+    percent: bool
+    frame: Frame
+    lines: tuple[Line, ...]
+    bands: tuple[str, ...]
+    """Outlines of the intervals, by line."""
+    ticks: tuple[float, ...]
+    eps: float
+    unit: str
+    traces: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)

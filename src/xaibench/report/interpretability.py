@@ -8,11 +8,11 @@ from typing import Any
 
 from xaibench.evaluate.hardness import Robustness
 from xaibench.evaluate.interpreted import Estimate, ExplanationCurve, Interpretability
-from xaibench.evaluate.summary import format_radius, norm_label
-from xaibench.report.charts import Frame, Line
+from xaibench.report.charts import Frame, Line, LineChart
 from xaibench.report.labels import method_label
+from xaibench.threats.reading import format_radius, norm_label
 
-__all__ = ["FIGURES", "MovementChart", "MovementRow", "movement_charts", "movement_rows"]
+__all__ = ["FIGURES", "MovementRow", "movement_charts", "movement_rows"]
 
 FIGURES = {
     "top_k_overlap": "Top places kept",
@@ -23,23 +23,6 @@ FIGURES = {
 """Figures by name, and what heads their columns."""
 _CHARTED = ("top_k_overlap", "rank_correlation")
 _CAUSES = {"noise": "random noise", "attack": "attack on the prediction", "manipulation": "attack on the explanation"}
-
-
-@dataclass(frozen=True)
-class MovementChart:
-    """One figure of one explainer over the radius, a line for each cause."""
-
-    id: str
-    title: str
-    percent: bool
-    frame: Frame
-    lines: tuple[Line, ...]
-    bands: tuple[str, ...]
-    """Outlines of the intervals, by line."""
-    ticks: tuple[float, ...]
-    eps: float
-    unit: str
-    traces: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -54,7 +37,7 @@ class MovementRow:
     """By the order of `FIGURES`."""
 
 
-def movement_charts(found: Interpretability, robustness: Robustness | None) -> list[tuple[str, list[MovementChart]]]:
+def movement_charts(found: Interpretability, robustness: Robustness | None) -> list[tuple[str, list[LineChart]]]:
     """For each explainer whose maps were moved, its charts."""
     if robustness is None:
         return []
@@ -82,11 +65,11 @@ def movement_rows(found: Interpretability) -> list[MovementRow]:
     ]
 
 
-def _chart(name: str, figure: str, curves: Sequence[ExplanationCurve], robustness: Robustness) -> MovementChart:
+def _chart(name: str, figure: str, curves: Sequence[ExplanationCurve], robustness: Robustness) -> LineChart:
     right = max(point.radius for curve in curves for point in curve.points)
     frame = Frame(520, 270, right=right * 1.02)
     percent = figure == "top_k_overlap"
-    return MovementChart(
+    return LineChart(
         id=name,
         title=FIGURES[figure],
         percent=percent,

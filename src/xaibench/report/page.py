@@ -12,15 +12,16 @@ from torch import Tensor
 from xaibench.evaluate.align import are_numbers
 from xaibench.evaluate.hardness import Robustness
 from xaibench.evaluate.results import Results
-from xaibench.evaluate.summary import format_radius, halving_radius, norm_label, percent, signed
+from xaibench.evaluate.summary import halving_radius, percent, signed
 from xaibench.report.charts import curve_chart, histogram, plotly_library, reliability_chart
 from xaibench.report.command import command, python_call
 from xaibench.report.interpretability import FIGURES, movement_charts, movement_rows
 from xaibench.report.labels import method_label, stage_label
 from xaibench.report.samples import Sample, samples_of, signed_methods
 from xaibench.report.schema import Report
+from xaibench.threats.reading import format_radius, norm_label
 
-__all__ = ["render"]
+__all__ = ["environment", "render"]
 
 _LARGEST_MATRIX = 20
 """Classes up to which a confusion matrix is still readable."""
@@ -35,7 +36,7 @@ def render(report: Report, adversarials: Mapping[str, Tensor], attributions: Map
     found = results.interpretability
     small = len(report.data.class_names) <= _LARGEST_MATRIX
     return (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             report=report,
@@ -84,7 +85,8 @@ class Cell:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates of this package with the filters that they use; whatever they are given is escaped."""
     environment = Environment(
         loader=PackageLoader("xaibench.report"),
         autoescape=True,
