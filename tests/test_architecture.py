@@ -42,6 +42,8 @@ LAYERS = (
     "cards",
     "evaluate",
     "training",
+    "compression",
+    "search",
     "report",
     "cli",
     "pages",

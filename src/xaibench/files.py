@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["atomic_path", "file_digest", "write_json", "write_text"]
+__all__ = ["atomic_path", "file_digest", "move_into", "write_json", "write_text"]
 
 
 @contextmanager
@@ -45,3 +45,10 @@ def file_digest(path: Path | str) -> str:
     """SHA-256 of a file's bytes, as hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def move_into(folder: Path, source: Path, *, last: str) -> None:
+    """Move the files of ``source`` into ``folder``, the one named ``last`` at the end: with it all are there."""
+    for path in sorted(source.iterdir(), key=lambda path: path.name == last):
+        path.chmod(0o644)
+        os.replace(path, folder / path.name)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from xaibench.classifiers.packed import unpacked
 from xaibench.classifiers.runtime import tensorflow
 from xaibench.errors import InputError, first_line
 
@@ -26,7 +27,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
+            return unpacked(load_file(path))
         except (SafetensorError, OSError) as error:
             raise InputError(f"expected a whole safetensors file at {path}, got: {error!s:.160}") from None
     if path.suffix not in (".pt", ".pth"):

@@ -52,6 +52,7 @@ class KerasLearner:
         self._optimizer.build(self._moving)
         self._average = [tf.Variable(v, trainable=False) for v in model.variables] if recipe.ema else None
         self._updates = 0
+        self._kept = [(v, _nonzero(v)) for v in self._moving if recipe.keep_zeros and is_decayed(tuple(v.shape))]
         self._train_forward = tf.function(lambda x: _outputs(model(x, training=True)), reduce_retracing=True)
         self._forward = tf.function(lambda x: _outputs(model(x, training=False)), reduce_retracing=True)
         self._apply = tf.function(self._apply_gradients)
@@ -79,6 +80,8 @@ class KerasLearner:
                 for g, v in zip(gradients, self._moving, strict=True)
             ]
         self._optimizer.apply(gradients, self._moving)
+        for variable, kept in self._kept:
+            variable.assign(variable * kept)
         for average, variable in zip(self._average or [], self._model.variables, strict=False):
             value = tf.convert_to_tensor(variable)
             average.assign(average + (1.0 - decay) * (value - average) if value.dtype.is_floating else value)
@@ -289,6 +292,13 @@ def _outputs(outputs: Any) -> list[Any]:
     """All outputs as a list, the first as logits where Keras applied the final softmax or sigmoid."""
     first, *others = outputs if isinstance(outputs, list | tuple) else [outputs]
     return [getattr(first, "_keras_logits", first), *others]
+
+
+def _nonzero(variable: Any) -> Any:
+    """1 where the variable is not zero, else 0."""
+    import tensorflow as tf
+
+    return tf.cast(tf.not_equal(tf.convert_to_tensor(variable), 0), variable.dtype)
 
 
 def _copy(variable: Any) -> Tensor:

@@ -115,6 +115,9 @@ class Recipe(Strict):
     architecture: ArchitectureConfig | None = Field(default=None, description="the network: `name` and `params`")
     init: str | None = Field(default=None, description="start from this model: a name or a folder")
     freeze: tuple[str, ...] = Field(default=(), description="patterns of parameter names that do not move")
+    keep_zeros: bool = Field(
+        default=False, description="weights that are zero at the start, as in a pruned `init`, stay zero"
+    )
     objective: MethodConfig = Field(
         default=MethodConfig(name="standard"), description="what is minimised: a registered objective"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xaibench.data import Data, load_data
-from xaibench.files import write_json
+from xaibench.files import move_into, write_json
 from xaibench.registry import Spec
 from xaibench.rng import permutation
 from xaibench.threats import Threat
@@ -103,9 +103,7 @@ def train(
         network.write(final, plan, rows)
         if not isinstance(data, Data):
             measure(final, progress=progress)
-        for path in sorted(final.iterdir(), key=lambda p: p.name == "config.json"):
-            path.chmod(0o644)
-            os.replace(path, folder / path.name)
+        move_into(folder, final, last="config.json")
         shutil.rmtree(work)
     learner.wait()
     return folder

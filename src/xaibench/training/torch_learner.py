@@ -50,6 +50,7 @@ class TorchLearner:
         self._normalise, self.bounds = normalise, bounds
         self._average = {k: v.clone() for k, v in module.state_dict().items()} if recipe.ema else None
         self._updates = 0
+        self._zeros = _zeros_of(module.parameters()) if recipe.keep_zeros else []
         self._module = module
         self._memory: dict[str, Tensor] = {}
         self._shift = Shift(module)
@@ -118,6 +119,8 @@ class TorchLearner:
         if self._recipe.clip_norm is not None:
             accelerator.clip_grad_norm_(self._module.parameters(), self._recipe.clip_norm)
         self._optimizer.step()
+        for parameter, zeros in self._zeros:
+            parameter.data.masked_fill_(zeros, 0.0)
         self._follow()
         return total
 
@@ -298,6 +301,11 @@ def _kept(tensors: Iterable[Tensor]) -> Iterator[None]:
 @torch.no_grad()
 def _restore(parameter: Tensor, value: Tensor) -> None:
     parameter.copy_(value)
+
+
+def _zeros_of(parameters: Iterable[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:
+    """Matrices and kernels, each with where it is zero."""
+    return [(p, p.detach() == 0) for p in parameters if is_decayed(tuple(p.shape))]
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from xaibench.training.objectives.base import (
     objectives,
 )
 from xaibench.training.objectives.composed import AdversarialWeights, EpsilonEnsemble
+from xaibench.training.objectives.distillation import Distillation, RobustDistillation
 from xaibench.training.objectives.divergences import MART, TRADES
 from xaibench.training.objectives.fast import FGSMRandomStart, GradAlign, NoisyFGSM
 from xaibench.training.objectives.free import FreeTraining
@@ -24,6 +25,7 @@ __all__ = [
     "TRADES",
     "AdversarialWeights",
     "AttackTraining",
+    "Distillation",
     "EpsilonEnsemble",
     "FGSMRandomStart",
     "Forward",
@@ -37,6 +39,7 @@ __all__ = [
     "PGDTraining",
     "Reconstruction",
     "Replaying",
+    "RobustDistillation",
     "Standard",
     "TrainingLoss",
     "needs_threat",
