@@ -17,7 +17,7 @@ export XAIBENCH_DATA_HOME ?= $(abspath $(DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants app check fix bench docs clean
+.PHONY: help demo test mutants app check fix bench robust docs clean
 
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,9 @@ fix: $(READY) ## mend what can be mended by program
 
 bench: $(READY) ## run the benchmarks
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+robust: $(READY) ## attack the hardened models again where their weights are new (hours for all)
+	$(BIN)/python reports/robust.py
 
 docs: $(READY) ## bring model cards and the generated parts of the documentation up to date
 	$(BIN)/xaibench card

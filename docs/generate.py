@@ -33,6 +33,32 @@ def model_table() -> str:
     return table(("model", "framework", "data", "architecture", "test accuracy (95 % interval)"), rows)
 
 
+def robust_table() -> str:
+    """The hardened models and what their reports and those of the plain ones state."""
+    from xaibench.cards import robust_rows
+    from xaibench.evaluate import Judgement
+    from xaibench.threats.reading import format_threat
+
+    folder = ROOT / "reports" / "robust"
+    rows = []
+    for path in sorted(folder.glob("*-robust.json")):
+        found, beside = Judgement.read(path), folder / f"{path.stem.removesuffix('-robust')}.json"
+        plain = Judgement.read(beside) if beside.exists() else None
+        low, high = found.interval
+        rows.append(
+            (
+                f"[{path.stem}](models/{path.stem})",
+                format_threat(found.norm, found.eps),
+                f"{100 * found.clean_accuracy:.1f} %",
+                f"{100 * found.robust_accuracy:.1f} % ({100 * low:.1f}–{100 * high:.1f})",
+                "" if plain is None else f"{100 * plain.clean_accuracy:.1f} %, {100 * plain.robust_accuracy:.1f} %",
+                f"{found.attack}, {robust_rows(found)}",
+            )
+        )
+    header = ("model", "threat", "clean", "robust (95 % interval)", "plain model: clean, robust", "judged by")
+    return table(header, rows)
+
+
 def field_table(model: Any, prefix: str = "") -> str:
     """The fields of a pydantic model, and of the models inside it: name, default, meaning."""
     return table(("field", "default", "meaning"), list(_field_rows(model, prefix)))
@@ -98,7 +124,7 @@ def method_table(registry: Any) -> str:
 
 
 PARTS: dict[str, tuple[tuple[str, Callable[[], str]], ...]] = {
-    "README.md": (("models", model_table),),
+    "README.md": (("models", model_table), ("robust", robust_table)),
     "docs/explanations.md": (("explainers", explainer_table), ("metrics", metric_table)),
     "docs/reports.md": (("plan", plan_table),),
     "docs/recipes.md": (("recipe", recipe_table),),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from xaibench.card import Card
+from xaibench.card import Card, RobustAccuracy
 from xaibench.cli import run
 from xaibench.data import data_names, load_data
 from xaibench.evaluate import ModelOptions, Plan
@@ -103,6 +103,30 @@ def test_evaluate_on_other_data_states_no_card(answer: Any) -> None:
     assert found["data_digest"] == load_data("digits", "train", n=20, seed=3).digest
     line = next(line for line in answer("evaluate", "toy-image", "--split", "train").splitlines() if "log_loss" in line)
     assert len(line.split()) == 2
+
+
+def test_evaluate_measures_under_attack_on_the_first_rows(answer: Any, toy_models: Path, workplace: Path) -> None:
+    asked = ("evaluate", "toy-image", "--attack", "pgd:steps=3", "--eps", "0.1", "--n", "20", "--first")
+    found = answer(*asked, "--json")
+    rows = load_data("digits", "test", 20, seed=None)
+    assert (found["data_digest"], found["n"], found["rows"]) == (rows.digest, 20, "first")
+    assert len(found["outcomes"]) == 20
+    folder = workplace / "toy-image"
+    shutil.copytree(toy_models / "toy-image", folder)
+    summary = {key: found[key] for key in RobustAccuracy.model_fields}
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "robustness": [summary]}))
+    shown = answer("evaluate", str(folder), *asked[2:])
+    line = next(line for line in shown.splitlines() if "robust accuracy" in line)
+    assert line.split()[2:] == [f"{found['robust_accuracy']:.4f}"] * 2
+    assert answer("evaluate", str(folder), *asked[2:-1], "--json")["rows"] == "drawn"
+    answer("card", str(folder))
+    text = (folder / "README.md").read_text()
+    assert "## Under attack, first 20 samples of the test split" in text
+    assert f"| robust accuracy | {found['robust_accuracy']:.2%} (95 % interval" in text
+    index = json.loads(next(line for line in text.splitlines() if "model-index" in line).partition(": ")[2])
+    assert index[0]["results"][1]["metrics"][0]["value"] == found["robust_accuracy"]
+    assert "pgd:steps=3 within L∞ 0.1" in index[0]["results"][1]["task"]["name"]
 
 
 def test_evaluate_takes_a_users_own_module(answer: Any, workplace: Path) -> None:
