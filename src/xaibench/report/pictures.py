@@ -66,14 +66,15 @@ def _delta_pixels(delta: Tensor) -> np.ndarray:
     return photo_pixels(delta / _scale(delta), (-1.0, 1.0))
 
 
-def map_picture(values: Tensor, *, signed: bool) -> str:
-    """Attributions (height, width) scaled to their largest size: orange, white, blue; else white to violet."""
-    return _uri(map_pixels(values, signed=signed))
+def map_picture(values: Tensor, *, signed: bool, scale: Tensor | None = None) -> str:
+    """Attributions (height, width) as shares of ``scale``, their largest size if not given: orange, white, blue; else
+    white to violet."""
+    return _uri(map_pixels(values, signed=signed, scale=scale))
 
 
-def map_pixels(values: Tensor, *, signed: bool) -> np.ndarray:
+def map_pixels(values: Tensor, *, signed: bool, scale: Tensor | None = None) -> np.ndarray:
     """Bytes (height, width, 3) of attributions (height, width): see `map_picture`."""
-    unit = (values.float() / _scale(values)).clamp(-1, 1).cpu().numpy()[..., None]
+    unit = (values.float() / _scale(values if scale is None else scale)).clamp(-1, 1).cpu().numpy()[..., None]
     middle = np.array(_MIDDLE, dtype=float)
     end = np.where(unit < 0, np.array(_NEGATIVE, dtype=float), np.array(_POSITIVE if signed else _STRONG, dtype=float))
     return np.rint(middle + (end - middle) * np.abs(unit)).astype(np.uint8)

@@ -25,7 +25,7 @@ function traces(data, css) {
       { ...shared, y: trace.high, line: { width: 0 }, fill: "tonexty", fillcolor: color + "1f" },
     ];
     return [
-      ...(worst ? band : []),
+      ...(worst || data.bands ? band : []),
       {
         x: trace.x, y: trace.y, name: worst ? "worst case" : trace.name, mode: worst ? "lines" : "lines+markers",
         showlegend: false, cliponaxis: false,
