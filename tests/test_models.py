@@ -22,13 +22,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS: dict[str, dict[str, float]] = {
     "cancer-mlp": {"accuracy": 0.95},
+    "cancer-mlp-robust": {"accuracy": 0.87},
     "cifar10-cnn": {"accuracy": 0.68},
+    "cifar10-cnn-robust": {"accuracy": 0.62},
     "cifar10-lenet": {"accuracy": 0.60},
     "cifar10-lenet-robust": {"accuracy": 0.49},
     "cifar10-resnet": {"accuracy": 0.86},
     "digits-cnn": {"accuracy": 0.97},
     "digits-cnn-robust": {"accuracy": 0.975},
     "digits-mlp": {"accuracy": 0.95},
+    "digits-mlp-robust": {"accuracy": 0.95},
     "evidence-cnn": {"accuracy": 0.97},
     "evidence-cnn-watermark": {"accuracy": 0.4},  # where watermarks stand with any class; 0.97 where they tell it
     "imdb-cnn": {"accuracy": 0.86, "auc": 0.94},
@@ -39,6 +42,7 @@ FLOORS: dict[str, dict[str, float]] = {
     "mnist-cnn": {"accuracy": 0.988},
     "mnist-cnn-robust": {"accuracy": 0.98},
     "mnist-mlp": {"accuracy": 0.98},
+    "mnist-mlp-robust": {"accuracy": 0.98},
     "mnist-vit": {"accuracy": 0.975},
 }
 BUILT_IN = {"breast-cancer", "digits", "evidence", "evidence-watermark"}
@@ -59,7 +63,7 @@ def test_every_model_has_a_floor_and_a_recipe() -> None:
 
 def test_the_weights_stay_small() -> None:
     files = [path for path in (ROOT / "models").rglob("*") if path.suffix in (".safetensors", ".keras")]
-    assert sum(path.stat().st_size for path in files) < 40_000_000
+    assert sum(path.stat().st_size for path in files) < 90_000_000
     for path in files:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:
