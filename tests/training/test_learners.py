@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from xaibench.errors import InputError
 from xaibench.training.keras_learner import KerasLearner
 from xaibench.training.learner import Normalisation
-from xaibench.training.objectives import Reconstruction, Standard
+from xaibench.training.objectives import Forward, Reconstruction, Standard
 from xaibench.training.recipe import Recipe
 from xaibench.training.torch_learner import TorchLearner
 
@@ -47,14 +47,9 @@ def twins() -> tuple[nn.Module, Any]:
     module = nn.Sequential(
         nn.Conv2d(2, 3, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)
     )
-    model.set_weights(
-        [
-            module[0].weight.detach().numpy().transpose(2, 3, 1, 0),
-            module[0].bias.detach().numpy(),
-            module[4].weight.detach().numpy().T,
-            module[4].bias.detach().numpy(),
-        ]
-    )
+    state = module.state_dict()
+    kernels = [state["0.weight"].permute(2, 3, 1, 0), state["0.bias"], state["4.weight"].T, state["4.bias"]]
+    model.set_weights([kernel.numpy() for kernel in kernels])
     return module, model
 
 
@@ -82,7 +77,7 @@ def test_torch_and_keras_move_alike(optimizer: dict[str, Any]) -> None:
     x = batches(6)[-1][0]
     torch.testing.assert_close(learners[0].logits(x), learners[1].logits(x), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(
-        module[0].weight.detach().permute(2, 3, 1, 0).contiguous(),
+        module.state_dict()["0.weight"].permute(2, 3, 1, 0).contiguous(),
         torch.tensor(model.layers[0].kernel.numpy()),
         rtol=2e-3,
         atol=2e-4,
@@ -185,7 +180,7 @@ def test_dropout_is_a_function_of_the_seed_and_leaves_the_process_alone() -> Non
 def test_reconstruction_adds_the_weighted_error() -> None:
     x, y = batches(1)[0]
     logits = torch.randn(8, 4)
-    result = Reconstruction(weight=3.0)(lambda _: (logits, x + 0.5), x, y)
+    result = Reconstruction(weight=3.0).loss(cast(Forward, lambda _: (logits, x + 0.5)), x, x, y)
     assert float(result.loss) == pytest.approx(float(F.cross_entropy(logits, y)) + 3 * 0.25, rel=1e-5)
 
 

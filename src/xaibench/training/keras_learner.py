@@ -1,12 +1,8 @@
-"""Training a Keras model: objectives stay in torch, TensorFlow computes outputs and weight gradients.
-
-One eager tape around a traced forward pass keeps what the backward pass needs, so nothing is computed twice; the
-objective's gradient with respect to the outputs crosses the bridge, and the tape turns it into weight gradients.
-"""
+"""Training a Keras model: its weights, optimiser and average; what objectives see of it is in `keras_forward`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -16,11 +12,12 @@ import torch
 from torch import Tensor
 
 from xaibench.classifiers import KerasClassifier
-from xaibench.classifiers.bridge import to_tensorflow, to_torch
+from xaibench.classifiers.bridge import to_tensorflow
 from xaibench.errors import InputError
 from xaibench.rng import SampleRng, derive_seed
 from xaibench.threats import Threat
-from xaibench.training.learner import Normalisation, StepResult, as_outputs, classifier_options, given, is_decayed
+from xaibench.training.keras_forward import KerasForward, KerasPasses, unchanged
+from xaibench.training.learner import Normalisation, StepResult, classifier_options, is_decayed
 from xaibench.training.objectives import Objective
 from xaibench.training.recipe import Recipe
 from xaibench.types import Bounds, Classifier
@@ -53,20 +50,19 @@ class KerasLearner:
         self._average = [tf.Variable(v, trainable=False) for v in model.variables] if recipe.ema else None
         self._updates = 0
         self._kept = [(v, _nonzero(v)) for v in self._moving if recipe.keep_zeros and is_decayed(tuple(v.shape))]
-        self._train_forward = tf.function(lambda x: _outputs(model(x, training=True)), reduce_retracing=True)
-        self._forward = tf.function(lambda x: _outputs(model(x, training=False)), reduce_retracing=True)
+        self._passes = KerasPasses(model, normalise)
+        self._leaves = [torch.zeros(tuple(v.shape), requires_grad=True) for v in self._moving]
         self._apply = tf.function(self._apply_gradients)
         self._memory: dict[str, Tensor] = {}
-        self.classifier = KerasClassifier(model, **classifier_options(normalise, bounds, options))
+        # The classifier looks for the softmax before its outputs itself, as the passes do.
+        self.classifier = KerasClassifier(model, **classifier_options(normalise, bounds, {"outputs": "auto"} | options))
 
     def wait(self) -> None:
         """One process: nothing to wait for."""
 
-    def _native(self, x: Tensor) -> Any:
-        if not x.is_floating_point():
-            return to_tensorflow(x.to(torch.int32))
-        x = self._normalise(x)
-        return to_tensorflow(x.permute(0, 2, 3, 1) if x.ndim == 4 else x)
+    def totals(self, result: StepResult) -> StepResult:
+        """One process: they are its own."""
+        return result
 
     def _apply_gradients(self, gradients: list[Any], decay: Any) -> None:
         import tensorflow as tf
@@ -86,20 +82,6 @@ class KerasLearner:
             value = tf.convert_to_tensor(variable)
             average.assign(average + (1.0 - decay) * (value - average) if value.dtype.is_floating else value)
 
-    def _input_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-        import tensorflow as tf
-
-        native = self._native(x)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(native)
-            outputs = self._forward(native)[0]
-        logits = to_torch(outputs).requires_grad_()
-        (slope,) = torch.autograd.grad(loss(as_outputs(logits)[0]), logits)
-        inner = to_torch(tape.gradient(outputs, native, output_gradients=to_tensorflow(slope)))
-        point = x.detach().requires_grad_()
-        moved = inner.permute(0, 3, 1, 2) if inner.ndim == 4 else inner
-        return torch.autograd.grad(self._normalise(point), point, moved)[0]
-
     def step(
         self,
         batches: list[tuple[Tensor, Tensor]],
@@ -114,32 +96,46 @@ class KerasLearner:
         import tensorflow as tf
 
         _seed_random_layers(self._model, seed)
-        gradients, total = _Gradients(self._moving), StepResult()
+        total = StepResult()
+        for leaf in self._leaves:
+            leaf.grad = None
         for index, (x, y) in enumerate(batches):
             rng = SampleRng(torch.arange(len(y)), derive_seed(seed, index), "objective")
-            forward = _TapedForward(self, gradients, 1.0 / len(batches), rng, progress, threat)
-            result = objective.loss(forward, x, objective.perturb(forward, x, y), y)
-            result.loss.backward()
+            forward = self._forward(rng, progress, threat)
+            with forward.ascended:
+                result = objective.loss(forward, x, objective.perturb(forward, x, y), y)
+                (result.loss / len(batches)).backward()  # type: ignore[no-untyped-call]
             total.add(result, y)
         self._optimizer.learning_rate.assign(rate)
         self._updates += 1
         decay = min(self._recipe.ema or 0.0, (1 + self._updates) / (10 + self._updates))
-        self._apply(gradients.values, tf.constant(decay, tf.float32))
+        self._apply(list(map(_gradient, self._leaves)), tf.constant(decay, tf.float32))
         return total
+
+    def _forward(self, rng: SampleRng, progress: float, threat: Threat | None) -> KerasForward:
+        return KerasForward(
+            self._passes,
+            self._moving,
+            self._leaves,
+            self._model.non_trainable_weights,
+            self.classifier,
+            self._memory,
+            self.bounds,
+            rng,
+            progress,
+            threat,
+            attack_training=self._recipe.attack_mode == "train",
+        )
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         if self._average is None:
             yield
             return
-        live = [v.numpy() for v in self._model.variables]
-        for variable, average in zip(self._model.variables, self._average, strict=True):
-            variable.assign(average)
-        try:
+        with unchanged(self._model.variables):
+            for variable, average in zip(self._model.variables, self._average, strict=True):
+                variable.assign(average)
             yield
-        finally:
-            for variable, value in zip(self._model.variables, live, strict=True):
-                variable.assign(value)
 
     @contextmanager
     def averaged(self) -> Iterator[Classifier]:
@@ -150,7 +146,7 @@ class KerasLearner:
     def logits(self, x: Tensor) -> Tensor:
         """Logits (n, classes)."""
         with self._averaged():
-            return as_outputs(to_torch(self._forward(self._native(x))[0]).clone())[0]
+            return self._passes.logits(x, training=False)
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of all variables by position."""
@@ -199,99 +195,9 @@ class KerasLearner:
                 layer.trainable = False
 
 
-class _Gradients:
-    """The sum of weight gradients over the batches of a step."""
-
-    def __init__(self, variables: list[Any]) -> None:
-        import tensorflow as tf
-
-        self.variables = variables
-        self.values = [tf.zeros(v.shape, v.dtype) for v in variables]
-
-    def add(self, gradients: list[Any], weight: float) -> None:
-        import tensorflow as tf
-
-        self.values = [
-            old if new is None else old + weight * tf.convert_to_tensor(new)
-            for old, new in zip(self.values, gradients, strict=True)
-        ]
-
-
-class _TapedForward:
-    """Calls the model; when torch comes back through its outputs, weight gradients are added up on the side.
-
-    Outputs that are images come channels first, as the inputs do.
-    """
-
-    def __init__(
-        self,
-        learner: KerasLearner,
-        gradients: _Gradients,
-        weight: float,
-        rng: SampleRng,
-        progress: float,
-        threat: Threat | None,
-    ) -> None:
-        self._threat = threat
-        self.learner, self.gradients, self.weight, self.rng, self.progress = learner, gradients, weight, rng, progress
-        self.bounds = learner.bounds
-        self._anchor = torch.zeros((), requires_grad=True)
-
-    @property
-    def threat(self) -> Threat:
-        """See `Forward`."""
-        return given(self._threat)
-
-    @property
-    def memory(self) -> MutableMapping[str, Tensor]:
-        """See `Forward`."""
-        return self.learner._memory
-
-    @property
-    def classifier(self) -> Classifier:
-        """See `Forward`."""
-        return self.learner.classifier
-
-    def evaluate(self, x: Tensor) -> Tensor:
-        """See `Forward`."""
-        return as_outputs(to_torch(self.learner._forward(self.learner._native(x))[0]).clone())[0]
-
-    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
-        outputs = _WeightGradients.apply(self._anchor, x, self)
-        return as_outputs(*(y.permute(0, 3, 1, 2) if y.ndim == 4 else y for y in outputs))
-
-    def input_gradient(self, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-        """See `Forward`."""
-        return self.learner._input_gradient(x, loss)
-
-
-class _WeightGradients(torch.autograd.Function):
-    """Outputs of a Keras model, differentiable towards its weights (not towards its input)."""
-
-    @staticmethod
-    def forward(ctx: Any, anchor: Tensor, x: Tensor, call: _TapedForward) -> tuple[Tensor, ...]:
-        import tensorflow as tf
-
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            for variable in call.gradients.variables:
-                tape.watch(variable.value)
-            outputs = call.learner._train_forward(call.learner._native(x))
-        ctx.call, ctx.tape, ctx.outputs = call, tape, outputs
-        return tuple(to_torch(output).clone() for output in outputs)
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[None, None, None]:
-        call = ctx.call
-        sources = [variable.value for variable in call.gradients.variables]
-        targets = [to_tensorflow(c) for c in cotangents]
-        call.gradients.add(ctx.tape.gradient(ctx.outputs, sources, output_gradients=targets), call.weight)
-        return None, None, None
-
-
-def _outputs(outputs: Any) -> list[Any]:
-    """All outputs as a list, the first as logits where Keras applied the final softmax or sigmoid."""
-    first, *others = outputs if isinstance(outputs, list | tuple) else [outputs]
-    return [getattr(first, "_keras_logits", first), *others]
+def _gradient(leaf: Tensor) -> Any:
+    """The gradient that torch gathered, for TensorFlow; zero where the loss does not depend on the weight."""
+    return to_tensorflow(torch.zeros_like(leaf) if leaf.grad is None else leaf.grad)
 
 
 def _nonzero(variable: Any) -> Any:
