@@ -36,6 +36,7 @@ _HOME = {
     "TorchClassifier": "classifiers",
     "UnsupportedError": "errors",
     "Words": "threats",
+    "compress": "compression",
     "counterfactual": "counterfactuals",
     "embedding_map": "overview",
     "evaluate_robustness": "robustness",
@@ -73,6 +74,7 @@ __all__ = [
     "TorchClassifier",
     "UnsupportedError",
     "Words",
+    "compress",
     "counterfactual",
     "embedding_map",
     "evaluate_robustness",
@@ -91,6 +93,7 @@ __all__ = [
 if TYPE_CHECKING:
     from xaibench.card import Card
     from xaibench.classifiers import KerasClassifier, SklearnClassifier, TorchClassifier
+    from xaibench.compression import compress
     from xaibench.counterfactuals import CounterfactualResult, counterfactual
     from xaibench.data import Data, load_data
     from xaibench.errors import InputError, UnsupportedError

@@ -86,6 +86,8 @@ def _body(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
         "classes": f"{len(card.class_names)}: {classes}",
         "trained on": f"`{card.data.name}`, split `{card.data.train_split}`",
     }
+    if card.compression:
+        rows["made smaller"] = "; ".join(f"`{step.source}` by {step.method}" for step in card.compression)
     lines += [f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items()]
     for split, metrics in measured.items():
         low, high = metrics["accuracy_interval"]
@@ -106,7 +108,8 @@ def _body(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
     lines += ["", "## Use", "", "```python", "import xaibench", "", f'model = xaibench.load_model("{name}")']
     lines += [f'data = xaibench.load_data("{card.data.name}", n=8)', "print(model.predict(data.inputs))", "```"]
     lines += ["", f"`xaibench report {name}` measures its robustness and explains its decisions."]
-    lines += ["", f"It was made by `xaibench train recipes/{name}.toml` and is meant for teaching and for tests of"]
+    maker = f"`xaibench {'compress' if card.compression else f'train recipes/{name}.toml'}`"
+    lines += ["", f"It was made by {maker} and is meant for teaching and for tests of"]
     lines += ["analysis methods, not for decisions about people."]
     return lines
 

@@ -11,12 +11,14 @@ from xaibench.cli.attack import attack
 from xaibench.cli.card import card
 from xaibench.cli.check import check
 from xaibench.cli.compare import compare
+from xaibench.cli.compress import compress
 from xaibench.cli.data import data_app
 from xaibench.cli.evaluate import evaluate
 from xaibench.cli.explain import explain
 from xaibench.cli.models import models_app
 from xaibench.cli.rank_explainers import rank_explainers
 from xaibench.cli.report import report
+from xaibench.cli.search import search
 from xaibench.cli.train import train
 from xaibench.cli.verify import verify
 
@@ -64,6 +66,8 @@ app.command("compare")(compare)
 app.command("attack")(attack)
 app.command("rank-explainers")(rank_explainers)
 app.command("train")(train)
+app.command("compress")(compress)
+app.command("search")(search)
 app.command("card")(card)
 app.command("app")(open_app)
 app.command("version")(version)

@@ -17,6 +17,8 @@ __all__ = ["main", "run"]
 _INTERRUPTED = 130
 _CRASHED = -1
 _GOING_ON = {
+    "compress": "the same command goes on where it stopped",
+    "search": "the same command goes on where it stopped",
     "report": "the same command goes on where it stopped",
     "train": "the same command with --resume goes on where it stopped",
 }
