@@ -42,6 +42,7 @@ _HOME = {
     "evaluate_robustness": "robustness",
     "explain": "explainers",
     "global_importance": "overview",
+    "harden": "training",
     "load_data": "data",
     "load_model": "zoo",
     "nearest_neighbours": "examples",
@@ -80,6 +81,7 @@ __all__ = [
     "evaluate_robustness",
     "explain",
     "global_importance",
+    "harden",
     "load_data",
     "load_model",
     "nearest_neighbours",
@@ -105,7 +107,7 @@ if TYPE_CHECKING:
     from xaibench.report import run
     from xaibench.robustness import RobustnessResult, evaluate_robustness
     from xaibench.threats import L0, L1, L2, Linf, Words
-    from xaibench.training import train
+    from xaibench.training import harden, train
     from xaibench.types import Bounds, Capability, Classifier
     from xaibench.zoo import load_model
 

@@ -188,7 +188,7 @@ def test_a_training_keeps_its_checkpoints(architecture: str, tmp_path: Path) -> 
             "epochs": 3,
             "batch_size": 64,
             "validation": 0,
-            "schedule": {"name": "step", "milestones": [0.5], "factor": 0.1},
+            "schedule": {"name": "piecewise", "milestones": [0.5], "factor": 0.1},
             "optimizer": {"name": "sgd", "learning_rate": 0.1},
         }
     )

@@ -20,7 +20,7 @@ def test_cosine_is_half_a_period_after_a_linear_warmup() -> None:
 
 def test_linear_falls_to_zero_and_steps_multiply() -> None:
     assert rate(Schedule(name="linear"), 75, 100) == pytest.approx(0.25)
-    steps = Schedule(name="step", milestones=(0.5, 0.75), factor=0.1)
+    steps = Schedule(name="piecewise", milestones=(0.5, 0.75), factor=0.1)
     assert [rate(steps, step, 4) for step in range(4)] == pytest.approx([1, 1, 0.1, 0.01])
 
 

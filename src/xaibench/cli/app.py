@@ -15,6 +15,7 @@ from xaibench.cli.compress import compress
 from xaibench.cli.data import data_app
 from xaibench.cli.evaluate import evaluate
 from xaibench.cli.explain import explain
+from xaibench.cli.harden import harden
 from xaibench.cli.models import models_app
 from xaibench.cli.rank_explainers import rank_explainers
 from xaibench.cli.report import report
@@ -68,6 +69,7 @@ app.command("rank-explainers")(rank_explainers)
 app.command("train")(train)
 app.command("compress")(compress)
 app.command("search")(search)
+app.command("harden")(harden)
 app.command("card")(card)
 app.command("app")(open_app)
 app.command("version")(version)

@@ -9,14 +9,20 @@ import typer
 
 from xaibench.cli.console import live_progress
 
-__all__ = ["train"]
+__all__ = ["Resume", "Track", "train"]
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
+Track = Annotated[
+    str | None, typer.Option(help="Send figures to tensorboard (a folder in the model's) or mlflow, besides the log.")
+]
 
 
 def train(
     *,
     recipe: Annotated[Path, typer.Argument(help="A recipe in TOML, such as those in recipes/.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="Folder to write the model to; models/<name> by default.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    resume: Resume = False,
+    track: Track = None,
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep the model after each epoch, to trace influence later.")
     ] = False,
@@ -29,5 +35,12 @@ def train(
     from xaibench.training import train as fit
 
     with live_progress() as progress:
-        folder = fit(recipe, out=out, resume=resume, keep_checkpoints=keep_checkpoints, progress=progress)
+        folder = fit(
+            recipe,
+            out=out,
+            resume=resume,
+            keep_checkpoints=keep_checkpoints,
+            track=track,  # type: ignore[arg-type]  # checked there
+            progress=progress,
+        )
     print(folder)

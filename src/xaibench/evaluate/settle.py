@@ -14,9 +14,9 @@ from xaibench.evaluate.plan import Plan
 from xaibench.registry import Spec
 from xaibench.robustness import ensemble_names
 from xaibench.threats import Threat, Words, check_threat, feature_scale, threat
-from xaibench.types import Classifier
+from xaibench.types import Bounds, Classifier, Task
 
-__all__ = ["customary_curve", "settle", "threat_at"]
+__all__ = ["customary_curve", "customary_eps", "settle", "threat_at"]
 
 _FRACTIONS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0)
 _HALVES = (0.25, 0.5, 2.0)
@@ -48,7 +48,7 @@ def settle(plan: Plan, model: Classifier, data: Data) -> Plan:
     if not plan.attacks:
         return plan
     shape = _shape(model, data)
-    eps = plan.eps if plan.eps is not None else _customary(plan.norm, model, shape)
+    eps = plan.eps if plan.eps is not None else customary_eps(plan.norm, model.task, shape, model.bounds)
     check_threat(threat_at(plan, eps, model), model.bounds, shape)
     curve = plan.curve
     if curve is None:
@@ -110,7 +110,7 @@ def _fits(plan: Plan, radius: float, model: Classifier, shape: tuple[int, ...]) 
     return True
 
 
-def _customary(norm: str, model: Classifier, shape: tuple[int, ...]) -> float:
+def customary_eps(norm: str, task: Task, shape: tuple[int, ...], bounds: Bounds) -> float:
     """A radius of the size that the field reports for such data.
 
     Linf: 0.1 for tables and grey images, 8/255 for colour, in units of the input range; the other norms are a share
@@ -119,10 +119,10 @@ def _customary(norm: str, model: Classifier, shape: tuple[int, ...]) -> float:
     if norm == Words.norm:
         return float(min(4, shape[0]))
     size = math.prod(shape)
-    base = 8 / 255 if model.task == "image" and shape[0] > 1 else 0.1
+    base = 8 / 255 if task == "image" and shape[0] > 1 else 0.1
     if norm == "l0":
         return float(math.ceil(size / 100))
-    if model.task == "image" and not isinstance(model.bounds.span, tuple):
-        base *= model.bounds.span
+    if task == "image" and not isinstance(bounds.span, tuple):
+        base *= bounds.span
     radius = {"linf": base, "l2": base * math.sqrt(size) / 4, "l1": base * size / 8}[norm]
     return radius if norm == "linf" else float(f"{radius:.2g}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from xaibench.training.harden import Hardening, harden
 from xaibench.training.objectives import Objective, objectives
 from xaibench.training.recipe import Recipe
 from xaibench.training.session import train
 
-__all__ = ["Objective", "Recipe", "objectives", "train"]
+__all__ = ["Hardening", "Objective", "Recipe", "harden", "objectives", "train"]

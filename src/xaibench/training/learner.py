@@ -91,6 +91,10 @@ class Learner(Protocol):
         """
         ...
 
+    def totals(self, result: StepResult) -> StepResult:
+        """The sums of all processes, each of which saw its share of the samples."""
+        ...
+
     @property
     def classifier(self) -> Classifier:
         """The network with the weights of now, as every analysis sees one; it follows them."""

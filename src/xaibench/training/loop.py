@@ -1,94 +1,44 @@
 """The training loop: one for every framework and objective, killed at any moment and resumed to the same weights.
 
 Everything random is a function of (seed, epoch, step, sample id), so a checkpoint holds only the learner's state,
-the best weights so far, and where the run stands.
+what is kept of the best epoch, and where the run stands.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from xaibench.errors import InputError
-from xaibench.files import atomic_path
-from xaibench.rng import SampleRng, derive_seed, permutation
-from xaibench.training.augment import augment
+from xaibench.rng import derive_seed
+from xaibench.threats import Threat
+from xaibench.training.alarms import overfitting, scores_of
+from xaibench.training.batches import TrainingSet, steps_of, steps_per_epoch
+from xaibench.training.checkpoint import Checkpoint, Kept, Position
 from xaibench.training.learner import Learner, StepResult
+from xaibench.training.log import LOG_FILE, TrainingLog
 from xaibench.training.objectives import Objective, Replaying
-from xaibench.training.probe import robust_accuracy
 from xaibench.training.recipe import Recipe
 from xaibench.training.schedules import rate
 from xaibench.training.threat import TrainingThreat
+from xaibench.training.validation import is_best, scores
 from xaibench.types import Progress
 
-__all__ = ["TrainingSet", "fit"]
+__all__ = ["DivergedError", "fit"]
 
 
-@dataclass(frozen=True)
-class TrainingSet:
-    """Encoded inputs, labels (n,) and sample ids (n,)."""
+class DivergedError(InputError):
+    """Training left the finite numbers; the learner has the weights of ``best_epoch``, 0 if there is none."""
 
-    x: Tensor
-    y: Tensor
-    ids: Tensor
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def take(self, index: Tensor) -> TrainingSet:
-        """The rows at these positions."""
-        return TrainingSet(self.x[index], self.y[index], self.ids[index])
-
-
-@dataclass
-class _Position:
-    """Where a run stands: the next step of an epoch, and the best validation score so far."""
-
-    epoch: int = 0
-    step: int = 0
-    best_score: float | None = None
-    stale: int = 0
-
-
-class _Checkpoint:
-    """One safetensors file with the learner's state, the best weights, and the position in its header."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "checkpoint.safetensors"
-        self._saved = time.monotonic()
-
-    def save(self, position: _Position, learner: Learner, best: dict[str, Tensor]) -> None:
-        from safetensors.torch import save_file
-
-        self._saved = time.monotonic()
-        if not learner.is_main:
-            return
-        tensors = {f"learner.{k}": v for k, v in learner.state().items()} | {f"best.{k}": v for k, v in best.items()}
-        with atomic_path(self.path) as temporary:
-            save_file(tensors, temporary, metadata={"position": json.dumps(asdict(position))})
-
-    def age(self) -> float:
-        return time.monotonic() - self._saved
-
-    def load(self, learner: Learner) -> tuple[_Position, dict[str, Tensor]]:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self.path, "pt") as file:
-                position = _Position(**json.loads(file.metadata()["position"]))
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # the file is no mapping
-        except (SafetensorError, KeyError, TypeError) as error:
-            raise InputError(f"expected a checkpoint in {self.path}, got: {error}") from None
-        learner.load_state({k.removeprefix("learner."): v for k, v in tensors.items() if k.startswith("learner.")})
-        return position, {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
+    def __init__(self, message: str, best_epoch: int) -> None:
+        super().__init__(message)
+        self.best_epoch = best_epoch
 
 
 def fit(
@@ -103,103 +53,160 @@ def fit(
     resume: bool = False,
     progress: Progress | None = None,
     keep: Callable[[int, float], None] | None = None,
-) -> None:
-    """Train ``learner`` and leave it with its best weights on ``validation`` (else the last).
+    track: Callable[[Mapping[str, Any]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Train ``learner``, leave it with its best weights on ``validation`` (else the last), return the epochs' lines.
 
-    Checkpoints go to ``folder`` after each epoch and every ``recipe.checkpoint_seconds`` seconds. ``keep`` is called
-    after each epoch with its number, from 1, and its last learning rate, again where a resumed run repeats it.
+    Checkpoints go to ``folder`` after each epoch and every ``recipe.checkpoint_seconds`` seconds, and a line of each
+    step and epoch to its ``log.jsonl`` and to ``track``. ``keep`` is called after each epoch with its number, from 1,
+    and its last learning rate, again where a resumed run repeats it.
     """
-    checkpoint = _Checkpoint(folder)
-    position, best = _Position(), dict[str, Tensor]()
+    checkpoint, position, kept = Checkpoint(folder), Position(), Kept()
     if resume and checkpoint.path.exists():
-        position, best = checkpoint.load(learner)
-    per_step = recipe.batch_size * recipe.accumulate
-    steps = max(1, len(training) // per_step)
-    total = recipe.epochs * steps
-    while position.epoch < recipe.epochs and not (recipe.patience and position.stale >= recipe.patience):
-        losses: list[StepResult] = []
-        for step, batches in _steps(training, recipe, position.epoch, steps, start=position.step):
-            done = position.epoch * steps + step
-            factor = rate(recipe.schedule, done, total)
-            for replay in range(objective.replays if isinstance(objective, Replaying) else 1):
-                result = learner.step(
-                    batches,
-                    objective,
-                    rate=factor * recipe.optimizer.learning_rate,
-                    seed=derive_seed(recipe.seed, "random layers", done, *([replay] if replay else [])),
-                    progress=(done + 1) / total,
-                    threat=None if threat is None else threat.at((done + 1) / total),
+        position, kept = checkpoint.load(learner)
+    path = folder / LOG_FILE if learner.is_main else None
+    with TrainingLog(path, keep=position.log_bytes, also=track) as log:
+        run = _Run(learner, objective, recipe, training, threat, position, kept, checkpoint, log, progress)
+        while not run.over:
+            run.train()
+            run.validate(validation)
+            if keep and learner.is_main:
+                keep(position.epoch + 1, run.pace(run.steps)[0])
+            run.conclude()
+            run.save()
+            if progress:
+                progress("epoch", position.epoch, recipe.epochs, position.history[-1])
+    learner.load_weights(kept.weights or learner.weights())
+    return position.history
+
+
+@dataclass
+class _Run:
+    """One training, and where it stands."""
+
+    learner: Learner
+    objective: Objective
+    recipe: Recipe
+    training: TrainingSet
+    threat: TrainingThreat | None
+    position: Position
+    kept: Kept
+    checkpoint: Checkpoint
+    log: TrainingLog
+    progress: Progress | None
+    line: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.steps = steps_per_epoch(self.training, self.recipe)
+        self.total = self.recipe.epochs * self.steps
+        self._began = time.monotonic() - self.position.seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are done, or an alarm or lost patience ended them."""
+        position, patience = self.position, self.recipe.patience
+        return position.epoch >= self.recipe.epochs or position.stopped or bool(patience and position.stale >= patience)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, with its earlier parts."""
+        return time.monotonic() - self._began
+
+    def pace(self, step: int) -> tuple[float, float, Threat | None]:
+        """Learning rate, progress and threat of a step of this epoch, from 1."""
+        done = self.position.epoch * self.steps + step
+        factor = rate(self.recipe.schedule, done - 1, self.total) * 0.5**self.position.rewinds
+        threat = None if self.threat is None else self.threat.at(done / self.total)
+        return factor * self.recipe.optimizer.learning_rate, done / self.total, threat
+
+    def train(self) -> None:
+        """The steps of an epoch that are still to do."""
+        position = self.position
+        for step, batches in steps_of(self.training, self.recipe, position.epoch, start=position.step):
+            position.step = step + 1
+            done = position.epoch * self.steps + step
+            rate_now, progress, threat = self.pace(position.step)
+            for replay in range(self.objective.replays if isinstance(self.objective, Replaying) else 1):
+                seed = derive_seed(self.recipe.seed, "random layers", done, *([replay] if replay else []))
+                result = self.learner.step(
+                    batches, self.objective, rate=rate_now, seed=seed, progress=progress, threat=threat
                 )
             if not math.isfinite(result.loss):
-                raise InputError(
-                    f"expected a finite loss, got {result.loss} in epoch {position.epoch + 1}: a smaller learning rate,"
-                    " a warm-up or clip_norm may help"
-                )
-            losses.append(result)
-            if progress:
-                progress("train", done + 1, total, {"epoch": position.epoch + 1, **_figures(losses[-50:])})
-            if checkpoint.age() > recipe.checkpoint_seconds:
-                position.step = step + 1
-                checkpoint.save(position, learner, best)
-        line = {"epoch": position.epoch + 1, **_figures(losses)}
-        if validation is not None:
-            scores = _validate(learner, validation, recipe.batch_size)
-            if threat is not None and _probed(recipe, position.epoch):
-                with learner.averaged() as model:
-                    rows = validation.x, validation.y, validation.ids
-                    scores["robust_accuracy"] = robust_accuracy(
-                        model, *rows, threat=threat.full, probe=recipe.probe, seed=recipe.seed
-                    )
-            line |= {f"validation_{key}": value for key, value in scores.items()}
-            monitor = recipe.monitor or ("accuracy" if threat is None else "robust_accuracy")
-            if monitor in scores:
-                score = -scores["loss"] if monitor == "loss" else scores[monitor]
-                position.stale += 1
-                if position.best_score is None or score > position.best_score:
-                    position.best_score, position.stale, best = score, 0, learner.weights()
-        position.epoch, position.step = position.epoch + 1, 0
-        if keep and learner.is_main:
-            factor = rate(recipe.schedule, position.epoch * steps - 1, total)
-            keep(position.epoch, factor * recipe.optimizer.learning_rate)
-        checkpoint.save(position, learner, best)
-        if progress:
-            progress("epoch", position.epoch, recipe.epochs, line)
-    learner.load_weights(best or learner.weights())
+                raise self._diverged(f"a finite loss, got {result.loss}")
+            position.add(result)
+            line = {"epoch": position.epoch + 1, **_figures(result), **_settings(rate_now, threat)}
+            self.log.write({"kind": "step", "step": done + 1, **line, "seconds": self.seconds})
+            if self.progress:
+                self.progress("train", done + 1, self.total, _shown(position))
+            if self.checkpoint.age() > self.recipe.checkpoint_seconds:
+                self.save()
+        rate_now, _, threat = self.pace(self.steps)
+        sums = _figures(self.learner.totals(position.total()))
+        self.line = {"epoch": position.epoch + 1, **sums, **_settings(rate_now, threat)}
+
+    def validate(self, data: TrainingSet | None) -> None:
+        """Add what held-out rows say to the epoch's line."""
+        if data is None:
+            return
+        try:
+            self.line |= scores(self.learner, data, self.recipe, self.threat, self.position.epoch)
+        except FloatingPointError as error:
+            raise self._diverged(f"finite logits, but {error}") from None
+
+    def conclude(self) -> None:
+        """Close the epoch: keep its weights if they are the best, and heed the alarm that it may raise."""
+        line, position, probe = self.line, self.position, self.recipe.probe
+        if is_best(line, position, self.recipe):
+            self.kept.weights = self.learner.weights()
+            if probe.on_overfitting == "rewind":
+                self.kept.state = self.learner.state()
+        position.next_epoch(line)
+        alarm = self._alarm()
+        if alarm is not None:
+            line["alarm"] = alarm
+            position.stopped = probe.on_overfitting == "stop"
+        if alarm is not None and probe.on_overfitting == "rewind":
+            line["rewound_to"], position.stale = position.best_epoch, 0
+            self.learner.load_state({key: value.clone() for key, value in self.kept.state.items()})
+        self.log.write({"kind": "epoch", **line, "seconds": self.seconds})
+
+    def save(self) -> None:
+        """Write a checkpoint, unless the weights of now are of no use."""
+        state = self.learner.state()
+        if not all(bool(torch.isfinite(v).all()) for k, v in state.items() if k.startswith("weights.")):
+            raise self._diverged("finite weights, got some that are not")
+        if self.learner.is_main:
+            self.position.log_bytes, self.position.seconds = self.log.flush(), self.seconds
+            self.checkpoint.save(self.position, state, self.kept)
+
+    def _alarm(self) -> str | None:
+        threat = self.recipe.threat
+        if not self.objective.adversarial or threat is None or "validation_robust_accuracy" not in self.line:
+            return None
+        return overfitting(scores_of(self.position.history, warm=threat.warmup * self.recipe.epochs))
+
+    def _diverged(self, expected: str) -> DivergedError:
+        position, best = self.position, self.kept.weights
+        if best:
+            self.learner.load_weights(best)
+        where = f"epoch {position.epoch + 1}, step {position.step} of {self.steps}"
+        return DivergedError(
+            f"expected {expected} in {where}: a smaller learning rate, a warm-up or clip_norm may help",
+            position.best_epoch if best else 0,
+        )
 
 
-def _steps(
-    data: TrainingSet, recipe: Recipe, epoch: int, steps: int, *, start: int
-) -> Iterator[tuple[int, list[tuple[Tensor, Tensor]]]]:
-    """The batches of each step of an epoch from ``start`` on; what does not fill a step waits for another epoch."""
-    order = permutation(len(data), recipe.seed, "order", epoch)
-    per_step = recipe.batch_size * recipe.accumulate
-    for step in range(start, steps):
-        rows = order[step * per_step : (step + 1) * per_step]
-        batches = []
-        for part in rows.split(recipe.batch_size):
-            batch = data.take(part)
-            rng = SampleRng(batch.ids, recipe.seed, "augmentation")
-            batches.append((augment(batch.x, recipe.augmentation, rng, epoch), batch.y))
-        yield step, batches
+def _settings(learning_rate: float, threat: Threat | None) -> dict[str, float]:
+    return {"rate": learning_rate} if threat is None else {"rate": learning_rate, "eps": threat.eps}
 
 
-def _probed(recipe: Recipe, epoch: int) -> bool:
-    return bool(recipe.probe.samples) and ((epoch + 1) % recipe.probe.every == 0 or epoch + 1 == recipe.epochs)
+def _figures(result: StepResult) -> dict[str, float]:
+    return {"loss": result.loss / result.count, "accuracy": result.correct / result.count}
 
 
-def _figures(results: list[StepResult]) -> dict[str, float]:
-    count = sum(result.count for result in results)
-    if not count:
-        return {}
-    loss = sum(result.loss for result in results) / count
-    return {"loss": loss, "accuracy": sum(result.correct for result in results) / count}
-
-
-def _validate(learner: Learner, data: TrainingSet, batch_size: int) -> dict[str, float]:
-    logits = torch.cat([learner.logits(part) for part in data.x.split(max(batch_size, 256))])
-    if not torch.isfinite(logits).all():
-        return {"loss": float("inf"), "accuracy": 0.0}
-    return {
-        "loss": float(F.cross_entropy(logits, data.y)),
-        "accuracy": float((logits.argmax(1) == data.y).double().mean()),
-    }
+def _shown(position: Position) -> dict[str, Any]:
+    """What a display shows: the epoch so far, and what was last measured on held-out rows."""
+    last = position.history[-1] if position.history else {}
+    names = {"validation_accuracy": "clean", "validation_robust_accuracy": "robust"}
+    held_out = {name: last[key] for key, name in names.items() if key in last}
+    return {"epoch": position.epoch + 1, **_figures(position.total()), **held_out}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ class Network:
         encoded = self.tokenizer.encode_batch_fast(list(rows.inputs), add_special_tokens=False)
         return torch.tensor([item.ids for item in encoded], dtype=torch.int64)
 
-    def write(self, folder: Path, recipe: Recipe, rows: Data) -> None:
+    def write(self, folder: Path, recipe: Recipe, rows: Data, history: Sequence[Mapping[str, Any]] = ()) -> None:
         """Write weights, tokenizer and `config.json` (without metrics) to a new folder."""
         folder.mkdir(exist_ok=True)
         self.learner.save(folder / self.learner.weights_file)
@@ -70,6 +70,7 @@ class Network:
                 name=recipe.data, digest=rows.digest, train_split=recipe.train_split, test_split=recipe.test_split
             ),
             recipe=recipe.model_dump(mode="json", exclude_unset=True),
+            history=tuple(dict(line) for line in history),
             versions=package_versions(),
         )
         write_json(folder / "config.json", card.model_dump(mode="json"))

@@ -42,14 +42,18 @@ class Optimizer(Strict):
 class Schedule(Strict):
     """The learning rate over training, as a factor on the optimiser's own.
 
-    ``warmup`` is the fraction of all steps with a linear rise from zero; then ``constant``; ``cosine`` and ``linear``
-    fall to zero; ``step`` multiplies by ``factor`` after each of ``milestones`` (fractions of all steps).
+    ``cosine`` and ``linear`` fall from 1 to zero, ``piecewise`` multiplies by ``factor`` at each of ``milestones``, and
+    before all of them there may be a ``warmup``, a linear rise from zero. ``cyclic`` is one triangle: from zero to 1 at
+    ``peak``, and back. All are fractions of the steps of the whole training.
     """
 
-    name: Literal["constant", "cosine", "linear", "step"] = "constant"
-    warmup: float = Field(default=0.0, ge=0, lt=1)
-    milestones: tuple[float, ...] = (0.5, 0.75)
-    factor: float = Field(default=0.1, gt=0, le=1)
+    name: Literal["constant", "cosine", "linear", "cyclic", "piecewise"] = Field(
+        default="constant", description="constant, cosine, linear, cyclic or piecewise"
+    )
+    warmup: float = Field(default=0.0, ge=0, lt=1, description="fraction of the steps with a linear rise from zero")
+    peak: float = Field(default=0.4, gt=0, lt=1, description="where a cyclic rate is highest")
+    milestones: tuple[float, ...] = Field(default=(0.5, 0.75), description="where a piecewise rate falls")
+    factor: float = Field(default=0.1, gt=0, le=1, description="what it is multiplied by there")
 
     @field_validator("milestones")
     @classmethod
@@ -57,6 +61,12 @@ class Schedule(Strict):
         if list(value) != sorted(set(value)) or not all(0 < milestone < 1 for milestone in value):
             raise ValueError("expected rising fractions between 0 and 1")
         return value
+
+    @model_validator(mode="after")
+    def _fields_are_used(self) -> Schedule:
+        if self.name == "cyclic" and self.warmup:
+            raise ValueError(f"expected no `warmup` with cyclic, which rises to its `peak`, got {self.warmup}")
+        return self
 
 
 class Augmentation(Strict):
@@ -74,6 +84,10 @@ class ThreatConfig(Strict):
 
     norm: Literal["linf", "l2", "l1", "words"] = Field(default="linf", description="linf, l2, l1 or words")
     eps: float = Field(gt=0, description="radius of the ball")
+    scale: tuple[float, ...] | None = Field(
+        default=None,
+        description="unit of distance of each feature, or of all; a table's ranges by default, else 1",
+    )
     warmup: float = Field(
         default=0.0, ge=0, lt=1, description="fraction of training over which the radius grows linearly from zero"
     )
@@ -87,11 +101,15 @@ class ThreatConfig(Strict):
 class Probe(Strict):
     """The attack on the validation split after an epoch, stronger than training's own, and what its alarms do."""
 
-    attack: str = Field(default="pgd:steps=20", description="attack as a spec; for text greedy words")
-    samples: int = Field(default=512, ge=0, description="rows of the validation split that are attacked; 0: no probe")
+    attack: str = Field(default="pgd:steps=20", description="attack as a spec; for text word_substitution by default")
+    samples: int = Field(
+        default=512, ge=0, description="rows of the validation split that are attacked, at most; 0: no probe"
+    )
     every: int = Field(default=1, ge=1, description="epochs between probes; the last one is always probed")
     on_overfitting: Literal["report", "stop", "rewind"] = Field(
-        default="report", description="what an alarm does: say so; stop; or go back to the best weights and go on"
+        default="report",
+        description="what an alarm does: report says so; stop; rewind goes back to the best epoch, halves the rate, and"
+        " goes on with the epochs that are left",
     )
 
 
@@ -156,6 +174,20 @@ class Recipe(Strict):
             raise ValueError("expected either `architecture` or `init`, got " + ("both" if self.init else "neither"))
         if self.patience is not None and self.validation == 0:
             raise ValueError("expected `validation` > 0 with `patience`, got 0")
+        return self
+
+    @model_validator(mode="after")
+    def _scores_are_measured(self) -> Recipe:
+        measured = self.threat is not None and self.validation > 0 and self.probe.samples > 0
+        needs = "a threat, `validation` > 0 and a probe with `samples` > 0"
+        if self.monitor == "robust_accuracy" and not measured:
+            raise ValueError(f"expected {needs} with `monitor` = 'robust_accuracy'")
+        if self.patience and self.threat is not None and self.monitor is None and not measured:
+            raise ValueError(f"expected {needs} with `patience`, or `monitor` = 'accuracy' or 'loss'")
+        if self.probe.on_overfitting != "report" and not measured:
+            raise ValueError(f"expected {needs} with `on_overfitting` = {self.probe.on_overfitting!r}")
+        if self.probe.on_overfitting == "rewind" and self.monitor not in (None, "robust_accuracy"):
+            raise ValueError("expected `monitor` = 'robust_accuracy' with `on_overfitting` = 'rewind'")
         return self
 
     @classmethod

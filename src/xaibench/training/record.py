@@ -36,7 +36,8 @@ class Record:
             raise InputError(f"expected --resume (or {work} removed), got an unfinished training in {work}")
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
-            changed = [key for key in now if key not in _FREE and now[key] != before["recipe"][key]]
+            then = Recipe.of(before["recipe"]).model_dump(mode="json")
+            changed = [key for key in now if key not in _FREE and now[key] != then[key]]
         except (ValueError, KeyError, TypeError):
             raise InputError(
                 f"expected the record of a training in {path}, got a damaged file: remove {work}"

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from xaibench.data import Data, load_data
+from xaibench.errors import InputError
 from xaibench.files import move_into, write_json
 from xaibench.registry import Spec
-from xaibench.rng import permutation
 from xaibench.threats import Threat
-from xaibench.training.loop import TrainingSet, fit
+from xaibench.training.batches import TrainingSet, steps_per_epoch
+from xaibench.training.checkpoint import saving
+from xaibench.training.log import LOG_FILE
+from xaibench.training.loop import DivergedError, fit
 from xaibench.training.measure import measure
-from xaibench.training.network import make_network
+from xaibench.training.network import Network, make_network
 from xaibench.training.objectives import needs_threat, objectives
+from xaibench.training.probe import check_probe, probes
 from xaibench.training.recipe import MethodConfig, Recipe
 from xaibench.training.record import Record
-from xaibench.training.threat import training_threat
+from xaibench.training.threat import threat_config, training_threat
+from xaibench.training.trackers import Tracking, tracking
 from xaibench.types import Progress
 
 __all__ = ["train"]
@@ -33,49 +41,53 @@ def train(
     out: Path | str | None = None,
     resume: bool = False,
     keep_checkpoints: bool = False,
+    track: Tracking | None = None,
     progress: Progress | None = None,
     **recipe: Any,
 ) -> Path:
-    """Train a model and write its folder: weights, tokenizer, `config.json` with test metrics, model card.
+    """Train a model and write its folder: weights, tokenizer, `config.json` with test metrics, model card, log.
 
     Args:
         model_or_recipe: a `Recipe`, the path of a TOML recipe, or a model (name or folder) to fine-tune.
         data: training data where a recipe's own is not meant: a name, or a `Data` (its test split is then not
             measured).
         objective: a registered objective in place of the recipe's.
-        threat: what adversarial objectives train against, in place of the recipe's.
+        threat: what adversarial objectives train against, in place of the recipe's; the probe attacks within it too.
         out: the folder to write, ``models/<name>`` by default. An existing model there is replaced at the very end.
         resume: go on from the checkpoint that an interrupted run left in ``out``; the weights come out as if it had
             not been interrupted (on the same machine and number of threads).
         keep_checkpoints: keep the model after each epoch too (averaged weights where the recipe keeps an average), as a
             folder in ``checkpoints`` below ``out``, for `xaibench.examples.kept_checkpoints`.
+        track: ``tensorboard`` (in ``out/tensorboard``) or ``mlflow``, where figures of each step go besides the log.
         progress: called after each step and epoch.
         recipe: fields of `Recipe` that replace the recipe's own.
 
     Raises:
-        InputError: for a recipe that is not valid, a network that does not fit the data, a loss that is not finite,
-            and where ``out`` holds an unfinished training that ``resume`` does not ask for, or one of another recipe,
-            other data or other initial weights.
+        InputError: for a recipe that is not valid, a network, objective, threat or probe that does not fit the data,
+            data of one class, a loss that is not finite, a disk that is full, and where ``out`` holds an unfinished
+            training that ``resume`` does not ask for, or one of another recipe, other data or other initial weights.
     """
     plan = _recipe(model_or_recipe, data, objective, threat, recipe)
+    rows = _rows(plan, data)
+    if threat is not None:
+        plan = plan.model_copy(update={"threat": threat_config(threat, rows)})
     folder = Path(out) if out is not None else Path("models") / plan.name
     work = folder / ".training"
-    goal = objectives.create(Spec(plan.objective.name, plan.objective.params))
     record = Record.find(work, plan, resume=resume)
-    if isinstance(data, Data):
-        rows = data
-    else:
-        rows = load_data(plan.data, plan.train_split, plan.n, seed=plan.seed)
-        load_data(plan.data, plan.test_split, 1)  # a split that does not exist is said now, not after the last epoch
+    goal = objectives.create(Spec(plan.objective.name, plan.objective.params))
     network = make_network(plan, rows)
     learner = network.learner
     against = training_threat(plan.threat, rows, learner.classifier)
     needs_threat(goal, against)
+    if against is not None and not goal.adversarial and not probes(plan):
+        raise InputError(
+            f"expected a probe or an adversarial objective for the threat, got neither with {plan.objective.name}"
+        )
+    training, validation = TrainingSet(network.encode(rows), rows.labels, rows.ids).split(plan)
+    check_probe(plan, rows.task, 0 if validation is None else len(validation))
     learner.wait()
-    if learner.is_main:
-        record.keep(work, data=rows.digest, initial_weights=network.initial_weights)
-    else:
-        progress = None
+    if not learner.is_main:
+        progress = track = None
 
     def keep(epoch: int, learning_rate: float) -> None:
         kept = folder / "checkpoints" / f"epoch-{epoch:04d}"
@@ -83,28 +95,39 @@ def train(
         network.write(kept, plan, rows)
         write_json(kept / "checkpoint.json", {"epoch": epoch, "learning_rate": learning_rate})
 
-    if learner.is_main and not resume:
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    training, validation = _split(TrainingSet(network.encode(rows), rows.labels, rows.ids), plan)
-    fit(
-        learner,
-        goal,
-        plan,
-        training,
-        validation,
-        threat=against,
-        folder=work,
-        resume=resume,
-        progress=progress,
-        keep=keep if keep_checkpoints else None,
-    )
-    if learner.is_main:
-        final = work / "final"
-        network.write(final, plan, rows)
-        if not isinstance(data, Data):
-            measure(final, progress=progress)
-        move_into(folder, final, last="config.json")
-        shutil.rmtree(work)
+    with (
+        _work_folder(work, main=learner.is_main),
+        tracking(track, folder, plan, steps=steps_per_epoch(training, plan)) as tracked,
+    ):
+        if learner.is_main:
+            record.keep(work, data=rows.digest, initial_weights=network.initial_weights)
+            if not resume:
+                shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        try:
+            history = fit(
+                learner,
+                goal,
+                plan,
+                training,
+                validation,
+                threat=against,
+                folder=work,
+                resume=resume,
+                progress=progress,
+                keep=keep if keep_checkpoints else None,
+                track=tracked,
+            )
+        except DivergedError as error:
+            raise _with_best(error, network, work, plan, rows) from None
+        if learner.is_main:
+            final = work / "final"
+            with saving(final):
+                network.write(final, plan, rows, history)
+                shutil.copyfile(work / LOG_FILE, final / LOG_FILE)
+                if not isinstance(data, Data):
+                    measure(final, progress=progress)
+                move_into(folder, final, last="config.json")
+            shutil.rmtree(work)
     learner.wait()
     return folder
 
@@ -116,6 +139,7 @@ def _recipe(
     threat: Threat | None,
     changes: dict[str, Any],
 ) -> Recipe:
+    """The recipe that the arguments amount to; a threat's scale and rules wait for the data that they belong to."""
     if isinstance(data, str):
         changes = changes | {"data": data}
     elif isinstance(data, Data):
@@ -132,9 +156,37 @@ def _recipe(
     return Recipe.of(base.model_dump(exclude_unset=True) | changes, source=str(given) if changes else "recipe")
 
 
-def _split(rows: TrainingSet, plan: Recipe) -> tuple[TrainingSet, TrainingSet | None]:
-    held = round(plan.validation * len(rows))
-    if not held:
-        return rows, None
-    order = permutation(len(rows), plan.seed, "validation")
-    return rows.take(order[held:]), rows.take(order[:held])
+def _rows(plan: Recipe, data: Data | str | None) -> Data:
+    """The rows to train on; what could not be measured after the last epoch is said now."""
+    if isinstance(data, Data):
+        rows = data
+    else:
+        rows = load_data(plan.data, plan.train_split, plan.n, seed=plan.seed)
+        load_data(plan.data, plan.test_split, 1)
+    present = torch.unique(rows.labels)
+    if len(present) < 2:
+        names = ", ".join(rows.class_names[index] for index in present.tolist()) or "none"
+        raise InputError(f"expected training rows of at least two classes, got {len(rows)} of {names}")
+    return rows
+
+
+@contextmanager
+def _work_folder(work: Path, *, main: bool) -> Iterator[None]:
+    """Remove the folder of a run that ends with an error before it has anything to go on from."""
+    new = not work.parent.exists()
+    try:
+        yield
+    except BaseException:
+        if main and not (work / "checkpoint.safetensors").exists():
+            shutil.rmtree(work, ignore_errors=True)
+            if new and work.parent.is_dir() and not any(work.parent.iterdir()):
+                work.parent.rmdir()
+        raise
+
+
+def _with_best(error: DivergedError, network: Network, work: Path, plan: Recipe, rows: Data) -> InputError:
+    """The same error, the best weights of before kept as a model folder."""
+    if not error.best_epoch or not network.learner.is_main:
+        return error
+    network.write(work / "best", plan, rows)
+    return InputError(f"{error}; the model of epoch {error.best_epoch}, the best before, is in {work / 'best'}")

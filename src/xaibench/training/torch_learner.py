@@ -66,6 +66,14 @@ class TorchLearner:
         """A barrier over those processes."""
         self._accelerator.wait_for_everyone()
 
+    def totals(self, result: StepResult) -> StepResult:
+        """The sums over those processes."""
+        if self._accelerator.num_processes == 1:
+            return result
+        parts = torch.tensor([result.loss, result.correct, result.count], dtype=torch.float64, device=self._device)
+        loss, correct, count = self._accelerator.reduce(parts, reduction="sum").tolist()
+        return StepResult(loss, int(correct), int(count))
+
     def _forward(self, x: Tensor, shift: Tensor | None = None) -> tuple[Tensor, ...]:
         x = x.to(self._device, non_blocking=True)
         if x.is_floating_point():

@@ -1,0 +1,69 @@
+"""``xaibench harden``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xaibench.cli.console import live_progress, say
+from xaibench.cli.train import Resume, Track
+
+__all__ = ["harden"]
+
+
+def harden(
+    *,
+    model: Annotated[str, typer.Argument(help="A model by name, or its folder.", show_default=False)],
+    data: Annotated[str | None, typer.Option(help="Training data; the model's own by default.")] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(help="Objective as name:key=value,...; trades by default, word_substitution for text."),
+    ] = None,
+    norm: Annotated[str | None, typer.Option(help="linf, l2, l1 or words; linf by default, words for text.")] = None,
+    eps: Annotated[float | None, typer.Option(help="Radius to train against; the customary one by default.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most; 20 by default.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Learning rate; that of the model's recipe by default.")] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Begin with new weights in place of the model's.")
+    ] = False,
+    attack_mode: Annotated[
+        str | None, typer.Option(help="Mode of batch norm and dropout while inputs are attacked: eval or train.")
+    ] = None,
+    on_overfitting: Annotated[str | None, typer.Option(help="What an alarm does: report, stop or rewind.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Fields of a recipe, in TOML, that replace derived ones.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; models/<name>-robust by default.")] = None,
+    resume: Resume = False,
+    track: Track = None,
+) -> None:
+    """Train a hardened copy of a model, and say what that won and cost.
+
+    [dim]xaibench harden digits-cnn[/]
+    [dim]xaibench harden mnist-cnn --objective trades:beta=3 --norm linf --eps 0.3 --epochs 20 --from-scratch[/]
+    """
+    from xaibench.training.harden import harden as fit
+
+    changes: dict[str, Any] = {"epochs": epochs, "attack_mode": attack_mode, "seed": seed}
+    changes["optimizer"] = None if rate is None else {"learning_rate": rate}
+    changes["probe"] = None if on_overfitting is None else {"on_overfitting": on_overfitting}
+    with live_progress() as progress:
+        found = fit(
+            model,
+            data,
+            objective=objective,
+            norm=norm,
+            eps=eps,
+            from_scratch=from_scratch,
+            out=out,
+            resume=resume,
+            recipe_file=recipe,
+            track=track,  # type: ignore[arg-type]  # checked there
+            progress=progress,
+            **{key: value for key, value in changes.items() if value is not None},
+        )
+    for alarm in found.alarms:
+        say(f"xaibench: {alarm}: see `history` in {found.folder / 'config.json'}")
+    print(found)
+    print(found.folder)

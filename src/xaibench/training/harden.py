@@ -1,0 +1,247 @@
+"""A hardened copy of a model: a recipe derived from the model's own, the training, and what came of it."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xaibench.card import Card
+from xaibench.data import Data, load_data
+from xaibench.errors import InputError
+from xaibench.evaluate.settle import customary_eps
+from xaibench.registry import Spec
+from xaibench.rng import permutation
+from xaibench.threats import Threat, Words
+from xaibench.training.probe import robust_accuracy
+from xaibench.training.recipe import Recipe
+from xaibench.training.session import train
+from xaibench.training.threat import training_threat
+from xaibench.training.trackers import Tracking
+from xaibench.types import Bounds, Classifier, Progress
+from xaibench.zoo import load_model, model_folder
+
+__all__ = ["Hardening", "HeldOut", "harden", "hardening_recipe"]
+
+_KEPT = (
+    *("n", "seed", "batch_size", "accumulate", "normalize", "optimizer", "augmentation", "text", "precision"),
+    *("channels_last", "clip_norm", "validation"),
+)
+"""Fields of a model's own recipe that its hardened copy takes over."""
+
+_DEFAULTS: dict[str, Any] = {"epochs": 20, "schedule": {"name": "cosine"}}
+
+_WARMUP = 0.25
+"""Share of the training in which the radius grows: large ones keep a network at chance level if met at once."""
+
+_OBJECTIVES = {"image": "trades", "tabular": "trades", "text": "word_substitution"}
+
+_DATA_DECIDES = ("classes", "input_shape", "vocabulary")
+
+_ROWS = 512
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Accuracy of a model on ``n`` rows that were not trained on, as they are and under the probe's attack."""
+
+    clean: float
+    robust: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"clean {self.clean:.1%}, under attack {self.robust:.1%}, of {self.n} rows"
+
+
+@dataclass(frozen=True)
+class Hardening:
+    """The folder of a hardened model, what it is worth beside the model before, and the alarms of its training."""
+
+    folder: Path
+    before: HeldOut
+    after: HeldOut
+    alarms: tuple[str, ...]
+    """Such as ``robust_overfitting after epoch 9``."""
+
+    def __str__(self) -> str:
+        return f"before: {self.before}\nafter:  {self.after}"
+
+
+def harden(
+    model: str | Path,
+    data: Data | str | None = None,
+    *,
+    objective: str | Spec | None = None,
+    threat: Threat | None = None,
+    norm: str | None = None,
+    eps: float | None = None,
+    from_scratch: bool = False,
+    out: Path | str | None = None,
+    resume: bool = False,
+    recipe_file: Path | str | None = None,
+    track: Tracking | None = None,
+    progress: Progress | None = None,
+    **recipe: Any,
+) -> Hardening:
+    """Train a hardened copy of a model, in a folder of its own, and measure both on rows that were not trained on.
+
+    The rows are the first 512 of the test split, or for ``data`` given as `Data` those that training held out (the
+    best epoch was chosen by them, so that the copy looks a little better there than it is). The attack is the probe's:
+    `xaibench.evaluate_robustness` judges more strictly.
+
+    Args:
+        model: a model's name, or its folder with `config.json`.
+        data: training data in place of the model's own.
+        objective: a registered objective; `trades` by default, `word_substitution` for text.
+        threat: what to train against; else ``norm`` (linf, for text words) and ``eps`` (customary for such data).
+        from_scratch: begin with new weights of the same architecture in place of the model's.
+        out: the folder to write; ``models/<name>-robust`` by default, which must not hold a model yet.
+        resume: go on from the checkpoint that an interrupted run left.
+        recipe_file: a TOML file with fields of `Recipe` that replace the derived ones.
+        track: see `train`.
+        progress: called after each step and epoch.
+        recipe: fields of `Recipe` that replace all others.
+
+    Raises:
+        InputError: for a model that cannot be built anew, and as `train` does.
+    """
+    changes = _merged(_read(recipe_file), recipe)
+    plan = hardening_recipe(
+        model, data, objective=objective, threat=threat, norm=norm, eps=eps, from_scratch=from_scratch, changes=changes
+    )
+    folder = Path(out) if out is not None else Path("models") / plan.name
+    if out is None and (folder / "config.json").exists() and not resume:
+        raise InputError(f"expected `out` for a hardened copy of {model}, got none and a model in {folder} already")
+    train(
+        plan,
+        data if isinstance(data, Data) else None,
+        threat=threat,
+        out=folder,
+        resume=resume,
+        track=track,
+        progress=progress,
+    )
+    card = Card.read(folder / "config.json")
+    made = Recipe.of(card.recipe, source=str(folder / "config.json"))
+    rows = _unseen(made, data if isinstance(data, Data) else None)
+    before, after = (_measured(load_model(source), rows, made) for source in (model, folder))
+    alarms = tuple(f"{line['alarm']} after epoch {line['epoch']}" for line in card.history if "alarm" in line)
+    return Hardening(folder, before, after, alarms)
+
+
+def hardening_recipe(
+    model: str | Path,
+    data: Data | str | None = None,
+    *,
+    objective: str | Spec | None = None,
+    threat: Threat | None = None,
+    norm: str | None = None,
+    eps: float | None = None,
+    from_scratch: bool = False,
+    changes: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """The recipe of a hardened copy: the model's own, with an adversary; ``changes`` replace what is derived."""
+    if ":" in str(model) or (Path(model).is_file() or Path(model).suffix):
+        raise InputError(
+            f"expected a model by name or by its folder with config.json, from which the network is built anew, got"
+            f" {model}: a network of your own code or file alone cannot be hardened"
+        )
+    card = Card.read(model_folder(model) / "config.json")
+    base = card.recipe
+    values: dict[str, Any] = {
+        "name": f"{card.name}-robust",
+        "data": card.data.name,
+        "train_split": card.data.train_split,
+        "test_split": card.data.test_split,
+        **{key: base[key] for key in _KEPT if key in base},
+        **_DEFAULTS,
+    }
+    if not values.get("validation"):
+        values.pop("validation", None)  # held-out rows choose the epoch
+    if isinstance(data, Data):
+        values |= {"data": data.name, "train_split": data.split}
+    elif data is not None:
+        values["data"] = data
+    if from_scratch:
+        params = {key: value for key, value in card.architecture.params.items() if key not in _DATA_DECIDES}
+        values["architecture"] = {"name": card.architecture.name, "params": params}
+    else:
+        values["init"] = str(model)
+    given = dict(changes or {})
+    spec = Spec.parse(objective or _OBJECTIVES[card.task])
+    if objective is not None or "objective" not in given:
+        given["objective"] = {"name": spec.name, "params": dict(spec.params)}
+    given["threat"] = _threat(card, threat, norm, eps, given.get("threat", {}))
+    values = _merged(values, given)
+    kind, radius = given["threat"]["norm"], given["threat"]["eps"]
+    made = f"trained by {given['objective']['name']} against changes of up to {radius:g} ({kind})"
+    return Recipe.of(
+        {"summary": f"The net of {card.name}, {made}."} | values, source=f"the recipe of a hardened {card.name}"
+    )
+
+
+def _threat(
+    card: Card, threat: Threat | None, norm: str | None, eps: float | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    if threat is not None and (norm is not None or eps is not None):
+        raise InputError("expected either `threat` or `norm` and `eps`, got both")
+    if threat is not None:
+        norm, eps = threat.norm, threat.eps
+    norm = norm or given.get("norm") or (Words.norm if card.task == "text" else "linf")
+    eps = eps if eps is not None else given.get("eps")
+    if norm not in ("linf", "l2", "l1", Words.norm):
+        raise InputError(f"expected linf, l2, l1 or words as the norm to train against, got {norm}")
+    if (norm == Words.norm) != (card.task == "text"):
+        expected = "words" if card.task == "text" else "linf, l2 or l1"
+        raise InputError(f"expected {expected} as the norm for {card.task}, got {norm}")
+    if eps is None:
+        eps = customary_eps(norm, card.task, card.input_shape, Bounds(*card.bounds))
+    if not 0 < eps < math.inf:
+        raise InputError(f"expected eps > 0, got {eps}")
+    warmup = 0.0 if norm == Words.norm else _WARMUP
+    return {"warmup": warmup, **given, "norm": norm, "eps": eps}
+
+
+def _read(path: Path | str | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"expected a recipe file at {path}, got: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"expected TOML in {path}, got: {error}") from None
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``changes`` over ``base``; tables such as `probe` field by field, but methods whole."""
+    merged = dict(base)
+    for key, value in changes.items():
+        before = merged.get(key)
+        whole = key in ("objective", "architecture") or not (isinstance(before, dict) and isinstance(value, Mapping))
+        merged[key] = value if whole else {**before, **value}  # type: ignore[dict-item]
+    return merged
+
+
+def _unseen(recipe: Recipe, data: Data | None) -> Data:
+    if data is None:
+        return load_data(recipe.data, recipe.test_split, _ROWS, seed=recipe.seed)
+    held = max(1, round(recipe.validation * len(data)))
+    return data.take(permutation(len(data), recipe.seed, "validation")[:held][:_ROWS])
+
+
+def _measured(model: Classifier, rows: Data, recipe: Recipe) -> HeldOut:
+    threat = training_threat(recipe.threat, rows, model)
+    assert threat is not None
+    x = rows.inputs if isinstance(rows.inputs, Tensor) else model.encode(rows.inputs)
+    with torch.no_grad():
+        clean = float((model.predict(x) == rows.labels).double().mean())
+    probe = recipe.probe.model_copy(update={"samples": len(rows)})
+    robust = robust_accuracy(model, x, rows.labels, rows.ids, threat=threat.full, probe=probe, seed=recipe.seed)
+    return HeldOut(clean, robust, len(rows))
