@@ -19,6 +19,7 @@ from xaibench.training.objectives.fast import FGSMRandomStart, GradAlign, NoisyF
 from xaibench.training.objectives.free import FreeTraining
 from xaibench.training.objectives.smooth import GaussianNoise, InputGradientPenalty
 from xaibench.training.objectives.standard import Reconstruction, Standard
+from xaibench.training.objectives.text import FreeLB, SubstitutionTraining
 
 __all__ = [
     "MART",
@@ -29,6 +30,7 @@ __all__ = [
     "EpsilonEnsemble",
     "FGSMRandomStart",
     "Forward",
+    "FreeLB",
     "FreeTraining",
     "GaussianNoise",
     "GradAlign",
@@ -41,6 +43,7 @@ __all__ = [
     "Replaying",
     "RobustDistillation",
     "Standard",
+    "SubstitutionTraining",
     "TrainingLoss",
     "needs_threat",
     "objectives",
