@@ -16,12 +16,12 @@ from PIL import Image
 from torch import Tensor
 
 from xaibench.cli import run
+from xaibench.comparison.paired import mcnemar
 from xaibench.data import load_data
 from xaibench.evaluate import Plan
 from xaibench.evaluate import run as evaluate
 from xaibench.evaluate.hardness import CheckOutcome, SelfChecks
 from xaibench.report import Report, write_report
-from xaibench.report.compare import mcnemar
 from xaibench.report.gate import Demands, judge, junit
 
 DIGITS = ("factories:digits", "--data", "digits")
