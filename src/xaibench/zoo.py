@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import torch
 from torch import nn
 from typing_extensions import Unpack
 
@@ -177,7 +178,8 @@ def _from_weights(path: Path, architecture: Spec | str, options: Options) -> Cla
             f" got {type(error).__name__}: {first_line(error)}"
         ) from error
     load_state(module, path)
-    return TorchClassifier(module, **options)
+    # Convolutions on a CPU are up to twice as fast with the channels last; the values are the same.
+    return TorchClassifier(module.to(memory_format=torch.channels_last), **options)  # type: ignore[call-overload]  # missing in the stubs
 
 
 def _from_factory(place: str, weights: Path | None, defaults: Options | None, options: Options) -> Classifier:

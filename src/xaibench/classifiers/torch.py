@@ -207,7 +207,7 @@ class TorchEngine:
             point = start.detach().requires_grad_()
             logits = self.logits(x, point) if text else self.logits(point, None)
             losses = loss(logits, y)
-            gradient = _gradient(losses.sum(), point, "the input")
+            gradient = _gradient(losses.sum(), point, "the input").contiguous()
         return LossGradient(losses.detach(), gradient, logits.detach())
 
     def activations(self, x: Tensor, layer: str) -> Tensor:
