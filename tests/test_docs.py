@@ -23,8 +23,9 @@ def registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the registries as they were: a page may register methods of its own."""
     from xaibench.attacks import attacks
     from xaibench.explainers import explainers
+    from xaibench.training import objectives
 
-    for registry in (attacks, explainers):
+    for registry in (attacks, explainers, objectives):
         monkeypatch.setattr(registry, "_classes", dict(registry._classes))
 
 
@@ -61,6 +62,27 @@ def test_the_explainer_of_the_guide_keeps_what_all_promise(monkeypatch: pytest.M
         promises.test_the_cost_is_what_was_spent_and_batches_bound_it(row, name)
     promises.test_specs_make_the_explainer_again(row)
     promises.test_what_does_not_fit_is_refused(row)
+
+
+@pytest.mark.usefixtures("registries")
+def test_the_objective_of_the_guide_keeps_what_all_promise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(ROOT / "tests" / "training")
+    import test_objective_properties as promises
+
+    code = blocks(ROOT / "docs" / "adding-an-objective.md", "python")[0]
+    (tmp_path / "objective_of_the_guide.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    __import__("objective_of_the_guide")
+    row = promises.Row("random_points:weight=0.5")
+    promises.test_perturbed_inputs_depend_on_the_seed_alone(row)
+    for threat in promises.THREATS.values():
+        promises.test_perturbed_inputs_are_allowed(row, threat)
+    for framework in ("torch", "keras"):
+        promises.test_a_step_of_no_length_moves_no_weights(row, framework)
+        promises.test_a_state_holds_all_that_later_steps_depend_on(row, framework)
+    promises.test_specs_make_the_objective_again(row)
+    promises.test_token_ids_are_refused_where_they_do_not_fit(row)
+    promises.test_a_threat_is_asked_for_where_one_is_needed(row)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=lambda page: page.stem)
