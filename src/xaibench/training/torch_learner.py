@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from xaibench.classifiers import TorchClassifier
 from xaibench.errors import InputError
 from xaibench.rng import SampleRng, derive_seed
 from xaibench.threats import Threat
-from xaibench.training.learner import Normalisation, StepResult, as_outputs, classifier_options, given, is_decayed
+from xaibench.training.learner import Normalisation, StepResult, as_outputs, classifier_options, is_decayed
 from xaibench.training.objectives import Objective
 from xaibench.training.recipe import Recipe
 from xaibench.training.shift import Shift
+from xaibench.training.torch_forward import TorchForward
 from xaibench.types import Bounds, Classifier
 
 __all__ = ["TorchLearner"]
@@ -52,6 +52,10 @@ class TorchLearner:
         self._updates = 0
         self._zeros = _zeros_of(module.parameters()) if recipe.keep_zeros else []
         self._module = module
+        self._still = [part for part in module.modules() if _is_still(part)]
+        self._training = False
+        # Single inputs' gradients are small in fp16, whose least number is 6e-8: a power of two changes nothing else.
+        self._attack_scale = 1024.0 if recipe.precision == "fp16" else 1.0
         self._memory: dict[str, Tensor] = {}
         self._shift = Shift(module)
         self.classifier = TorchClassifier(module, **classifier_options(normalise, bounds, options))
@@ -74,23 +78,21 @@ class TorchLearner:
         loss, correct, count = self._accelerator.reduce(parts, reduction="sum").tolist()
         return StepResult(loss, int(correct), int(count))
 
-    def _forward(self, x: Tensor, shift: Tensor | None = None) -> tuple[Tensor, ...]:
+    def _forward(self, x: Tensor, shift: Tensor | None = None, *, shared: bool = False) -> tuple[Tensor, ...]:
+        """Outputs; a ``shared`` pass is one whose backward pass adds up the gradients of all processes."""
         x = x.to(self._device, non_blocking=True)
         if x.is_floating_point():
             x = self._normalise(x)
         x = x.contiguous(memory_format=self._format) if x.ndim == 4 else x
         with self._shift.of(shift):
-            outputs = self._network(x)
+            outputs = (self._network if shared else self._module)(x)
         return as_outputs(*outputs) if isinstance(outputs, tuple) else as_outputs(outputs)
 
-    @contextmanager
-    def _attack_mode(self) -> Iterator[None]:
-        if self._recipe.attack_mode == "eval":
+    def _attack_mode(self) -> None:
+        """The mode of attacks, until the next training pass: an attack's steps switch once."""
+        if self._recipe.attack_mode == "eval" and self._training:
             self._module.eval()
-        try:
-            yield
-        finally:
-            self._train_mode()
+            self._training = False
 
     def step(
         self,
@@ -118,11 +120,14 @@ class TorchLearner:
                 labels = y[share].to(self._device)
                 rows = torch.arange(len(y), device=self._device)[share]
                 rng = SampleRng(rows, derive_seed(seed, index), "objective")
-                forward = _TorchForward(self, rng, progress, threat)
+                forward = TorchForward(self, rng, progress, threat)
                 inputs = x[share].to(self._device)
                 with forward.ascended:
                     result = objective.loss(forward, inputs, objective.perturb(forward, inputs, labels), labels)
-                    accelerator.backward(result.loss / len(batches))
+                    loss = result.loss / len(batches)
+                    if accelerator.num_processes > 1:  # the mean over processes weighs uneven shares by their samples
+                        loss = loss * (len(labels) * accelerator.num_processes / len(y))
+                    accelerator.backward(loss)
                 total.add(result, labels)
         if self._recipe.clip_norm is not None:
             accelerator.clip_grad_norm_(self._module.parameters(), self._recipe.clip_norm)
@@ -132,12 +137,22 @@ class TorchLearner:
         self._follow()
         return total
 
+    def _resume_training(self) -> None:
+        if not self._training:
+            self._train_mode()
+
+    def _mean(self, gradient: Tensor) -> Tensor:
+        """Its mean over all processes."""
+        if self._accelerator.num_processes == 1:
+            return gradient
+        mean: Tensor = self._accelerator.reduce(gradient, reduction="mean")
+        return mean
+
     def _train_mode(self) -> None:
         self._module.train()
-        for module in self._module.modules():
-            parameters = list(module.parameters(recurse=False))
-            if parameters and not any(p.requires_grad for p in parameters):
-                module.eval()  # frozen batch norm keeps its running statistics too
+        for module in self._still:
+            module.eval()  # frozen batch norm keeps its running statistics too
+        self._training = True
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -145,11 +160,11 @@ class TorchLearner:
             return
         self._updates += 1
         decay = min(self._recipe.ema or 0.0, (1 + self._updates) / (10 + self._updates))
-        for name, value in self._module.state_dict().items():
-            if value.is_floating_point():
-                self._average[name].lerp_(value, 1 - decay)
-            else:
-                self._average[name].copy_(value)
+        live = self._module.state_dict()
+        moving = [name for name, value in live.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self._average[name] for name in moving], [live[name] for name in moving], 1 - decay)
+        for name in live.keys() - set(moving):
+            self._average[name].copy_(live[name])
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -173,6 +188,7 @@ class TorchLearner:
     def logits(self, x: Tensor) -> Tensor:
         """Logits (n, classes) on the CPU."""
         self._module.eval()
+        self._training = False
         with self._averaged():
             return self._forward(x)[0].float().cpu()
 
@@ -227,88 +243,9 @@ class TorchLearner:
         save_file(self.weights(), path)
 
 
-@dataclass
-class _TorchForward:
-    """`Forward` over a learner's module."""
-
-    learner: TorchLearner
-    rng: SampleRng
-    progress: float
-    given_threat: Threat | None
-
-    def __post_init__(self) -> None:
-        self.ascended = ExitStack()
-        """What brings ascended weights back when the batch is over."""
-
-    @property
-    def bounds(self) -> Bounds:
-        return self.learner.bounds
-
-    @property
-    def threat(self) -> Threat:
-        return given(self.given_threat)
-
-    @property
-    def memory(self) -> MutableMapping[str, Tensor]:
-        return self.learner._memory
-
-    @property
-    def classifier(self) -> Classifier:
-        return self.learner.classifier
-
-    def __call__(self, x: Tensor, *, shift: Tensor | None = None) -> tuple[Tensor, ...]:
-        return self.learner._forward(x, shift)
-
-    @torch.no_grad()
-    def evaluate(self, x: Tensor) -> Tensor:
-        with self.learner._attack_mode():
-            return self.learner._forward(x)[0]
-
-    @torch.no_grad()
-    def embed(self, x: Tensor) -> Tensor:
-        return self.learner._shift.embeddings(x)
-
-    def input_gradient(
-        self,
-        x: Tensor,
-        loss: Callable[[Tensor], Tensor],
-        *,
-        shift: Tensor | None = None,
-        differentiable: bool = False,
-    ) -> Tensor:
-        point = (x if shift is None else shift).detach().requires_grad_()
-        with self.learner._attack_mode():
-            logits = self.learner._forward(point if shift is None else x, None if shift is None else point)[0]
-            (gradient,) = torch.autograd.grad(loss(logits), point, create_graph=differentiable)
-        return gradient
-
-    def ascend_weights(self, loss: Callable[[], Tensor], gamma: float) -> None:
-        moving = [p for p in self.learner._module.parameters() if p.requires_grad and p.ndim >= 2]
-        with _kept(self.learner._module.buffers()):  # batch norm learns from the pass at the moved weights alone
-            gradients = torch.autograd.grad(loss(), moving, allow_unused=True)
-        with torch.no_grad():
-            for parameter, gradient in zip(moving, gradients, strict=True):
-                if gradient is None:
-                    continue
-                step = gradient * (gamma * parameter.norm() / gradient.norm().clamp_min(1e-12))
-                self.ascended.callback(_restore, parameter, parameter.clone())
-                parameter.add_(step)
-
-
-@contextmanager
-def _kept(tensors: Iterable[Tensor]) -> Iterator[None]:
-    """The values of these tensors before the block come back after it."""
-    before = [(tensor, tensor.clone()) for tensor in tensors]
-    try:
-        yield
-    finally:
-        for tensor, value in before:
-            _restore(tensor, value)
-
-
-@torch.no_grad()
-def _restore(parameter: Tensor, value: Tensor) -> None:
-    parameter.copy_(value)
+def _is_still(module: nn.Module) -> bool:
+    parameters = list(module.parameters(recurse=False))
+    return bool(parameters) and not any(p.requires_grad for p in parameters)
 
 
 def _zeros_of(parameters: Iterable[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:
