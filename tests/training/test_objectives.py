@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xaibench.errors import InputError
 from xaibench.rng import SampleRng
-from xaibench.threats import Linf, Threat
+from xaibench.threats import L2, Linf, Threat
 from xaibench.training.keras_learner import KerasLearner
 from xaibench.training.learner import Normalisation
 from xaibench.training.objectives import Forward, Objective, Replaying, TrainingLoss, objectives
@@ -232,6 +232,16 @@ def test_the_ascent_of_the_divergence_starts_beside_the_input(scale: tuple[float
     end = start + 0.5 * EPS * unit * gradient.sign().float()
     expected = torch.minimum(torch.maximum(end, X - EPS * unit), X + EPS * unit).clamp(0, 2)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_the_ascent_is_of_the_divergence_from_the_clean_prediction() -> None:
+    found, rng = perturbed("trades:steps=1,step_size=0.5,noise=0.01", threat=L2(EPS))
+    start = (X + 0.01 * rng.normal((4,))).clamp(0, 2)
+    w, point = weights(), start.double().requires_grad_()
+    pairs = zip(probabilities(w, X.double()), probabilities(w, point), strict=True)
+    (gradient,) = torch.autograd.grad(sum(kl(p, q) for p, q in pairs), point)  # type: ignore[arg-type]
+    end = start + (0.5 * EPS * gradient / gradient.norm(dim=1, keepdim=True)).float()
+    torch.testing.assert_close(found, end.clamp(0, 2), rtol=0, atol=1e-5)
 
 
 def test_any_attack_is_made_on_the_model_of_now() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 from xaibench.attacks import attacks
 from xaibench.certify import Smoothing
 from xaibench.data import load_data
+from xaibench.errors import InputError
 from xaibench.rng import derive_seed, permutation
 from xaibench.threats import Linf
+from xaibench.training import train
 from xaibench.training.learner import Normalisation
-from xaibench.training.objectives import Replaying, objectives
+from xaibench.training.objectives import Measuring, Replaying, objectives
 from xaibench.training.recipe import Recipe
 from xaibench.training.threat import TrainingThreat
 from xaibench.training.torch_learner import TorchLearner
@@ -94,3 +97,21 @@ def test_noise_in_training_is_what_smoothing_needs() -> None:
         for spec in ("standard", "gaussian_noise:sigma=0.25")
     )
     assert noisy > plain + 0.1
+
+
+def test_a_model_trained_on_noise_is_measured_as_the_smoothed_one() -> None:
+    spec, data = "gaussian_noise:sigma=0.25", load_data("digits", "test")
+    objective, model, (x, y) = objectives.create(spec), trained(spec).classifier, rows("test")
+    assert isinstance(objective, Measuring)
+    found = Smoothing(sigma=0.25, n=1000)(model, x[:100])
+    right = [int(a) == int(b) for a, b in zip(found.prediction, y[:100], strict=True)]
+    radius = sum(float(r) for r, hit in zip(found.radius, right, strict=True) if hit) / 100
+    measured = objective.measure(model, lambda: data, data)
+    assert measured == pytest.approx({"smoothed_accuracy": sum(right) / 100, "smoothed_radius": radius})
+    assert radius > 0.2
+
+
+def test_batches_that_are_replayed_are_not_accumulated(tmp_path: Path) -> None:
+    recipe = Recipe.of({"name": "tiny", "data": "digits", "architecture": {"name": "small_cnn"}, "accumulate": 2})
+    with pytest.raises(InputError, match="expected `accumulate` = 1 with free"):
+        train(recipe, objective="free", threat=Linf(EPS), out=tmp_path / "out")

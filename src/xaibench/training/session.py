@@ -21,7 +21,7 @@ from xaibench.training.log import LOG_FILE
 from xaibench.training.loop import DivergedError, fit
 from xaibench.training.measure import measure
 from xaibench.training.network import Network, make_network
-from xaibench.training.objectives import needs_threat, objectives
+from xaibench.training.objectives import needs_one_batch, needs_threat, objectives
 from xaibench.training.probe import check_probe, probes
 from xaibench.training.recipe import MethodConfig, Recipe
 from xaibench.training.record import Record
@@ -79,6 +79,7 @@ def train(
     learner = network.learner
     against = training_threat(plan.threat, rows, learner.classifier)
     needs_threat(goal, against)
+    needs_one_batch(goal, plan.accumulate)
     if against is not None and not goal.adversarial and not probes(plan):
         raise InputError(
             f"expected a probe or an adversarial objective for the threat, got neither with {plan.objective.name}"

@@ -9,6 +9,7 @@ from xaibench.training.objectives.base import (
     Objective,
     Replaying,
     TrainingLoss,
+    needs_one_batch,
     needs_threat,
     objectives,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Standard",
     "SubstitutionTraining",
     "TrainingLoss",
+    "needs_one_batch",
     "needs_threat",
     "objectives",
 ]

@@ -14,7 +14,16 @@ from xaibench.rng import SampleRng
 from xaibench.threats import Threat
 from xaibench.types import Bounds, Classifier
 
-__all__ = ["Forward", "Measuring", "Objective", "Replaying", "TrainingLoss", "needs_threat", "objectives"]
+__all__ = [
+    "Forward",
+    "Measuring",
+    "Objective",
+    "Replaying",
+    "TrainingLoss",
+    "needs_one_batch",
+    "needs_threat",
+    "objectives",
+]
 
 
 class Forward(Protocol):
@@ -146,3 +155,9 @@ def needs_threat(objective: Any, threat: object) -> None:
     """Refuse an adversarial objective without a threat."""
     if objective.adversarial and threat is None:
         raise InputError(f"expected a threat to train against with {objective.name}, such as linf and eps, got none")
+
+
+def needs_one_batch(objective: Any, accumulate: int) -> None:
+    """Refuse to replay several batches as one step: each would go on from the perturbation of another."""
+    if isinstance(objective, Replaying) and accumulate > 1:
+        raise InputError(f"expected `accumulate` = 1 with {objective.name}, which replays each batch, got {accumulate}")  # type: ignore[attr-defined]  # registered
