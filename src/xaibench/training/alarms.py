@@ -33,6 +33,9 @@ _COLLAPSE = 0.5
 _BLIND = 0.2
 """Training whose probe keeps less than this share of the accuracy on attacked training inputs never saw the attack."""
 
+_LEARNED = 0.5
+"""Accuracy on attacked training inputs from which the training attack counts as learned."""
+
 _EPOCHS = 3
 """Probed epochs in a row that make a fall of robust accuracy a trend."""
 
@@ -62,8 +65,8 @@ def catastrophic_overfitting(epochs: Sequence[EpochScores]) -> bool:
 
     Wong, Rice & Kolter, *Fast is better than free: revisiting adversarial training* (ICLR 2020). Two signs: the probe
     falls below half of its best in an earlier epoch while accuracy on attacked training inputs is no lower than it was
-    then; or for two probed epochs in a row it keeps less than a fifth of that accuracy. What is compared is the upper
-    end of the probe's 95 % interval.
+    then; or for two probed epochs in a row it keeps less than a fifth of an accuracy in training of more than half.
+    What is compared is the upper end of the probe's 95 % interval.
 
     >>> healthy = [EpochScores(1, 0.5, 0.45, 500), EpochScores(2, 0.6, 0.5, 500)]
     >>> catastrophic_overfitting(healthy), catastrophic_overfitting([*healthy, EpochScores(3, 0.9, 0.02, 500)])
@@ -75,7 +78,9 @@ def catastrophic_overfitting(epochs: Sequence[EpochScores]) -> bool:
     best = _best(earlier)
     if best and _upper(last) < _COLLAPSE * best.robust and last.attacked >= best.attacked:
         return True
-    return len(epochs) > 1 and all(_upper(scores) < _BLIND * scores.attacked for scores in epochs[-2:])
+    return len(epochs) > 1 and all(
+        scores.attacked > _LEARNED and _upper(scores) < _BLIND * scores.attacked for scores in epochs[-2:]
+    )
 
 
 def robust_overfitting(epochs: Sequence[EpochScores]) -> bool:

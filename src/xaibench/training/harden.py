@@ -91,7 +91,7 @@ def harden(
 ) -> Hardening:
     """Train a hardened copy of a model, in a folder of its own, and measure both on rows that were not trained on.
 
-    The rows are the first 512 of the test split, or for ``data`` given as `Data` those that training held out (the
+    The rows are 512 of the test split at most, drawn by the seed, or for ``data`` given as `Data` those that training held out (the
     best epoch was chosen by them, so that the copy looks a little better there than it is). The attack is the probe's:
     `xaibench.evaluate_robustness` judges more strictly.
 
@@ -231,7 +231,8 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 def _unseen(recipe: Recipe, data: Data | None) -> Data:
     if data is None:
-        return load_data(recipe.data, recipe.test_split, _ROWS, seed=recipe.seed)
+        rows = load_data(recipe.data, recipe.test_split, None)
+        return rows.take(permutation(len(rows), recipe.seed, "measured")[:_ROWS])
     held = max(1, round(recipe.validation * len(data)))
     return data.take(permutation(len(data), recipe.seed, "validation")[:held][:_ROWS])
 
