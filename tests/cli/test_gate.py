@@ -133,7 +133,7 @@ def test_mcnemar_is_its_binomial_sum() -> None:
 
 
 def test_compare_sets_reports_and_models_side_by_side(ask: Any, report: Path) -> None:
-    code, found, _ = ask("compare", str(report), str(report), "--json")
+    code, found, _ = ask("compare", str(report), str(report), "--quick", "--json")
     assert code == 0
     clean, robust = found["tests"]
     stated = Report.read(report).results
@@ -141,11 +141,11 @@ def test_compare_sets_reports_and_models_side_by_side(ask: Any, report: Path) ->
     assert clean["accuracy"] == [stated.clean.accuracy] * 2
     assert robust["accuracy"] == [stated.robustness.bracket[1]] * 2
     assert (robust["p_value"], robust["only_first"]) == (1.0, 0)
-    assert found["radii"] == [0.0, 0.02, 0.05]
+    assert found["within"]["radii"] == [0.0, 0.02, 0.05]
     models = ("factories:digits", "factories:digits_keras", "--data", "digits", "--n", "12", "--eps", "0.05")
-    code, found, _ = ask("compare", *models, "--attack", "fgsm", "--json")
+    code, found, _ = ask("compare", *models, "--attack", "fgsm", "--quick", "--json")
     assert found["tests"][1]["accuracy"] == robust["accuracy"]
-    assert "McNemar" in ask("compare", str(report), str(report))[1]
+    assert "McNemar" in ask("compare", str(report), str(report), "--quick")[1]
 
 
 def test_compare_refuses_other_samples_and_threats(ask: Any, report: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from xaibench.data import Data
 from xaibench.errors import InputError, first_line
 from xaibench.evaluate import Evaluation, align, load_pair
+from xaibench.evaluate.align import are_numbers
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.results import DataInfo, ModelInfo, Results
 from xaibench.evaluate.tally import worst_case
@@ -124,12 +125,16 @@ def check_alike(
     classes: tuple[tuple[str, ...], tuple[str, ...]],
     samples: tuple[DataInfo, DataInfo] | None = None,
 ) -> None:
-    """Raise `InputError` for two sides of another task, with other classes or on other samples."""
+    """Raise `InputError` for two sides of another task, with other classes or on other samples.
+
+    Classes that are no more than numbers match by position, as they do with data.
+    """
     kinds: tuple[tuple[Literal["task", "classes"], tuple[str, str]], ...] = (
         ("task", tasks),
         ("classes", (_listed(classes[0]), _listed(classes[1]))),
     )
-    if tasks[0] != tasks[1] or classes[0] != classes[1]:
+    unnamed = any(map(are_numbers, classes)) and len(classes[0]) == len(classes[1])
+    if tasks[0] != tasks[1] or (classes[0] != classes[1] and not unnamed):
         what, found = next(((what, pair) for what, pair in kinds if pair[0] != pair[1]), kinds[1])
         raise InputError(
             f"expected two classifiers with the same {what}, got {found[0]} ({names[0]}) and {found[1]} ({names[1]})"
