@@ -37,8 +37,9 @@ GAINS = {"cancer-mlp-robust": 0.10, "imdb-cnn-robust": 0.15}
 
 @pytest.mark.parametrize("name", THREATS)
 def test_each_report_is_of_the_shipped_weights_by_the_protocol(name: str) -> None:
-    found, card = REPORTS[name], PROGRAM["card_of"](name)
+    card = PROGRAM["card_of"](name)
     assert PROGRAM["is_current"](name, THREATS[name]), "run `make robust`"
+    found = REPORTS[name]
     assert (found.model, found.data, found.split) == (name, card.data.name, card.data.test_split)
     assert card.robustness == (found.summary,)
     size = card.metrics[card.data.test_split]["n"]
@@ -47,6 +48,7 @@ def test_each_report_is_of_the_shipped_weights_by_the_protocol(name: str) -> Non
 
 @pytest.mark.parametrize("name", [name for name in THREATS if name.endswith("-robust")])
 def test_hardened_models_reach_what_was_promised(name: str) -> None:
+    assert name in REPORTS, "run `make robust`"
     found, plain = REPORTS[name], REPORTS.get(name.removesuffix("-robust"))
     if name in FLOORS:
         robust, clean = FLOORS[name]
