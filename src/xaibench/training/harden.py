@@ -91,9 +91,9 @@ def harden(
 ) -> Hardening:
     """Train a hardened copy of a model, in a folder of its own, and measure both on rows that were not trained on.
 
-    The rows are 512 of the test split at most, drawn by the seed, or for ``data`` given as `Data` those that training held out (the
-    best epoch was chosen by them, so that the copy looks a little better there than it is). The attack is the probe's:
-    `xaibench.evaluate_robustness` judges more strictly.
+    The rows are 512 of the test split at most, drawn by the seed, or for ``data`` given as `Data` those that training
+    held out (the best epoch was chosen by them, so that the copy looks a little better there than it is). The attack is
+    the probe's: `xaibench.evaluate_robustness` judges more strictly.
 
     Args:
         model: a model's name, or its folder with `config.json`.

@@ -1,0 +1,63 @@
+"""Alarms on overfitting: their definitions on made-up histories, and real runs that raise them or do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from xaibench.training.alarms import (
+    CATASTROPHIC,
+    ROBUST,
+    EpochScores,
+    overfitting,
+    robust_overfitting,
+    scores_of,
+    since_rewinding,
+)
+
+
+def epochs(attacked: list[float], robust: list[float], n: int = 500) -> list[EpochScores]:
+    return [EpochScores(k + 1, a, r, n) for k, (a, r) in enumerate(zip(attacked, robust, strict=True))]
+
+
+@pytest.mark.parametrize(
+    ("attacked", "robust", "expected"),
+    [
+        ([0.3, 0.5, 0.6, 0.7], [0.3, 0.45, 0.5, 0.5], None),
+        ([0.3, 0.5, 0.9], [0.3, 0.45, 0.0], CATASTROPHIC),
+        ([0.3, 0.5, 0.9], [0.3, 0.45, 0.21], None),  # 0.21 of 500 rows may be 0.248, more than half of 0.45
+        ([0.3, 0.5, 0.9], [0.3, 0.45, 0.18], CATASTROPHIC),
+        ([0.3, 0.5, 0.2], [0.3, 0.45, 0.0], None),  # both fall: training broke down, which is another matter
+        ([0.9], [0.0], None),
+        ([0.9, 0.95], [0.0, 0.0], CATASTROPHIC),  # never robust: there is no fall to see
+        ([0.3, 0.4], [0.0, 0.0], None),  # it has not learned its own attack either
+        ([0.5, 0.6, 0.7, 0.8], [0.5, 0.43, 0.43, 0.43], ROBUST),
+        ([0.5, 0.6, 0.7, 0.8], [0.5, 0.45, 0.43, 0.43], None),  # the first of three is within 6.3 points
+        ([0.8, 0.6, 0.7, 0.8], [0.5, 0.43, 0.43, 0.43], None),  # accuracy in training did not rise
+        ([0.5, 0.6, 0.7], [0.5, 0.43, 0.43], None),
+        ([], [], None),
+    ],
+)
+def test_alarms_are_as_defined(attacked: list[float], robust: list[float], expected: str | None) -> None:
+    assert overfitting(epochs(attacked, robust)) == expected
+
+
+def test_a_fall_must_exceed_the_sampling_error_of_the_probe() -> None:
+    attacked, robust = [0.5, 0.6, 0.7, 0.8], [0.5, 0.43, 0.43, 0.43]
+    # Two standard errors of a difference of shares of 0.5 and 0.43 are 0.07 at n = 406.
+    assert robust_overfitting(epochs(attacked, robust, n=450))
+    assert not robust_overfitting(epochs(attacked, robust, n=350))
+
+
+def test_epochs_that_were_undone_do_not_count() -> None:
+    history: list[dict[str, Any]] = [{"epoch": 1}, {"epoch": 2}, {"epoch": 3, "rewound_to": 1}, {"epoch": 4}]
+    assert [line["epoch"] for line in since_rewinding(history)] == [1, 4]
+    again = [*history, {"epoch": 5, "rewound_to": 4}, {"epoch": 6}]
+    assert [line["epoch"] for line in since_rewinding(again)] == [1, 4, 6]
+
+
+def test_epochs_of_the_radius_warmup_and_without_a_probe_do_not_count() -> None:
+    probed = {"accuracy": 0.5, "validation_robust_accuracy": 0.25, "probed": 40}
+    history = [{"epoch": 1, **probed}, {"epoch": 2, "accuracy": 0.5}, {"epoch": 3, **probed}]
+    assert scores_of(history, warm=1.0) == [EpochScores(3, 0.5, 0.25, 40)]
