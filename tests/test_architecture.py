@@ -45,6 +45,7 @@ LAYERS = (
     "compression",
     "search",
     "report",
+    "comparison",
     "cli",
     "pages",
     "__main__",
