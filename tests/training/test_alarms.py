@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from xaibench.card import Card
+from xaibench.training import Recipe, train
 from xaibench.training.alarms import (
     CATASTROPHIC,
     ROBUST,
@@ -61,3 +64,32 @@ def test_epochs_of_the_radius_warmup_and_without_a_probe_do_not_count() -> None:
     probed = {"accuracy": 0.5, "validation_robust_accuracy": 0.25, "probed": 40}
     history = [{"epoch": 1, **probed}, {"epoch": 2, "accuracy": 0.5}, {"epoch": 3, **probed}]
     assert scores_of(history, warm=1.0) == [EpochScores(3, 0.5, 0.25, 40)]
+
+
+def small(**changes: Any) -> Recipe:
+    values = {
+        "name": "tiny",
+        "data": "digits",
+        "architecture": {"name": "small_cnn", "params": {"width": 8, "hidden": 32, "dropout": 0.0}},
+        "batch_size": 64,
+        "validation": 0.3,
+        "optimizer": {"learning_rate": 5e-3},
+        "probe": {"samples": 100, "attack": "pgd:steps=10"},
+    }
+    return Recipe.of(values | changes)
+
+
+def test_training_on_one_step_without_a_random_start_raises_the_alarm_and_pgd_does_not(tmp_path: Path) -> None:
+    one_step = {"name": "pgd_at", "params": {"steps": 1, "step_size": 0.3, "random_start": False}}
+    probe = {"samples": 100, "attack": "pgd:steps=10", "on_overfitting": "stop"}
+    plan = small(objective=one_step, threat={"norm": "linf", "eps": 0.3}, epochs=8, probe=probe)
+    history = Card.read(train(plan, out=tmp_path / "one") / "config.json").history
+    assert history[-1]["alarm"] == CATASTROPHIC
+    assert len(history) < 8
+    assert history[-1]["accuracy"] > 0.5
+    assert history[-1]["validation_robust_accuracy"] < 0.1
+    several = {"name": "pgd_at", "params": {"steps": 3}}
+    plan = small(objective=several, threat={"norm": "linf", "eps": 0.1}, epochs=4)
+    history = Card.read(train(plan, out=tmp_path / "several") / "config.json").history
+    assert not any("alarm" in line for line in history)
+    assert history[-1]["validation_robust_accuracy"] > 0.3
