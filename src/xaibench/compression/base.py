@@ -27,7 +27,7 @@ class Job:
     name: str
     """Of the copy."""
     out: Path
-    """The folder to write; it exists."""
+    """The folder to write."""
     epochs: int | None = None
     """Epochs of training; None leaves their number to the method."""
     progress: Progress | None = None

@@ -94,7 +94,6 @@ def compress(
     if target.resolve() == folder.resolve():
         raise InputError(f"expected `out` as another folder than the model's own, got {target}")
     source = load_model(folder)
-    target.mkdir(parents=True, exist_ok=True)
     job = Job(source=str(model), folder=folder, card=card, name=name, out=target, epochs=epochs, progress=progress)
     trained = compressor(job)
     step = CompressionConfig(
@@ -138,7 +137,8 @@ def _kernels(model: Classifier, path: Path) -> list[Tensor]:
 
 
 def _milliseconds(model: Classifier, card: Card) -> float:
-    rows = load_data(card.data.name, card.data.test_split, _ROWS)
+    rows = load_data(card.data.name, card.data.test_split)
+    rows = rows.take(torch.arange(_ROWS) % len(rows))
     x = rows.inputs if isinstance(rows.inputs, Tensor) else model.encode(rows.inputs)
     taken = []
     for _ in range(_TIMES + 1):

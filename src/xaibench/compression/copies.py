@@ -25,7 +25,7 @@ def write_copy(job: Job, write: Callable[[Path], None], *, rate: float = 1.0) ->
     """
     made = job.out / ".compression"
     shutil.rmtree(made, ignore_errors=True)
-    made.mkdir()
+    made.mkdir(parents=True)
     if (job.folder / "tokenizer.json").exists():
         shutil.copy(job.folder / "tokenizer.json", made)
     card = job.card.model_copy(update={"name": job.name, "metrics": {}, "weights_digest": ""})

@@ -73,6 +73,7 @@ def search_space(recipe: Recipe, given: Sequence[str] = ()) -> dict[str, Range]:
 def changed(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
     """The recipe with other numbers; values that do not make a valid one raise `InputError`."""
     plain = recipe.model_dump(mode="json", exclude_unset=True)
+    plain["objective"] = recipe.objective.model_dump(mode="json")
     for key, value in values.items():
         *path, last = ("objective", "params", key.removeprefix("objective.")) if "objective." in key else key.split(".")
         place = plain
