@@ -20,6 +20,7 @@ from xaibench.training.checkpoint import saving
 from xaibench.training.log import LOG_FILE
 from xaibench.training.loop import DivergedError, fit
 from xaibench.training.measure import measure
+from xaibench.training.memory import kept_memory
 from xaibench.training.network import Network, make_network
 from xaibench.training.objectives import needs_one_batch, needs_threat, objectives
 from xaibench.training.probe import check_probe, probes
@@ -97,6 +98,7 @@ def train(
         write_json(kept / "checkpoint.json", {"epoch": epoch, "learning_rate": learning_rate})
 
     with (
+        kept_memory(),
         _work_folder(work, main=learner.is_main),
         tracking(track, folder, plan, steps=steps_per_epoch(training, plan)) as tracked,
     ):
