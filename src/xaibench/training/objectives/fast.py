@@ -103,8 +103,8 @@ class GradAlign:
 
     Andriushchenko & Flammarion, *Understanding and improving fast adversarial training* (NeurIPS 2020). The penalty is
     1 - cos of the gradients of cross entropy at the input and at a random point of the ball: where they agree the loss
-    is linear, one step finds its maximum, and catastrophic overfitting stays away. Differentiating gradients takes
-    about three times as long as a step of `fgsm_rs`. The gradients are taken in the mode of attacks.
+    is linear, one step finds its maximum, and catastrophic overfitting stays away. A step costs two
+    gradients and their derivatives more than one of `fgsm_rs`. The gradients are taken in the mode of attacks.
 
     Args:
         weight: weight of the penalty; 0.2 is the paper's for CIFAR-10 at 8/255, larger radii need more.
