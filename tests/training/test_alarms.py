@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from xaibench.card import Card
+from xaibench.data import load_data
 from xaibench.training import Recipe, train
 from xaibench.training.alarms import (
     CATASTROPHIC,
@@ -93,3 +96,26 @@ def test_training_on_one_step_without_a_random_start_raises_the_alarm_and_pgd_do
     history = Card.read(train(plan, out=tmp_path / "several") / "config.json").history
     assert not any("alarm" in line for line in history)
     assert history[-1]["validation_robust_accuracy"] > 0.3
+
+
+def test_memorised_noise_raises_the_alarm_and_the_best_epoch_is_kept(tmp_path: Path) -> None:
+    rows = load_data("digits", "train")
+    generator = torch.Generator().manual_seed(0)
+    wrong = torch.rand(len(rows), generator=generator) < 0.4
+    random = torch.randint(0, 10, (len(rows),), generator=generator)
+    noisy = dataclasses.replace(rows, labels=torch.where(wrong, random, rows.labels))
+    plan = small(
+        architecture={"name": "small_cnn", "params": {"width": 16, "hidden": 128, "dropout": 0.0}},
+        objective={"name": "pgd_at", "params": {"steps": 1, "step_size": 1.0}},
+        threat={"norm": "linf", "eps": 0.02},
+        probe={"samples": 1000, "attack": "fgsm", "every": 3, "on_overfitting": "stop"},
+        optimizer={"learning_rate": 1e-2},
+        epochs=60,
+        batch_size=50,
+        validation=0.8,
+    )
+    history = Card.read(train(plan, noisy, out=tmp_path / "m") / "config.json").history
+    assert history[-1]["alarm"] == ROBUST
+    assert history[-1]["epoch"] < 60
+    robust = [line["validation_robust_accuracy"] for line in history if "probed" in line]
+    assert max(robust) - robust[-1] > 0.06
