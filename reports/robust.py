@@ -1,9 +1,9 @@
 """Attacks the hardened models, and the plain ones beside them, and writes what was found to reports/robust.
 
-Each is judged within the threat that the hardened one was trained against, by AutoAttack (texts: by the ensemble of
-attacks that edit words) on the first 1,000 samples of its test split, or on all where there are fewer. A model whose
-report is of its weights of today is passed over; an attack that was interrupted goes on where it stopped. The model's
-card gets the result too.
+Each is judged within the threat that the hardened one was trained against, by AutoAttack (texts: by HotFlip, which
+exchanges words for any others) on the first 1,000 samples of its test split, or on all where there are fewer. A model
+whose report is of its weights of today is passed over; an attack that was interrupted goes on where it stopped. The
+model's card gets the result too.
 
     python reports/robust.py                     all models
     python reports/robust.py digits-cnn-robust   these
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "reports" / "robust"
 SUFFIX = "-robust"
 ROWS = 1000
-ATTACKS = {"image": "autoattack", "tabular": "autoattack", "text": "verdict"}
+ATTACKS = {"image": "autoattack", "tabular": "autoattack", "text": "hotflip"}
 
 
 def card_of(name: str) -> Card:
