@@ -60,9 +60,9 @@ class KerasLearner:
     def wait(self) -> None:
         """One process: nothing to wait for."""
 
-    def totals(self, result: StepResult) -> StepResult:
+    def agreed(self, figures: dict[str, Any]) -> dict[str, Any]:
         """One process: they are its own."""
-        return result
+        return figures
 
     def _apply_gradients(self, gradients: list[Any], decay: Any) -> None:
         import tensorflow as tf

@@ -84,15 +84,15 @@ class Learner(Protocol):
         progress: float = 1.0,
         threat: Threat | None = None,
     ) -> StepResult:
-        """One step on the mean loss over ``batches`` (inputs in input units, labels).
+        """One step on the mean loss over ``batches`` (inputs in input units, labels), shared by all processes.
 
         ``seed`` is for random layers and objectives; ``progress``, in (0, 1], is how far training has come; ``threat``
         is what adversarial objectives train against now.
         """
         ...
 
-    def totals(self, result: StepResult) -> StepResult:
-        """The sums of all processes, each of which saw its share of the samples."""
+    def agreed(self, figures: dict[str, Any]) -> dict[str, Any]:
+        """The first process's figures, in all of them, so that all decide alike."""
         ...
 
     @property

@@ -138,10 +138,10 @@ class _Run:
             self.log.write({"kind": "step", "step": done + 1, **line, "seconds": self.seconds})
             if self.progress:
                 self.progress("train", done + 1, self.total, _shown(position))
-            if self.checkpoint.age() > self.recipe.checkpoint_seconds:
+            if self.learner.is_main and self.checkpoint.age() > self.recipe.checkpoint_seconds:
                 self.save()
         rate_now, _, threat = self.pace(self.steps)
-        sums = _figures(self.learner.totals(position.total()))
+        sums = _figures(position.total())
         self.line = {"epoch": position.epoch + 1, **sums, **_settings(rate_now, threat)}
 
     def validate(self, data: TrainingSet | None) -> None:
@@ -149,9 +149,10 @@ class _Run:
         if data is None:
             return
         try:
-            self.line |= scores(self.learner, data, self.recipe, self.threat, self.position.epoch)
+            found = scores(self.learner, data, self.recipe, self.threat, self.position.epoch)
         except FloatingPointError as error:
             raise self._diverged(f"finite logits, but {error}") from None
+        self.line |= self.learner.agreed(found)
 
     def conclude(self) -> None:
         """Close the epoch: keep its weights if they are the best, and heed the alarm that it may raise."""

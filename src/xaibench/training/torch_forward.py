@@ -23,21 +23,17 @@ __all__ = ["TorchForward"]
 
 @dataclass
 class TorchForward:
-    """`Forward` over a learner's module.
-
-    Passes of attacks use the bare module: with several processes each takes its own samples' gradients. Only the pass
-    that the loss comes from goes through the wrapper that adds up gradients of weights.
-    """
+    """`Forward` over a learner's module, for one process's ``part`` of a batch."""
 
     learner: TorchLearner
     rng: SampleRng
     progress: float
     given_threat: Threat | None
+    part: float
 
     def __post_init__(self) -> None:
         self.ascended = ExitStack()
         """What brings ascended weights back when the batch is over."""
-        self._apart = False
 
     @property
     def bounds(self) -> Bounds:
@@ -57,7 +53,7 @@ class TorchForward:
 
     def __call__(self, x: Tensor, *, shift: Tensor | None = None) -> tuple[Tensor, ...]:
         self.learner._resume_training()
-        return self.learner._forward(x, shift, shared=not self._apart)
+        return self.learner._forward(x, shift)
 
     @torch.no_grad()
     def evaluate(self, x: Tensor) -> Tensor:
@@ -86,17 +82,12 @@ class TorchForward:
     def ascend_weights(self, loss: Callable[[], Tensor], gamma: float) -> None:
         moving = [p for p in self.learner._module.parameters() if p.requires_grad and p.ndim >= 2]
         with _kept(self.learner._module.buffers()):  # batch norm learns from the pass at the moved weights alone
-            self._apart = True
-            try:
-                gradients = torch.autograd.grad(loss(), moving, allow_unused=True)
-            finally:
-                self._apart = False
+            found = torch.autograd.grad(loss() * self.part, moving, allow_unused=True)
+        gradients = {p: gradient for p, gradient in zip(moving, found, strict=True) if gradient is not None}
+        self.learner._processes.add_up(gradients.values())  # the weights move alike in all processes
         with torch.no_grad():
-            for parameter, gradient in zip(moving, gradients, strict=True):
-                if gradient is None:
-                    continue
-                mean = self.learner._mean(gradient)  # the weights move alike in all processes
-                step = mean * (gamma * parameter.norm() / mean.norm().clamp_min(1e-12))
+            for parameter, gradient in gradients.items():
+                step = gradient * (gamma * parameter.norm() / gradient.norm().clamp_min(1e-12))
                 self.ascended.callback(_restore, parameter, parameter.clone())
                 parameter.add_(step)
 

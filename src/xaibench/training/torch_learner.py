@@ -17,6 +17,7 @@ from xaibench.rng import SampleRng, derive_seed
 from xaibench.threats import Threat
 from xaibench.training.learner import Normalisation, StepResult, as_outputs, classifier_options, is_decayed
 from xaibench.training.objectives import Objective
+from xaibench.training.processes import Processes
 from xaibench.training.recipe import Recipe
 from xaibench.training.shift import Shift
 from xaibench.training.torch_forward import TorchForward
@@ -42,11 +43,13 @@ class TorchLearner:
             raise InputError("expected `precision` as 'no' or 'bf16' without a GPU, got 'fp16'")
         AcceleratorState._reset_state()  # a process may train several models, each at its own precision
         self._accelerator = Accelerator(mixed_precision=recipe.precision)
+        self._processes = Processes(self._accelerator)
         self._device = self._accelerator.device
         self._recipe = recipe
         self._format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         _freeze(module, recipe.freeze)
         module = module.to(self._device).to(memory_format=self._format)  # type: ignore[call-overload]  # missing in the stubs
+        self._processes.follow_first(module.state_dict().values())
         self._normalise, self.bounds = normalise, bounds
         self._average = {k: v.clone() for k, v in module.state_dict().items()} if recipe.ema else None
         self._updates = 0
@@ -59,33 +62,30 @@ class TorchLearner:
         self._memory: dict[str, Tensor] = {}
         self._shift = Shift(module)
         self.classifier = TorchClassifier(module, **classifier_options(normalise, bounds, options))
-        self._network, self._optimizer = self._accelerator.prepare(module, _optimizer(module, recipe))
+        # Mixed precision alone: a wrapper that adds up gradients during a backward pass would take the attack's too.
+        self._accelerator.prepare_model(module, evaluation_mode=True)
+        self._optimizer = self._accelerator.prepare_optimizer(_optimizer(module, recipe))
 
     @property
     def is_main(self) -> bool:
         """Whether this is the first of the processes that `accelerate launch` started."""
-        return bool(self._accelerator.is_main_process)
+        return self._processes.is_main
 
     def wait(self) -> None:
         """A barrier over those processes."""
-        self._accelerator.wait_for_everyone()
+        self._processes.wait()
 
-    def totals(self, result: StepResult) -> StepResult:
-        """The sums over those processes."""
-        if self._accelerator.num_processes == 1:
-            return result
-        parts = torch.tensor([result.loss, result.correct, result.count], dtype=torch.float64, device=self._device)
-        loss, correct, count = self._accelerator.reduce(parts, reduction="sum").tolist()
-        return StepResult(loss, int(correct), int(count))
+    def agreed(self, figures: dict[str, Any]) -> dict[str, Any]:
+        """Those of the first process."""
+        return self._processes.agreed(figures)
 
-    def _forward(self, x: Tensor, shift: Tensor | None = None, *, shared: bool = False) -> tuple[Tensor, ...]:
-        """Outputs; a ``shared`` pass is one whose backward pass adds up the gradients of all processes."""
+    def _forward(self, x: Tensor, shift: Tensor | None = None) -> tuple[Tensor, ...]:
         x = x.to(self._device, non_blocking=True)
         if x.is_floating_point():
             x = self._normalise(x)
         x = x.contiguous(memory_format=self._format) if x.ndim == 4 else x
         with self._shift.of(shift):
-            outputs = (self._network if shared else self._module)(x)
+            outputs = self._module(x)
         return as_outputs(*outputs) if isinstance(outputs, tuple) else as_outputs(outputs)
 
     def _attack_mode(self) -> None:
@@ -104,49 +104,47 @@ class TorchLearner:
         progress: float = 1.0,
         threat: Threat | None = None,
     ) -> StepResult:
-        """One optimiser step on the mean loss over ``batches``."""
-        accelerator, share = (
-            self._accelerator,
-            slice(self._accelerator.process_index, None, self._accelerator.num_processes),
-        )
+        """One optimiser step on the mean loss over ``batches``, each shared by all processes."""
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._train_mode()
         self._optimizer.zero_grad()
         total = StepResult()
         with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-            torch.manual_seed(seed + accelerator.process_index)
+            torch.manual_seed(seed + self._processes.index)
             for index, (x, y) in enumerate(batches):
-                labels = y[share].to(self._device)
-                rows = torch.arange(len(y), device=self._device)[share]
-                rng = SampleRng(rows, derive_seed(seed, index), "objective")
-                forward = TorchForward(self, rng, progress, threat)
-                inputs = x[share].to(self._device)
+                rows, part = self._processes.share(len(y))
+                inputs, labels = (x, y) if part == 1 else (x[rows], y[rows])
+                inputs, labels = inputs.to(self._device), labels.to(self._device)
+                rng = SampleRng(rows.to(self._device), derive_seed(seed, index), "objective")
+                forward = TorchForward(self, rng, progress, threat, part)
                 with forward.ascended:
                     result = objective.loss(forward, inputs, objective.perturb(forward, inputs, labels), labels)
-                    loss = result.loss / len(batches)
-                    if accelerator.num_processes > 1:  # the mean over processes weighs uneven shares by their samples
-                        loss = loss * (len(labels) * accelerator.num_processes / len(y))
-                    accelerator.backward(loss)
-                total.add(result, labels)
+                    self._accelerator.backward(result.loss * part / len(batches))
+                if part:
+                    total.add(result, labels)
+        self._processes.add_up(p.grad for p in self._module.parameters() if p.grad is not None)
         if self._recipe.clip_norm is not None:
-            accelerator.clip_grad_norm_(self._module.parameters(), self._recipe.clip_norm)
+            self._accelerator.clip_grad_norm_(self._module.parameters(), self._recipe.clip_norm)
         self._optimizer.step()
         for parameter, zeros in self._zeros:
             parameter.data.masked_fill_(zeros, 0.0)
+        self._processes.follow_first(buffer for buffer in self._module.buffers() if buffer.is_floating_point())
         self._follow()
-        return total
+        return self._summed(total)
+
+    def _summed(self, result: StepResult) -> StepResult:
+        """The sums over all processes."""
+        if self._processes.count == 1:
+            return result
+        parts = torch.tensor([result.loss, result.correct, result.count], dtype=torch.float64, device=self._device)
+        self._processes.add_up([parts])
+        loss, correct, count = parts.tolist()
+        return StepResult(loss, int(correct), int(count))
 
     def _resume_training(self) -> None:
         if not self._training:
             self._train_mode()
-
-    def _mean(self, gradient: Tensor) -> Tensor:
-        """Its mean over all processes."""
-        if self._accelerator.num_processes == 1:
-            return gradient
-        mean: Tensor = self._accelerator.reduce(gradient, reduction="mean")
-        return mean
 
     def _train_mode(self) -> None:
         self._module.train()
