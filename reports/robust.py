@@ -1,9 +1,9 @@
 """Attacks the hardened models, and the plain ones beside them, and writes what was found to reports/robust.
 
 Each is judged within the threat that the hardened one was trained against, by AutoAttack (texts: by HotFlip, which
-exchanges words for any others) on the first 1,000 samples of its test split, or on all where there are fewer. A model
-whose report is of its weights of today is passed over; an attack that was interrupted goes on where it stopped. The
-model's card gets the result too.
+exchanges words for any others) on the first 1,000 samples of its test split, or on all where there are fewer. Texts are
+drawn by a seed, for that split is sorted by class. A model whose report is of its weights of today is passed over; an
+attack that was interrupted goes on where it stopped. The model's card gets the result too.
 
     python reports/robust.py                     all models
     python reports/robust.py digits-cnn-robust   these
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from xaibench.card import Card
 from xaibench.cards import write_card
@@ -28,6 +29,14 @@ FOLDER = ROOT / "reports" / "robust"
 SUFFIX = "-robust"
 ROWS = 1000
 ATTACKS = {"image": "autoattack", "tabular": "autoattack", "text": "hotflip"}
+SEEDS = {"image": None, "tabular": None, "text": 0}
+
+
+def which(card: Card, n: int) -> Literal["all", "first", "drawn"]:
+    """Which ``n`` rows of the test split a model is judged on."""
+    if n < ROWS:
+        return "all"
+    return "first" if SEEDS[card.task] is None else "drawn"
 
 
 def card_of(name: str) -> Card:
@@ -58,7 +67,9 @@ def report_of(name: str) -> Judgement | None:
 def is_current(name: str, threat: ThreatConfig) -> bool:
     """Whether a model's report was made of its weights of today, by this protocol."""
     found, card = report_of(name), card_of(name)
-    return found is not None and (found.weights_digest, found.norm, found.eps, found.attack) == (
+    rows = None if found is None else which(card, found.n)
+    return found is not None and (found.rows, found.weights_digest, found.norm, found.eps, found.attack) == (
+        rows,
         card.weights_digest,
         threat.norm,
         threat.eps,
@@ -69,7 +80,7 @@ def is_current(name: str, threat: ThreatConfig) -> bool:
 def measure(name: str, threat: ThreatConfig) -> Judgement:
     """Attack a model, and write its report."""
     card = card_of(name)
-    model, rows = load_pair(str(ROOT / "models" / name), n=ROWS, seed=None)
+    model, rows = load_pair(str(ROOT / "models" / name), n=ROWS, seed=SEEDS[card.task])
     work = ROOT / "runs" / "robust" / name
     with live_progress() as progress:
         found = judge(
@@ -79,7 +90,7 @@ def measure(name: str, threat: ThreatConfig) -> Judgement:
             attack=ATTACKS[card.task],
             norm=threat.norm,
             eps=threat.eps,
-            rows="all" if len(rows) < ROWS else "first",
+            rows=which(card, len(rows)),
             out=work,
             progress=progress,
         )
