@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -79,6 +81,24 @@ def test_kept_memory_is_given_back_and_changes_no_number() -> None:
     assert all(torch.equal(value, inside[key]) for key, value in outside.items())
     with pytest.raises(RuntimeError, match="passes through"), kept_memory():
         raise RuntimeError("passes through")
+
+
+def test_tensors_after_kept_memory_are_not_mapped_one_by_one() -> None:
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):
+        pytest.skip("another C library")
+
+    class Figures(ctypes.Structure):
+        _fields_: ClassVar = [(f"field{i}", ctypes.c_size_t) for i in range(10)]
+
+    library.mallinfo2.restype = Figures
+    with kept_memory():
+        pass
+    # The fourth field counts what is mapped by itself.
+    before = library.mallinfo2().field3
+    held = [torch.zeros(2**20) for _ in range(3)]
+    assert library.mallinfo2().field3 == before
+    assert len(held) == 3
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
