@@ -50,8 +50,8 @@ def threats() -> dict[str, ThreatConfig]:
     for path in sorted((ROOT / "models").glob(f"*{SUFFIX}/config.json")):
         hardened, plain = path.parent.name, path.parent.name.removesuffix(SUFFIX)
         threat = Recipe.of(card_of(hardened).recipe, source=str(path)).threat
-        if threat is None:
-            raise InputError(f"expected a recipe with a threat in {path}, got none")
+        if threat is None or threat != ThreatConfig(norm=threat.norm, eps=threat.eps, warmup=threat.warmup):
+            raise InputError(f"expected a recipe with a threat in {path} of a norm and a radius alone, got {threat}")
         found[hardened] = threat
         if (ROOT / "models" / plain / "config.json").exists():
             found[plain] = threat

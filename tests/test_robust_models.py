@@ -35,6 +35,11 @@ GAINS = {"cancer-mlp-robust": 0.10, "imdb-cnn-robust": 0.15}
 """Least gain in robust accuracy over the plain model."""
 
 
+def test_every_promised_model_is_shipped_and_judged() -> None:
+    assert FLOORS.keys() | GAINS.keys() <= THREATS.keys()
+    assert THREATS.keys() == REPORTS.keys(), "run `make robust`"
+
+
 @pytest.mark.parametrize("name", THREATS)
 def test_each_report_is_of_the_shipped_weights_by_the_protocol(name: str) -> None:
     card = PROGRAM["card_of"](name)
