@@ -41,7 +41,6 @@ from xaibench.training.recipe import Recipe
 from xaibench.training.torch_learner import TorchLearner
 
 NETS: dict[str, tuple[tuple[int, ...], dict[str, Any], float]] = {
-    "small_cnn": ((1, 28, 28), {"dropout": 0.0}, 0.3),
     "strided_cnn": ((1, 28, 28), {}, 0.3),
     "deep_cnn": ((1, 28, 28), {}, 0.3),
     "resnet": ((3, 32, 32), {"widths": [16, 32, 64, 128]}, 8 / 255),
