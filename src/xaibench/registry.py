@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +28,13 @@ class Spec:
     {'input_shape': [1, 8, 8], 'classes': 10}
     >>> str(Spec("pgd", {"steps": 20, "random_start": False}))
     'pgd:steps=20,random_start=false'
+
+    A spec within a spec, or any text that holds a comma, is quoted:
+
+    >>> str(Spec("awp", {"objective": "trades:beta=3,steps=2", "gamma": 0.01}))
+    'awp:objective="trades:beta=3,steps=2",gamma=0.01'
+    >>> Spec.parse('awp:objective="trades:beta=3,steps=2",gamma=0.01').params["objective"]
+    'trades:beta=3,steps=2'
     """
 
     name: str
@@ -33,26 +42,17 @@ class Spec:
 
     @classmethod
     def parse(cls, text: str | Spec) -> Spec:
-        """Read ``name`` or ``name:key=value,key=value``; values are JSON, else text."""
-        import json
-        import re
-
+        """Read ``name`` or ``name:key=value,key=value``; values are JSON, else text up to the next comma."""
         if isinstance(text, Spec):
             return text
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"expected the name of a method, or a spec such as 'pgd:steps=20', got {text!r}")
         name, _, rest = text.partition(":")
         params: dict[str, Any] = {}
-        for item in filter(None, re.split(r",(?![^\[]*\])", rest)):  # commas within a list are its own
-            key, equals, value = item.partition("=")
-            if not equals:
-                raise InputError(f"expected key=value after {name!r}, got {item!r}")
-            if key.strip() in params:
-                raise InputError(f"expected {key.strip()!r} once, got it twice in {text!r}")
-            try:
-                params[key.strip()] = json.loads(value)
-            except json.JSONDecodeError:
-                params[key.strip()] = value
+        for key, value in _items(rest, of=name):
+            if key in params:
+                raise InputError(f"expected {key!r} once, got it twice in {text!r}")
+            params[key] = value
         return cls(name.strip(), params)
 
     def adding(self, params: Mapping[str, Any]) -> Spec:
@@ -63,12 +63,37 @@ class Spec:
         return Spec(self.name, {**self.params, **params})
 
     def __str__(self) -> str:
-        import json
-
-        params = ",".join(
-            f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in self.params.items()
-        )
+        params = ",".join(f"{key}={_written(value)}" for key, value in self.params.items())
         return f"{self.name}:{params}" if params else self.name
+
+
+def _items(text: str, *, of: str) -> Iterator[tuple[str, Any]]:
+    """The parameters in ``key=value,key=value``."""
+    while text := text.lstrip(", "):
+        key, equals, rest = text.partition("=")
+        if not equals or "," in key:
+            raise InputError(f"expected key=value after {of!r}, got {text.partition(',')[0]!r}")
+        value, text = _first_value(rest)
+        yield key.strip(), value
+
+
+def _first_value(text: str) -> tuple[Any, str]:
+    """The value that ``text`` begins with, and what follows it."""
+    start = len(text) - len(text.lstrip())
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, start)
+        if not text[end:].strip() or text[end:].lstrip().startswith(","):
+            return value, text[end:]
+    except json.JSONDecodeError:
+        pass
+    end = len(re.match(r"(?:\[[^\]]*\]|[^,])*", text).group())  # type: ignore[union-attr]  # it matches nothing at least
+    return text[:end], text[end:]
+
+
+def _written(value: Any) -> str:
+    """A value as a spec holds it: text as it is, where it reads as the same text, else JSON."""
+    plain = isinstance(value, str) and _first_value(value) == (value, "")
+    return value if plain else json.dumps(value, ensure_ascii=False)
 
 
 class Registry(Generic[T]):
