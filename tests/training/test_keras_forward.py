@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from xaibench.errors import InputError
 from xaibench.rng import SampleRng
+from xaibench.threats import Linf
 from xaibench.training.keras_learner import KerasLearner
 from xaibench.training.learner import Normalisation
 from xaibench.training.objectives import Forward, TrainingLoss
-from xaibench.training.objectives.ascent import SummedCrossEntropy
+from xaibench.training.objectives.ascent import SummedCrossEntropy, ascended
 from xaibench.training.recipe import Recipe
 from xaibench.training.torch_learner import TorchLearner
 
@@ -151,6 +152,22 @@ LOSSES = {"cross entropy": SummedCrossEntropy(Y), "divergence": kl}
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_the_input_gradient_is_that_of_torch(loss: Loss, mode: str) -> None:
     compare(image_twins(attack_mode=mode), images(), Y, lambda forward, x, y: forward.input_gradient(x, loss))
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_climb_in_one_graph_ends_where_single_steps_do(mode: str) -> None:
+    """Batch norm learns the same on the way where attacks see it in training mode."""
+    x, threat, ends, learners = images(), Linf(0.1), [], []
+    unknown: Loss = lambda logits: F.cross_entropy(logits, Y, reduction="sum")  # noqa: E731  # the same by other means
+    for loss in (SummedCrossEntropy(Y), unknown):
+        _, learner = image_twins(attack_mode=mode)
+        forward = learner._forward(SampleRng(torch.arange(6), 0, "test"), 1.0, threat)
+        start = threat.sample(forward.rng, x, forward.bounds)
+        ends.append(ascended(forward, x, loss, start=start, steps=4, step_size=0.3))
+        learners.append(learner)
+    torch.testing.assert_close(*ends, rtol=0, atol=1e-6)
+    assert 0 < float((ends[0] - x).abs().max()) <= 0.1 + 1e-6
+    torch.testing.assert_close(*(learner.weights() for learner in learners))
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)

@@ -58,7 +58,11 @@ class Linf:
 
     def project(self, x: Tensor, clean: Tensor, bounds: Bounds) -> Tensor:
         """Every feature clamped; this is the nearest point of ball and box."""
-        return x.clamp(*_cube(self, clean, bounds))
+        return x.clamp(*self.cube(clean, bounds))
+
+    def cube(self, clean: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+        """Lowest and highest values (n, ...) within ball and box around clean inputs, in their dtype."""
+        return _cube(self, clean, bounds)
 
 
 @dataclass(frozen=True)
@@ -217,7 +221,6 @@ _last = threading.local()
 
 
 def _cube(threat: Linf, clean: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
-    """Lowest and highest values (n, ...) within ball and box, in the dtype of ``clean``."""
     last: _Cube | None = getattr(_last, "cube", None)
     asked = (threat, bounds, clean._version)
     if last is not None and last.clean() is clean and (last.threat, last.bounds, last.version) == asked:

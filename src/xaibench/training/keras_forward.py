@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xaibench.classifiers.bridge import LossBridge, compiled, to_tensorflow, to_torch
+from xaibench.classifiers.bridge import LossBridge, compiled, connected, one_line, to_tensorflow, to_torch
 from xaibench.classifiers.graph import before_squash
 from xaibench.classifiers.keras_layers import named_layers, tapped_calls, tracing
 from xaibench.classifiers.runtime import tensorflow
@@ -41,9 +42,14 @@ class KerasPasses:
         self._model, self._normalise = model, normalise
         self._made: dict[tuple[str, bool, bool], Any] = {}
 
-    def outputs(self, x: Any, shift: Any = None, *, training: bool) -> list[Any]:
-        """All outputs of TensorFlow tensors, the first as logits (n, classes)."""
-        found: list[Any] = self._function("outputs", training, shift is not None)(x, shift)
+    def outputs(self, x: Any, shift: Any = None, *, training: bool, fixed: bool = False) -> list[Any]:
+        """All outputs of TensorFlow tensors, the first as logits (n, classes).
+
+        ``fixed`` inputs take no gradients: a graph that is called under a tape is otherwise followed back to all of
+        them, wanted or not.
+        """
+        kind = "outputs of fixed" if fixed else "outputs"
+        found: list[Any] = self._function(kind, training, shift is not None)(x, shift)
         return found
 
     def logits(self, x: Tensor, *, training: bool) -> Tensor:
@@ -63,17 +69,47 @@ class KerasPasses:
         gradient: Tensor = bridge(at, y, *((x,) if shift is None else (shift, x))).gradient
         return gradient
 
+    def signed_ascent(
+        self, start: Tensor, y: Tensor, low: Tensor, high: Tensor, *, steps: int, size: float, training: bool
+    ) -> Tensor:
+        """See `SignedAscending`."""
+        tf = tensorflow()
+        points = [to_tensorflow(_inward(t)) for t in (start, low, high)]
+        with one_line(start):
+            climb = self._function("ascent", training, False)
+            end = climb(points, to_tensorflow(y), tf.constant(steps), tf.constant(size, points[0].dtype))
+        return _outward(to_torch(end))
+
     def _function(self, kind: str, training: bool, shifted: bool) -> Any:
         key = kind, training, shifted
         if key not in self._made:
             if kind == "outputs":
                 made = compiled(lambda x, shift: self._run(x, shift, training))
+            elif kind == "outputs of fixed":
+                made = compiled(lambda x, shift: self._run(_fixed(x), _fixed(shift), training))
+            elif kind == "ascent":
+                made = compiled(partial(self._climb, training))
             elif shifted:
                 made = LossBridge(lambda shift, x: self._run(x, shift, training)[0])
             else:
                 made = LossBridge(lambda x: self._run(x, None, training)[0])
             self._made[key] = made
         return self._made[key]
+
+    def _climb(self, training: bool, points: list[Any], y: Any, steps: Any, size: Any) -> Any:
+        """As it is traced."""
+        start, low, high = points
+        tf = tensorflow()
+
+        def step(done: Any, point: Any) -> tuple[Any, Any]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(point)
+                logits = self._run(point, None, training)[0]
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+            moved = point + size * tf.sign(connected(tape.gradient(losses, point)))
+            return done + 1, tf.clip_by_value(moved, low, high)
+
+        return tf.while_loop(lambda done, _: done < steps, step, (0, start), parallel_iterations=1)[1]
 
     def _run(self, x: Any, shift: Any, training: bool) -> list[Any]:
         """As it is traced."""
@@ -137,7 +173,7 @@ class KerasForward:
         with self._tape() as tape:
             for _, point in points:
                 tape.watch(point)
-            outputs = self.passes.outputs(entered, moved, training=True)
+            outputs = self.passes.outputs(entered, moved, training=True, fixed=not points)
         return tuple(map(_outward, self._taped(tape, outputs, points)))
 
     def evaluate(self, x: Tensor) -> Tensor:
@@ -170,6 +206,10 @@ class KerasForward:
             outer.watch(above)
             gradient = inner.gradient(outputs[0], point, output_gradients=above)
         return _outward(self._taped(outer, [gradient], [(slope, above)])[0])
+
+    def signed_ascent(self, start: Tensor, y: Tensor, low: Tensor, high: Tensor, *, steps: int, size: float) -> Tensor:
+        """See `SignedAscending`."""
+        return self.passes.signed_ascent(start, y, low, high, steps=steps, size=size, training=self.attack_training)
 
     def ascend_weights(self, loss: Callable[[], Tensor], gamma: float) -> None:
         moving = [(leaf, weight) for leaf, weight in zip(self.leaves, self.weights, strict=True) if leaf.ndim >= 2]
@@ -242,6 +282,10 @@ class _Shift:
         if self._problem:
             shape = ", ".join(map(str, self._shift.shape[1:]))
             raise InputError(f"expected token embeddings (n, {shape}) to add to, got a network where {self._problem}")
+
+
+def _fixed(x: Any) -> Any:
+    return None if x is None else tensorflow().stop_gradient(x)
 
 
 def _logits(output: Any) -> Any:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from xaibench.errors import InputError
-from xaibench.threats import Constrained, Threat
+from xaibench.threats import Constrained, Linf, Threat
 from xaibench.training.objectives.base import Forward
 from xaibench.training.objectives.terms import check_continuous
 
-__all__ = ["SummedCrossEntropy", "ascended", "check_step_size", "check_steps", "random_point", "valid"]
+__all__ = [
+    "SignedAscending",
+    "SummedCrossEntropy",
+    "ascended",
+    "check_step_size",
+    "check_steps",
+    "random_point",
+    "valid",
+]
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,18 @@ class SummedCrossEntropy:
     def __call__(self, logits: Tensor) -> Tensor:
         """The sum over the batch."""
         return F.cross_entropy(logits, self.y, reduction="sum")
+
+
+@runtime_checkable
+class SignedAscending(Protocol):
+    """A `Forward` that climbs in one graph, where a gradient at a time would spend its time on handing over."""
+
+    def signed_ascent(self, start: Tensor, y: Tensor, low: Tensor, high: Tensor, *, steps: int, size: float) -> Tensor:
+        """``start`` (n, ...) after ``steps`` steps of ``size`` along the sign of the gradient of cross entropy.
+
+        Each is clamped to ``low`` and ``high`` (n, ...). The network is in the mode of attacks.
+        """
+        ...
 
 
 def ascended(
@@ -46,11 +67,19 @@ def ascended(
     check_continuous(x)
     threat, bounds = forward.threat, forward.bounds
     size = threat.eps * (2.5 / steps if step_size is None else step_size)
+    if isinstance(forward, SignedAscending) and isinstance(loss, SummedCrossEntropy) and _is_cube(threat):
+        low, high = threat.cube(x, bounds)
+        return forward.signed_ascent(start, loss.y, low, high, steps=steps, size=size)
     point = start
     for _ in range(steps):
         gradient = forward.input_gradient(point, loss)
         point = threat.project(threat.ascend(point, gradient, size, bounds), x, bounds)
     return valid(threat, point, x, forward)
+
+
+def _is_cube(threat: Threat) -> TypeGuard[Linf]:
+    """Whether a step is the gradient's sign times one size, and the projection a clamp."""
+    return isinstance(threat, Linf) and threat.scale is None
 
 
 def random_point(forward: Forward, x: Tensor) -> Tensor:
