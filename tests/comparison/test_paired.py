@@ -45,6 +45,7 @@ def test_sign_flips_of_one_size_are_mcnemars_test() -> None:
     ones = torch.tensor([1.0] * 9 + [-1.0] * 2 + [0.0] * 30)
     assert sign_flip_p(ones) == pytest.approx(exact_p(2, 9))
     assert sign_flip_p(torch.zeros(5)) == 1.0
+    assert sign_flip_p(torch.ones(60)) == pytest.approx(1 / 20_001)
     assert sign_flip_p(torch.full((60,), 1e-12)) == 1.0
 
 
@@ -86,7 +87,7 @@ def test_a_skewed_difference_is_not_called_by_its_ranks() -> None:
     assert found.outcome == "not shown"
 
 
-def test_calibration_errors_are_those_of_the_whole_and_resampled_together() -> None:
+def test_calibration_errors_are_described_and_not_judged() -> None:
     labels = torch.arange(60) % 3
     logits = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
     found = calibration_figure(logits, 4 * logits, labels)
@@ -94,12 +95,43 @@ def test_calibration_errors_are_those_of_the_whole_and_resampled_together() -> N
     wanted = [calibration_error(part.double().softmax(dim=1), labels) for part in (logits, 4 * logits)]
     assert found.mean == pytest.approx(tuple(wanted))
     assert found.difference == pytest.approx(wanted[1] - wanted[0])
+    assert found.outcome == "not tested"
+
+
+def test_two_calibrated_models_show_no_difference_in_calibration() -> None:
+    """One is sure of some samples and not of others, the other equally sure of all: each is right as often as it says.
+
+    The plug-in error of the first is larger all the same, as its samples fall into more bins.
+    """
+    rng = np.random.default_rng(0)
+    larger = 0
+    for _ in range(40):
+        chance = torch.tensor(rng.uniform(0.5, 1, 200))
+        labels = torch.tensor(rng.random(200) > chance.numpy()).long()
+        spread = torch.stack([chance, 1 - chance], dim=1).log()
+        level = torch.tensor([[0.75, 0.25]], dtype=torch.float64).log().expand(200, 2)
+        found = calibration_figure(level, spread, labels)
+        assert found is not None
+        assert not found.found
+        assert found.difference_interval is None
+        larger += found.difference > 0
+    assert larger > 35
+
+
+def test_nothing_is_found_without_a_test() -> None:
+    values = normal(30, 2.0)
+    found = paired_figure("calibration", "log_loss", values, values + 1 + 0.1 * normal(30, seed=1), better="lower")
+    assert found is not None
+    assert found.outcome == "worse"
     assert found.difference_interval is not None
-    assert found.difference_interval[0] <= found.difference <= found.difference_interval[1]
-    same = calibration_figure(logits, logits, labels)
-    assert same is not None
-    assert same.difference_interval == (0.0, 0.0)
-    assert same.outcome == "not shown"
+    assert found.difference_interval[0] > 0
+    assert found.model_copy(update={"p_value": None, "test": None}).outcome == "not tested"
+
+
+def test_differences_by_chance_are_found_as_seldom_as_said() -> None:
+    """Of 400 samples without a difference, one in twenty: 20, of which four standard deviations are 17."""
+    drawn = sum(sign_flip_p(normal(12, seed=seed)) < 0.05 for seed in range(400))
+    assert 3 <= drawn <= 37
 
 
 def test_holm_steps_down() -> None:

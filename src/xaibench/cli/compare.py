@@ -50,7 +50,7 @@ def compare(
     """Set two reports, or two models, side by side on the same samples: what one wins and what it pays.
 
     Accuracy clean and under attack, nearest adversarial examples, transfer, corruptions, calibration, size and speed,
-    and what became of explanations, each figure on the same samples with a test or an interval of its difference. With
+    and what became of explanations: each figure on the same samples, and called better or worse only by a test. With
     --out, as a page. Another task, other classes, samples or threats on the two sides are refused.
 
     [dim]xaibench compare digits-cnn digits-cnn-robust --n 100 --eps 0.1 --out reports/hardened[/]
@@ -129,7 +129,7 @@ def _show(found: Comparison) -> None:
                     figure.n,
                     *(f"{value:.4g}" for value in figure.mean),
                     f"{figure.difference:+.3g}" + _interval(figure.difference_interval),
-                    "interval" if figure.p_value is None else _p(figure.p_value, figure.adjusted),
+                    "no test" if figure.p_value is None else _p(figure.p_value, figure.adjusted),
                     figure.outcome,
                 )
                 for figure in found.figures

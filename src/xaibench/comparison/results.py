@@ -79,23 +79,24 @@ class PairedFigure(Strict):
     mean: tuple[float, float]
     interval: tuple[Interval, Interval] | None = Field(default=None, description="bootstrap, 95 %")
     difference: float = Field(description="second minus first")
-    difference_interval: Interval | None = Field(description="bootstrap over samples, both drawn together, 95 %")
-    test: Literal["sign_flip", "mcnemar"] | None = Field(description="None where the interval stands alone")
+    difference_interval: Interval | None = Field(
+        description="bootstrap over samples, both drawn together, 95 %; None where it would not hold"
+    )
+    test: Literal["sign_flip", "mcnemar"] | None = Field(description="None where there is no valid one")
     p_value: float | None = None
     adjusted: float | None = Field(default=None, description="after Holm's correction for all tests of figures")
 
     @property
     def found(self) -> bool:
-        """Whether a difference is shown: by the corrected test, or by the interval where there is none."""
-        if self.p_value is not None:
-            return (self.p_value if self.adjusted is None else self.adjusted) < LEVEL
-        return self.difference_interval is not None and not (
-            self.difference_interval[0] <= 0 <= self.difference_interval[1]
-        )
+        """Whether a difference is shown, which takes a test: by its p-value, corrected where it was one of many."""
+        p_value = self.p_value if self.adjusted is None else self.adjusted
+        return p_value is not None and p_value < LEVEL
 
     @property
-    def outcome(self) -> Literal["better", "worse", "higher", "lower", "not shown"]:
+    def outcome(self) -> Literal["better", "worse", "higher", "lower", "not shown", "not tested"]:
         """What is shown of the second, as against the first."""
+        if self.p_value is None:
+            return "not tested"
         if not self.found:
             return "not shown"
         rise: Literal["higher", "lower"] = "higher" if self.difference > 0 else "lower"

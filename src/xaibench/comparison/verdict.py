@@ -40,8 +40,9 @@ def verdict(found: Comparison) -> str:
             f"Both sides are the same model, {found.models[0].name}. Whatever differs between them comes from the two"
             f" evaluations, not from the model. No difference is claimed."
         )
-    decisions = [one for one in found.figures if one.group not in ("explanations", "movement")]
-    explanations = [one for one in found.figures if one.group in ("explanations", "movement")]
+    tested = [one for one in found.figures if one.p_value is not None]
+    decisions = [one for one in tested if one.group not in ("explanations", "movement")]
+    explanations = [one for one in tested if one.group in ("explanations", "movement")]
     return " ".join(
         [
             _accuracy(found, first, second),
@@ -118,23 +119,22 @@ def _p(test: McNemar) -> str:
 
 
 def _others(figures: list[PairedFigure], second: str, what: str) -> str:
-    """What is better, what worse, and of how many figures nothing is shown."""
+    """What is better, what worse, and of how many of the tested figures nothing is shown."""
     if not figures:
-        return f"No other figures of {what} were measured."
+        return f"No other figures of {what} were tested."
     shown = [one for one in figures if one.found]
     if not shown:
-        return f"Of {len(figures)} figures of {what}, none shows a difference at {LEVEL:.0%} after correction."
+        return f"Of {len(figures)} tested figures of {what}, none shows a difference at {LEVEL:.0%} after correction."
     parts = []
     for outcome in ("better", "worse", "higher", "lower"):
         own = [one for one in shown if one.outcome == outcome]
         if own:
-            named = sorted(own, key=lambda one: 0.0 if one.adjusted is None else one.adjusted)[:_MOST]
+            named = sorted(own, key=lambda one: one.adjusted or 0.0)[:_MOST]
             more = f" and {len(own) - len(named)} more" if len(own) > len(named) else ""
             parts.append(f"{len(own)} {outcome} ({'; '.join(map(_change, named))}{more})")
     rest = len(figures) - len(shown)
-    return (
-        f"Of {len(figures)} figures of {what}, {second} has {', '.join(parts)}, and {rest} without a shown difference."
-    )
+    shares = ", ".join(parts)
+    return f"Of {len(figures)} tested figures of {what}, {second} has {shares}, and {rest} without a shown difference."
 
 
 def _change(figure: PairedFigure) -> str:
