@@ -24,6 +24,7 @@ from xaibench.comparison.verdict import verdict
 from xaibench.errors import InputError
 from xaibench.evaluate.hardness import Interval
 from xaibench.evaluate.results import NotMeasured
+from xaibench.explainers import explainers
 from xaibench.types import Progress
 
 __all__ = ["Sizes", "View", "compare", "workspace"]
@@ -48,6 +49,13 @@ class Sizes:
         for name in ("assessed", "manipulated", "corruptions", "samples"):
             if getattr(self, name) < 0:
                 raise InputError(f"expected `{name}` >= 0, got {getattr(self, name)}")
+        if len({explainers.create(spec) for spec in self.explainers}) < len(self.explainers):
+            raise InputError(f"expected each of `explainers` once, got {', '.join(self.explainers)}")
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """Explainers that were asked for by name, and so are owed; of the usual ones, those that apply are taken."""
+        return () if self.explainers == type(self).explainers else self.explainers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from xaibench.comparison.applicable import check_attacks, check_explainers
 from xaibench.comparison.compare import Sizes, View, compare, workspace
 from xaibench.comparison.sides import Live, Side, check_alike, load_side, side_of
 from xaibench.data import Data
@@ -28,7 +29,8 @@ def compare_names(
     """Compare two models, or folders of reports, by name.
 
     ``plan`` says how models are evaluated; its ``model`` is replaced by each. Both are loaded, and looked at for
-    whether they can be compared, before any work is done. See `compare`.
+    whether they can be compared, before any work is done: a threat, an attack or an explainer asked for by name that
+    does not apply to both raises `InputError` then. See `compare`.
     """
     if folder is not None and folder.exists() and not folder.is_dir():
         raise InputError(f"expected a folder to write to, got the file {folder}")
@@ -36,6 +38,11 @@ def compare_names(
     reports = {name: load_side(name, live=sizes is not None) for name in names if (Path(name) / "report.json").exists()}
     models = [name for name in names if name not in reports]
     loaded = _load_both(first, second, plan) if len(models) == 2 else [_load(name, plan) for name in models]
+    for one in loaded:
+        check_attacks(one.name, one.plan, one.live)
+    lives = [(name, side.live) for name, side in reports.items() if isinstance(side.live, Live)]
+    for name, live in (*lives, *((one.name, one.live) for one in loaded)):
+        check_explainers(name, sizes.chosen if sizes else (), live)
     with workspace(folder) as place:
         sides = {**reports, **{one.name: _evaluated(one, place, progress) for one in loaded}}
         return compare(sides[first], sides[second], sizes=sizes, folder=place, progress=progress)
