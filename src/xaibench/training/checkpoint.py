@@ -18,6 +18,8 @@ from xaibench.training.learner import Learner, StepResult
 
 __all__ = ["Checkpoint", "Kept", "Position", "saving"]
 
+_FILE = "checkpoint.safetensors"
+
 
 @dataclass
 class Position:
@@ -69,7 +71,7 @@ class Checkpoint:
     """One safetensors file with the learner's state, what is kept of the best epoch, and the position in its header."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "checkpoint.safetensors"
+        self.path = folder / _FILE
         self._saved = time.monotonic()
 
     def age(self) -> float:
@@ -107,16 +109,16 @@ class Checkpoint:
 
 @contextmanager
 def saving(path: Path) -> Iterator[None]:
-    """Say in one line that a file of a run could not be written, and that nothing before it is lost."""
+    """Say in one line that a file of a run's work folder could not be written, and what there is to go on from."""
     from safetensors import SafetensorError
 
     try:
         yield
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
-        raise InputError(
-            f"expected room and leave to write {path}, got: {reason}; the last checkpoint is whole: --resume goes on"
-        ) from error
+        held = (path.parent / _FILE).exists()
+        hope = "the last checkpoint is whole: --resume goes on" if held else "there is no checkpoint yet to go on from"
+        raise InputError(f"expected room and leave to write {path}, got: {reason}; {hope}") from error
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
