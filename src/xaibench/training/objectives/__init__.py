@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from xaibench.training.objectives.adversarial import AttackTraining, PGDTraining
 from xaibench.training.objectives.base import (
+    CONTINUOUS,
     Forward,
     Measuring,
     Objective,
     Replaying,
+    Restricted,
     TrainingLoss,
     needs_one_batch,
+    needs_task,
     needs_threat,
     objectives,
+    objectives_for,
 )
 from xaibench.training.objectives.composed import AdversarialWeights, EpsilonEnsemble
 from xaibench.training.objectives.distillation import Distillation, RobustDistillation
@@ -23,6 +27,7 @@ from xaibench.training.objectives.standard import Reconstruction, Standard
 from xaibench.training.objectives.text import FreeLB, SubstitutionTraining
 
 __all__ = [
+    "CONTINUOUS",
     "MART",
     "TRADES",
     "AdversarialWeights",
@@ -42,11 +47,14 @@ __all__ = [
     "PGDTraining",
     "Reconstruction",
     "Replaying",
+    "Restricted",
     "RobustDistillation",
     "Standard",
     "SubstitutionTraining",
     "TrainingLoss",
     "needs_one_batch",
+    "needs_task",
     "needs_threat",
     "objectives",
+    "objectives_for",
 ]

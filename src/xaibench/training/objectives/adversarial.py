@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from torch import Tensor
 
 from xaibench.attacks import Attack, attacks
+from xaibench.attacks.base import attacks_for
 from xaibench.training.objectives.ascent import SummedCrossEntropy, ascended, check_steps, random_point
-from xaibench.training.objectives.base import Forward, TrainingLoss, objectives
+from xaibench.training.objectives.base import CONTINUOUS, Forward, TrainingLoss, objectives
 from xaibench.training.objectives.terms import check_continuous, check_label_smoothing, cross_entropy_at
+from xaibench.types import Task
 
 __all__ = ["AttackTraining", "PGDTraining"]
 
@@ -32,6 +34,7 @@ class PGDTraining:
     """
 
     adversarial: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Task, ...]] = CONTINUOUS
     steps: int = 10
     step_size: float | None = None
     random_start: bool = True
@@ -78,6 +81,11 @@ class AttackTraining:
     @cached_property
     def _search(self) -> Attack:
         return attacks.create(self.attack)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Those of the attack."""
+        return tuple(task for task in get_args(Task) if self._search.name in attacks_for(task))
 
     def perturb(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
         """What the attack returns."""

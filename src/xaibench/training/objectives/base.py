@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, get_args, runtime_checkable
 
 from torch import Tensor
 
@@ -12,17 +12,21 @@ from xaibench.errors import InputError
 from xaibench.registry import Registry
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat
-from xaibench.types import Bounds, Classifier
+from xaibench.types import Bounds, Classifier, Task
 
 __all__ = [
+    "CONTINUOUS",
     "Forward",
     "Measuring",
     "Objective",
     "Replaying",
+    "Restricted",
     "TrainingLoss",
     "needs_one_batch",
+    "needs_task",
     "needs_threat",
     "objectives",
+    "objectives_for",
 ]
 
 
@@ -140,6 +144,14 @@ class Replaying(Protocol):
 
 
 @runtime_checkable
+class Restricted(Protocol):
+    """An objective that not every kind of data fits; without ``tasks`` it takes all."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]: ...
+
+
+@runtime_checkable
 class Measuring(Protocol):
     """An objective with figures of its own to measure on the trained model."""
 
@@ -149,6 +161,26 @@ class Measuring(Protocol):
 
 
 objectives: Registry[Objective] = Registry("objective")
+
+CONTINUOUS: tuple[Task, ...] = ("image", "tabular")
+"""Data that a gradient moves, or noise blurs."""
+
+
+def objectives_for(task: Task) -> tuple[str, ...]:
+    """Names of the objectives that fit a kind of data, those made of others as they are by default."""
+    return tuple(name for name in objectives if task in _tasks_of_class(objectives.get(name)))
+
+
+def _tasks_of_class(cls: Any) -> tuple[Task, ...]:
+    tasks = getattr(cls, "tasks", get_args(Task))
+    return cls().tasks if isinstance(tasks, property) else tasks  # type: ignore[no-any-return]  # of any class
+
+
+def needs_task(objective: Any, task: Task) -> None:
+    """Refuse data of a kind that the objective is not for, naming the objectives that fit."""
+    if isinstance(objective, Restricted) and task not in objective.tasks:
+        fits, known = " and ".join(objective.tasks) or "no", ", ".join(objectives_for(task))
+        raise InputError(f"expected an objective for {task} data ({known}), got {objective.name}, for {fits} data")  # type: ignore[attr-defined]  # registered
 
 
 def needs_threat(objective: Any, threat: object) -> None:

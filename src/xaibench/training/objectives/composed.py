@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 import torch
 from torch import Tensor
@@ -14,8 +14,17 @@ from xaibench.errors import InputError
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat, as_dict
 from xaibench.threats import threat as make_threat
-from xaibench.training.objectives.base import Forward, Objective, Replaying, TrainingLoss, objectives
+from xaibench.training.objectives.base import (
+    CONTINUOUS,
+    Forward,
+    Objective,
+    Replaying,
+    Restricted,
+    TrainingLoss,
+    objectives,
+)
 from xaibench.training.objectives.terms import check_continuous
+from xaibench.types import Task
 
 __all__ = ["AdversarialWeights", "EpsilonEnsemble"]
 
@@ -56,6 +65,11 @@ class AdversarialWeights:
         """Where the wrapped objective is."""
         return self._inner.adversarial
 
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Those of the wrapped objective."""
+        return self._inner.tasks if isinstance(self._inner, Restricted) else get_args(Task)
+
     def perturb(self, forward: Forward, x: Tensor, y: Tensor) -> Tensor:
         """Those of the wrapped objective."""
         return self._inner.perturb(forward, x, y)
@@ -81,6 +95,7 @@ class EpsilonEnsemble:
     """
 
     adversarial: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Task, ...]] = CONTINUOUS
     objective: str = "pgd_at"
     fractions: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
 

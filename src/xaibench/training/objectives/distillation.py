@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from xaibench.errors import InputError
 from xaibench.training.objectives.ascent import SummedCrossEntropy, ascended, check_steps
-from xaibench.training.objectives.base import Forward, TrainingLoss, objectives
-from xaibench.types import Classifier
+from xaibench.training.objectives.base import CONTINUOUS, Forward, TrainingLoss, objectives
+from xaibench.types import Classifier, Task
 from xaibench.zoo import load_model
 
 __all__ = ["Distillation", "RobustDistillation"]
@@ -72,6 +72,7 @@ class RobustDistillation:
     """
 
     adversarial: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Task, ...]] = CONTINUOUS
     teacher: str
     temperature: float = 4.0
     alpha: float = 0.9

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from xaibench.errors import InputError
 from xaibench.training.objectives.ascent import SummedCrossEntropy, ascended, check_steps, random_point
-from xaibench.training.objectives.base import Forward, TrainingLoss, objectives
+from xaibench.training.objectives.base import CONTINUOUS, Forward, TrainingLoss, objectives
 from xaibench.training.objectives.terms import check_continuous, check_label_smoothing, check_weight, divergence
+from xaibench.types import Task
 
 __all__ = ["MART", "TRADES"]
 
@@ -34,6 +35,7 @@ class TRADES:
     """
 
     adversarial: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Task, ...]] = CONTINUOUS
     beta: float = 6.0
     steps: int = 10
     step_size: float | None = None
@@ -86,6 +88,7 @@ class MART:
     """
 
     adversarial: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Task, ...]] = CONTINUOUS
     beta: float = 6.0
     steps: int = 10
     step_size: float | None = None

@@ -13,9 +13,9 @@ from xaibench.errors import InputError
 from xaibench.threats import as_dict
 from xaibench.threats import threat as make_threat
 from xaibench.training.objectives.ascent import SummedCrossEntropy, ascended, check_step_size, random_point, valid
-from xaibench.training.objectives.base import Forward, TrainingLoss, objectives
+from xaibench.training.objectives.base import CONTINUOUS, Forward, TrainingLoss, objectives
 from xaibench.training.objectives.terms import check_continuous, check_label_smoothing, check_weight, cross_entropy_at
-from xaibench.types import Bounds
+from xaibench.types import Bounds, Task
 
 __all__ = ["FGSMRandomStart", "GradAlign", "NoisyFGSM"]
 
@@ -36,6 +36,7 @@ class FGSMRandomStart:
     """
 
     adversarial: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Task, ...]] = CONTINUOUS
     step_size: float = 1.25
     label_smoothing: float = 0.0
 
@@ -68,6 +69,7 @@ class NoisyFGSM:
     """
 
     adversarial: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Task, ...]] = CONTINUOUS
     step_size: float = 1.0
     noise: float = 2.0
     label_smoothing: float = 0.0
@@ -113,6 +115,7 @@ class GradAlign:
     """
 
     adversarial: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Task, ...]] = CONTINUOUS
     weight: float = 0.2
     step_size: float = 1.0
     label_smoothing: float = 0.0

@@ -12,9 +12,9 @@ from xaibench.certify import Smoothing
 from xaibench.data import Data
 from xaibench.errors import InputError
 from xaibench.training.objectives.ascent import SummedCrossEntropy
-from xaibench.training.objectives.base import Forward, TrainingLoss, objectives
+from xaibench.training.objectives.base import CONTINUOUS, Forward, TrainingLoss, objectives
 from xaibench.training.objectives.terms import check_continuous, check_label_smoothing, check_weight, cross_entropy_at
-from xaibench.types import Classifier
+from xaibench.types import Classifier, Task
 
 __all__ = ["GaussianNoise", "InputGradientPenalty"]
 
@@ -35,6 +35,7 @@ class InputGradientPenalty:
     """
 
     adversarial: ClassVar[bool] = False
+    tasks: ClassVar[tuple[Task, ...]] = CONTINUOUS
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -68,6 +69,7 @@ class GaussianNoise:
     """
 
     adversarial: ClassVar[bool] = False
+    tasks: ClassVar[tuple[Task, ...]] = CONTINUOUS
     sigma: float = 0.25
     label_smoothing: float = 0.0
 

@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from xaibench.data import Data
 from xaibench.errors import InputError
-from xaibench.training.objectives.base import Forward, TrainingLoss, objectives
+from xaibench.training.objectives.base import CONTINUOUS, Forward, TrainingLoss, objectives
 from xaibench.training.objectives.terms import check_label_smoothing, cross_entropy_at
-from xaibench.types import Classifier
+from xaibench.types import Classifier, Task
 
 __all__ = ["Reconstruction", "Standard"]
 
@@ -45,6 +45,7 @@ class Reconstruction:
     """Cross entropy of the first output, and ``weight`` times the mean squared error of the second to the input."""
 
     adversarial: ClassVar[bool] = False
+    tasks: ClassVar[tuple[Task, ...]] = CONTINUOUS
     weight: float = 10.0
     layer: str = "reconstruction"
     components: int = 32

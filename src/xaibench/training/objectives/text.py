@@ -15,6 +15,7 @@ from xaibench.rng import SampleRng
 from xaibench.threats import Words
 from xaibench.training.objectives.ascent import SummedCrossEntropy
 from xaibench.training.objectives.base import Forward, TrainingLoss, objectives
+from xaibench.types import Task
 
 __all__ = ["FreeLB", "SubstitutionTraining"]
 
@@ -45,6 +46,7 @@ class SubstitutionTraining:
     """
 
     adversarial: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Task, ...]] = ("text",)
     draws: int = 0
     steps: int = 1
     neighbours: int = 0
@@ -201,6 +203,7 @@ class FreeLB:
     """
 
     adversarial: ClassVar[bool] = False
+    tasks: ClassVar[tuple[Task, ...]] = ("text",)
     steps: int = 3
     radius: float = 0.1
     step_size: float = 0.5
