@@ -44,7 +44,10 @@ def training_threat(config: ThreatConfig | None, rows: Data, classifier: Classif
         expected = "words for text" if rows.task == "text" else f"linf, l2 or l1 for {rows.task} data"
         raise InputError(f"expected the threat's norm as {expected}, got {config.norm}")
     if config.norm == Words.norm:
-        fitted = Words(int(config.eps)).fit(classifier)
+        fitted = Words(config.eps).fit(classifier)  # type: ignore[arg-type]  # a whole number, or it is refused
+        length = (classifier.input_shape or (None,))[-1]
+        if length is not None:
+            fitted.check(rows.bounds, (length,))
         return TrainingThreat(lambda eps: fitted, config.eps)
     scale = config.scale or feature_scale(rows.task, rows.bounds)
     rules = config.model_dump(include={"immutable", "integer", "one_hot", "lower", "upper"}, exclude_defaults=True)
