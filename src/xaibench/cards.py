@@ -87,7 +87,7 @@ def _body(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
         "trained on": f"`{card.data.name}`, split `{card.data.train_split}`",
     }
     if card.compression:
-        rows["made smaller"] = "; ".join(f"`{step.source}` by {step.method}" for step in card.compression)
+        rows["compressed"] = "; ".join(f"`{step.source}` by {step.method}" for step in card.compression)
     lines += [f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items()]
     for split, metrics in measured.items():
         low, high = metrics["accuracy_interval"]

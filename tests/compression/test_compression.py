@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from xaibench.card import Card
+from xaibench.card import Card, RobustAccuracy
 from xaibench.classifiers import TorchClassifier
 from xaibench.classifiers.packed import packed, unpacked
 from xaibench.classifiers.weights import load_keras
 from xaibench.cli import run
-from xaibench.compression import compress
+from xaibench.compression import Distill, compress
+from xaibench.compression.base import Job
 from xaibench.compression.kernels import kernel_names
 from xaibench.compression.prune import smallest_removed
 from xaibench.data import load_data
@@ -180,6 +183,44 @@ def test_an_interrupted_tuning_goes_on(tmp_path: Path) -> None:
     assert load_model(tmp_path / "broken").digest == load_model(tmp_path / "whole").digest
 
 
+def test_a_quantised_model_stays_quantised_when_it_is_pruned(tmp_path: Path) -> None:
+    whole = compress("toy-image", "quantize", out=tmp_path / "whole")
+    found = compress(tmp_path / "whole", "prune:amount=0.5", out=tmp_path / "pruned")
+    assert found.after.bytes == whole.after.bytes
+    assert found.after.sparsity == pytest.approx(0.5, abs=0.02)
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "pruned"))
+    for key, value in before.items():
+        assert after[key].dtype == value.dtype
+        kept = after[key] != 0 if value.dtype == torch.int8 else torch.ones_like(value, dtype=torch.bool)
+        assert torch.equal(after[key], torch.where(kept, value, 0))
+    assert [step.method for step in Card.read(tmp_path / "pruned" / "config.json").compression] == ["quantize", "prune"]
+    assert "smaller" not in (tmp_path / "pruned" / "README.md").read_text()
+    with pytest.raises(InputError, match=r"expected no epochs for toy-image-int8, which is quantised, got 2"):
+        compress(tmp_path / "whole", "prune:amount=0.5", out=tmp_path / "tuned", epochs=2)
+    assert not (tmp_path / "tuned").exists()
+
+
+def test_a_copy_does_not_claim_the_robustness_of_its_model(toy_models: Path, tmp_path: Path) -> None:
+    shutil.copytree(toy_models / "toy-image", tmp_path / "hardened")
+    path = tmp_path / "hardened" / "config.json"
+    card = Card.read(path)
+    claim = RobustAccuracy(
+        norm="linf",
+        eps=0.1,
+        attack="autoattack",
+        split="test",
+        n=10,
+        rows="first",
+        clean_accuracy=0.9,
+        robust_accuracy=0.5,
+        interval=(0.2, 0.8),
+        weights_digest=card.weights_digest,
+    )
+    path.write_text(card.model_copy(update={"robustness": (claim,)}).model_dump_json())
+    compress(tmp_path / "hardened", "prune:amount=0.9", out=tmp_path / "pruned")
+    assert Card.read(tmp_path / "pruned" / "config.json").robustness == ()
+
+
 def test_keras_models_are_pruned_and_tuned(keras_folder: Path, tmp_path: Path) -> None:
     compress(keras_folder, "prune:amount=0.5", out=tmp_path / "pruned")
     found = compress(keras_folder, "prune:amount=0.5", out=tmp_path / "tuned", epochs=1)
@@ -204,6 +245,20 @@ def test_distillation_trains_another_architecture(keras_folder: Path, tmp_path: 
     assert card.recipe["objective"]["name"] == "distillation"
     assert card.recipe["objective"]["params"]["teacher"] == str(keras_folder)
     assert found.after.weights < found.before.weights * 10
+
+
+@pytest.mark.parametrize(("threat", "objective"), [(None, "distillation"), ({"eps": 0.1}, "robust_distillation")])
+def test_a_model_with_a_threat_is_distilled_against_it(
+    threat: Any, objective: str, toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Recipe] = []
+    monkeypatch.setattr(sys.modules["xaibench.compression.distill"], "train", lambda recipe, **_: made.append(recipe))
+    card = Card.read(toy_models / "toy-image" / "config.json")
+    card = card.model_copy(update={"recipe": card.recipe | ({} if threat is None else {"threat": threat})})
+    folder = toy_models / "toy-image"
+    Distill(architecture="mlp")(Job(source="toy-image", folder=folder, card=card, name="student", out=tmp_path / "s"))
+    assert made[0].objective.name == objective
+    assert (made[0].threat is None) == (threat is None)
 
 
 def test_the_command_says_what_was_won(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xaibench.errors import InputError
 
-__all__ = ["packed", "unpacked"]
+__all__ = ["is_packed", "packed", "unpacked", "zeroed"]
 
 _SCALE = ":scale"
 """Ends the names of scales; no parameter of a module has a colon in its name."""
@@ -43,6 +43,19 @@ def unpacked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             raise InputError(f"expected int8 numbers beside {key!r}, one scale a row, got others")
         found[name] = numbers.float() * _column(scale, numbers)
     return found
+
+
+def is_packed(state: Mapping[str, Tensor]) -> bool:
+    """Whether any tensor of a stored ``state`` is packed."""
+    return any(name.endswith(_SCALE) for name in state)
+
+
+def zeroed(stored: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``stored`` with zeros where its unpacked form became zero in ``state``; all else stays bit for bit."""
+    return {
+        name: value if name.endswith(_SCALE) else value.masked_fill(state[name] == 0, 0)
+        for name, value in stored.items()
+    }
 
 
 def _column(scale: Tensor, like: Tensor) -> Tensor:

@@ -156,4 +156,4 @@ def _params(compressor: Any) -> dict[str, Any]:
 def _summary(step: CompressionConfig) -> str:
     params = ", ".join(f"{key} {value}" for key, value in step.params.items())
     trained = f", {step.epochs} epochs of training" if step.epochs else ""
-    return f"A copy of {step.source}, made smaller by {step.method} ({params}){trained}."
+    return f"A copy of {step.source}, compressed by {step.method} ({params}){trained}."

@@ -28,7 +28,8 @@ def write_copy(job: Job, write: Callable[[Path], None], *, rate: float = 1.0) ->
     made.mkdir(parents=True)
     if (job.folder / "tokenizer.json").exists():
         shutil.copy(job.folder / "tokenizer.json", made)
-    card = job.card.model_copy(update={"name": job.name, "metrics": {}, "weights_digest": ""})
+    unmeasured = {"name": job.name, "metrics": {}, "robustness": (), "weights_digest": ""}
+    card = job.card.model_copy(update=unmeasured)
     write_json(made / "config.json", card.model_dump(mode="json"))
     write(made)
     if job.epochs:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
+from xaibench.classifiers.packed import is_packed, zeroed
 from xaibench.classifiers.weights import load_keras
 from xaibench.compression.base import Job, compressors
 from xaibench.compression.copies import save_state, write_copy
@@ -26,7 +28,7 @@ class Prune:
     Han et al., *Learning both weights and connections for efficient neural networks* (NeurIPS 2015); the threshold is
     one for the whole network. With epochs, training goes on by the recipe that made the model at ``rate`` times its
     learning rate, and what is zero stays zero. The file and the time of a pass stay as they are: zeros are stored and
-    multiplied like other numbers.
+    multiplied like other numbers. A quantised model stays quantised, and cannot be trained on.
 
     Args:
         amount: share of the weights that become zero, above 0 and below 1.
@@ -48,7 +50,12 @@ class Prune:
         return f"pruned{self.amount * 100:g}".replace(".", "-")
 
     def __call__(self, job: Job) -> int:
-        """See `Compressor`."""
+        """See `Compressor`; epochs for a quantised model raise `InputError`."""
+        if job.epochs and job.card.framework == "torch" and is_packed(load_file(job.weights)):
+            raise InputError(
+                f"expected no epochs for {job.card.name}, which is quantised, got {job.epochs}: whole numbers cannot be"
+                " trained on; prune and train the model that it was made from, then quantise that"
+            )
         write = self._write_torch if job.card.framework == "torch" else self._write_keras
         return write_copy(job, lambda folder: write(job, folder), rate=self.rate)
 
@@ -58,7 +65,9 @@ class Prune:
         with torch.no_grad():
             for kernel, value in zip(kernels, smallest_removed(kernels, self.amount), strict=True):
                 kernel.copy_(value)
-        save_state(module.state_dict(), folder)
+        stored = load_file(job.weights)
+        state = module.state_dict()
+        save_state(zeroed(stored, state) if is_packed(stored) else state, folder)
 
     def _write_keras(self, job: Job, folder: Path) -> None:
         model = load_keras(job.weights)
