@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
 import sys
+import time
 import tomllib
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +40,12 @@ ROBUST = PLAIN | {
     "probe": {"samples": 20, "attack": "fgsm"},
 }
 
+COMMAND = r"xaibench search (recipes/[^\[\n]*)"
+CODE = (
+    "import sys, json; from xaibench.search import search; from xaibench.training import Recipe\n"
+    "search(Recipe.of(json.load(open(sys.argv[1]))), trials=6, out=sys.argv[2])"
+)
+
 
 def trials_of(result: SearchResult) -> list[Any]:
     return [(trial.values, trial.state, trial.scores) for trial in result.trials]
@@ -52,6 +66,20 @@ def test_the_space_follows_the_recipe_and_its_objective() -> None:
 def test_default_ranges_are_of_fields_that_exist() -> None:
     names = {field.name for name in objectives for field in fields(objectives.get(name))}
     assert {key.removeprefix("objective.") for key in _DEFAULTS if key.startswith("objective.")} <= names
+
+
+def test_documented_searches_are_of_what_their_recipes_have(root: Path) -> None:
+    texts = [(root / name).read_text() for name in ("docs/search.md", "README.md", "src/xaibench/cli/search.py")]
+    commands = [shlex.split(found, comments=True) for text in texts for found in re.findall(COMMAND, text)]
+    assert len(commands) >= 5
+    for path, *options in commands:
+        recipe = Recipe.read(root / path)
+        given = [value for option, value in pairwise(options) if option == "--space"]
+        assert search_space(recipe, given).keys() >= {text.partition("=")[0] for text in given}
+        assert recipe.validation > 0
+        assert recipe.threat is None or recipe.probe.samples > 0
+    listed = re.findall(r"^\| `([a-z_.]+)` \|", texts[0], re.MULTILINE)
+    assert set(listed) == {"optimizer.learning_rate", *_DEFAULTS}
 
 
 @pytest.mark.parametrize(
@@ -139,9 +167,25 @@ def test_an_interrupted_search_comes_to_the_same(whole: SearchResult, tmp_path: 
     assert trials_of(other)[0][0] != trials_of(whole)[0][0]
 
 
+def test_a_killed_search_comes_to_the_same(whole: SearchResult, tmp_path: Path) -> None:
+    plan, out = tmp_path / "plan.json", tmp_path / "killed"
+    plan.write_text(Recipe.of(ROBUST).model_dump_json(exclude_unset=True))
+    process = subprocess.Popen([sys.executable, "-c", CODE, str(plan), str(out)])
+    deadline = time.monotonic() + 120
+    while not (out / "trial-002" / "recipe.toml").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the search ended before it could be killed"
+    assert (out / "trial-001" / "trial.json").exists()
+    assert not (out / "trial-005").exists()
+    found = search(Recipe.of(ROBUST), trials=6, out=out)
+    assert trials_of(found) == trials_of(whole)
+    assert (out / "best.toml").read_text() == (whole.folder / "best.toml").read_text()
+
+
 def test_hopeless_trials_end_early(tmp_path: Path) -> None:
     """The fifth trial has a rate at which nothing is learnt; the four before it fix the median."""
-    recipe = Recipe.of(PLAIN | {"epochs": 4, "monitor": "loss"})
+    recipe = Recipe.of(PLAIN | {"epochs": 10, "monitor": "loss"})
     space = ["optimizer.learning_rate=1e-9..1e-2:log"]
     found = search(recipe, trials=10, out=tmp_path / "pruned", space=space)
     ended = [trial for trial in found.trials if trial.state == "pruned"]
@@ -152,7 +196,12 @@ def test_hopeless_trials_end_early(tmp_path: Path) -> None:
         reached = [t.scores[last] for t in found.trials[: trial.number] if t.state == "complete"]
         assert before
         assert max(trial.scores.values()) < sorted(reached)[len(reached) // 2]
-        assert last < 4
+        assert 2 <= last < 10  # not in the first fifth
+    cut = tmp_path / "cut"
+    shutil.copytree(found.folder, cut)
+    for number in range(ended[-1].number, 10):
+        shutil.rmtree(cut / f"trial-{number:03d}")
+    assert trials_of(search(recipe, trials=10, out=cut, space=space)) == trials_of(found)  # what was cut off ends early
     kept = search(recipe, trials=5, out=tmp_path / "kept", space=space, prune=False)
     assert all(trial.state == "complete" for trial in kept.trials)
 
