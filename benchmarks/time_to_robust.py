@@ -59,9 +59,9 @@ class Method:
 
 METHODS = {
     "PGD-AT, 10 steps": Method("pgd_at:steps=10", {"name": "cosine"}),
-    "FGSM-RS": Method("fgsm_rs", CYCLIC),
-    "N-FGSM": Method("n_fgsm", CYCLIC),
-    "Free, 4 replays": Method("free:replays=4", CYCLIC, shares=(0.5, 0.25)),
+    "FGSM-RS": Method("fgsm_rs", CYCLIC, shares=(1.0, 0.75, 0.5, 0.25)),
+    "N-FGSM": Method("n_fgsm", CYCLIC, shares=(1.0, 0.75, 0.5, 0.25)),
+    "Free, 4 replays": Method("free:replays=4", CYCLIC, shares=(0.5, 0.25, 0.125)),
 }
 
 
