@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xaibench.errors import InputError
 from xaibench.rng import SampleRng
-from xaibench.threats import L2, Linf, Threat
+from xaibench.threats import L1, L2, Linf, Threat
 from xaibench.training.keras_learner import KerasLearner
 from xaibench.training.learner import Normalisation
 from xaibench.training.objectives import Forward, Objective, Replaying, TrainingLoss, objectives
@@ -265,20 +265,40 @@ def test_any_attack_is_made_on_the_model_of_now() -> None:
 def test_free_training_is_the_loop_of_the_paper(framework: str) -> None:
     taught, objective = learner(framework), objectives.create("free:replays=3")
     assert isinstance(objective, Replaying)
-    w, moved = weights(), torch.zeros_like(X).double()
+    w, delta = weights(), torch.zeros_like(X).double()
     batches = [(X, Y), (X.flip(0), Y.flip(0)), (X[:5], Y[:5])]
     for x, y in batches:
         for replay in range(objective.replays):
             taught.step([(x, y)], objective, rate=RATE, seed=replay, threat=Linf(EPS))
             leaves = tuple(value.detach().requires_grad_() for value in w)
             clean = x.double()
-            point = (clean + moved[: len(x)].clamp(-EPS, EPS)).clamp(0, 2).requires_grad_()
+            point = (clean + delta[: len(x)]).clamp(0, 2).requires_grad_()
             loss = -probabilities(leaves, point)[torch.arange(len(y)), y].log().mean()  # type: ignore[arg-type]
             *down, up = torch.autograd.grad(loss, (*leaves, point))
-            moved = ((point + EPS * up.sign()).clamp(0, 2) - clean).clamp(-EPS, EPS).detach()
+            # Lines 9 and 11 of the paper's algorithm: a step, and the ball alone.
+            delta = (delta[: len(x)] + EPS * up.sign()).clamp(-EPS, EPS)
             w = tuple(value - RATE * step for value, step in zip(w, down, strict=True))  # type: ignore[assignment]
     for value, expected in zip(read(taught), w, strict=True):
         torch.testing.assert_close(value, expected.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("threat", [Linf(EPS), L2(EPS), L1(EPS)], ids=lambda threat: threat.norm)
+def test_what_the_box_cuts_off_free_training_is_there_for_the_next_batch(threat: Threat) -> None:
+    taught, objective = learner("torch"), Watched(objectives.create("free:replays=1"))
+    middle = torch.ones_like(X)
+    taught.step([(middle, Y)], objective, rate=0.0, seed=0, threat=threat)
+    taught.step([(middle, Y)], objective, rate=0.0, seed=1, threat=threat)
+    free = objective.perturbed - middle
+    assert float(threat.distance(objective.perturbed, middle).min()) > 0.9 * EPS
+    corner = torch.where(free > 0, 2.0, 0.0)  # the box leaves no room for the perturbation, but keeps it
+    other = learner("torch")
+    other.step([(middle, Y)], objective, rate=0.0, seed=0, threat=threat)
+    other._memory["free.perturbation"] = free
+    other.step([(corner, Y)], objective, rate=0.0, seed=1, threat=threat)
+    assert torch.equal(objective.perturbed, corner)
+    kept = other._memory["free.perturbation"]
+    assert float((kept.abs() > EPS / 10).double().mean()) > 0.2
+    assert float(threat.distance(corner + kept, corner).max()) <= EPS + 1e-6
 
 
 def test_each_sample_draws_its_own_radius() -> None:
