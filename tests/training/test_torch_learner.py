@@ -9,9 +9,11 @@ from typing import ClassVar
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from xaibench.data import Data
 from xaibench.registry import Spec
+from xaibench.rng import SampleRng
 from xaibench.threats import Linf
 from xaibench.training.learner import Normalisation
 from xaibench.training.memory import kept_memory
@@ -19,6 +21,7 @@ from xaibench.training.network import make_network
 from xaibench.training.objectives import PGDTraining, objectives
 from xaibench.training.recipe import Recipe
 from xaibench.training.threat import training_threat
+from xaibench.training.torch_forward import TorchForward
 from xaibench.training.torch_learner import TorchLearner
 from xaibench.types import Bounds
 
@@ -99,6 +102,31 @@ def test_tensors_after_kept_memory_are_not_mapped_one_by_one() -> None:
     held = [torch.zeros(2**20) for _ in range(3)]
     assert library.mallinfo2().field3 == before
     assert len(held) == 3
+
+
+def test_raised_weights_do_not_drown_in_half_precision() -> None:
+    """Gradients below the least number of fp16 still raise the weights, and a scale changes nothing else."""
+
+    def raised(*, half: bool, scale: float, faint: float) -> Tensor:
+        learner = make()
+        learner._attack_scale = scale
+        kernel = learner._module[3].weight  # type: ignore[index]  # a `Sequential`
+        if half:
+            kernel.register_hook(lambda gradient: gradient.half().float())
+        x, y = batch()
+        forward = TorchForward(learner, SampleRng(torch.arange(len(x))), 1.0, None, 1.0)
+        with forward.ascended:
+            forward.ascend_weights(lambda: faint * F.cross_entropy(forward(x)[0], y), 0.1)
+            return kernel.detach().clone()
+
+    plain = raised(half=False, scale=1.0, faint=1.0)
+    assert torch.equal(raised(half=False, scale=1024.0, faint=1.0), plain)
+    drowned = raised(half=True, scale=1.0, faint=1e-7)
+    found = raised(half=True, scale=1024.0, faint=1e-7)
+    still = make()._module[3].weight.detach()  # type: ignore[index]
+    assert torch.equal(drowned, still)
+    direction = F.cosine_similarity((found - still).flatten(), (plain - still).flatten(), dim=0)
+    assert float(direction) > 0.99
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)

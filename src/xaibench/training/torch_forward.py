@@ -82,7 +82,9 @@ class TorchForward:
     def ascend_weights(self, loss: Callable[[], Tensor], gamma: float) -> None:
         moving = [p for p in self.learner._module.parameters() if p.requires_grad and p.ndim >= 2]
         with _kept(self.learner._module.buffers()):  # batch norm learns from the pass at the moved weights alone
-            found = torch.autograd.grad(loss() * self.part, moving, allow_unused=True)
+            # The scale keeps small gradients from vanishing in half precision; below, only their direction counts.
+            scaled = loss() * self.part * self.learner._attack_scale
+            found = torch.autograd.grad(scaled, moving, allow_unused=True)
         gradients = {p: gradient for p, gradient in zip(moving, found, strict=True) if gradient is not None}
         self.learner._processes.add_up(gradients.values())  # the weights move alike in all processes
         with torch.no_grad():
