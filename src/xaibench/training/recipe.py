@@ -154,7 +154,12 @@ class Recipe(Strict):
         description="validation score that the best epoch is chosen by: accuracy, loss or robust_accuracy (that of the"
         " probe); the last with a threat, else the first by default",
     )
-    patience: int | None = Field(default=None, ge=1, description="epochs without a better validation score")
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="epochs without a better validation score before training ends; those without that score, as"
+        " between two probes, do not count",
+    )
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of a step's gradient")
     ema: float | None = Field(default=None, gt=0, lt=1, description="decay of the weights' moving average")
     normalize: bool = Field(default=True, description="standardise inputs by the training data's mean and deviation")
