@@ -112,6 +112,18 @@ def test_exchanged_texts_are_allowed_and_the_same_in_both_frameworks(
     assert torch.equal(found, texts(objective)[0])
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_no_word_is_exchanged_for_one_that_lowers_the_loss(framework: str) -> None:
+    # Each word by itself promises most of all that are allowed, or is exchanged for it: nothing is left to gain.
+    best, taught, threat = texts(SubstitutionTraining(steps=1, positions=6), framework, k=6)
+    seen = Seen(SubstitutionTraining(steps=1, positions=6))
+    taught.step([(best, Y)], seen, rate=0.0, seed=0, threat=threat)
+    assert torch.equal(seen.text, best)
+    neighbours = Seen(SubstitutionTraining(steps=1, positions=6, neighbours=2))
+    taught.step([(best, Y)], neighbours, rate=0.0, seed=0, threat=threat)
+    assert torch.equal(neighbours.text, best)
+
+
 def worst(taught: Any, threat: Words, k: int) -> Tensor:
     """The largest loss (n,) over all texts with up to ``k`` words exchanged, by trying every one."""
     ids = threat.allowed.nonzero().flatten().tolist()
