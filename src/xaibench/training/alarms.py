@@ -18,6 +18,7 @@ __all__ = [
     "ROBUST",
     "EpochScores",
     "catastrophic_overfitting",
+    "is_better",
     "overfitting",
     "robust_overfitting",
     "scores_of",
@@ -41,6 +42,9 @@ _EPOCHS = 3
 
 _DEVIATIONS = 2.0
 """Standard errors that a fall must exceed in each of these epochs."""
+
+_FEWEST = 100
+"""Rows without which a probe raises no alarm: chance alone would, too often."""
 
 
 @dataclass(frozen=True)
@@ -66,40 +70,42 @@ def catastrophic_overfitting(epochs: Sequence[EpochScores]) -> bool:
     Wong, Rice & Kolter, *Fast is better than free: revisiting adversarial training* (ICLR 2020). Two signs: the probe
     falls below half of its best in an earlier epoch while accuracy on attacked training inputs is no lower than it was
     then; or for two probed epochs in a row it keeps less than a fifth of an accuracy in training of more than half.
-    What is compared is the upper end of the probe's 95 % interval.
+    What is compared is the upper end of the probe's 95 % interval. Probes of fewer than 100 rows raise no alarm.
 
     >>> healthy = [EpochScores(1, 0.5, 0.45, 500), EpochScores(2, 0.6, 0.5, 500)]
     >>> catastrophic_overfitting(healthy), catastrophic_overfitting([*healthy, EpochScores(3, 0.9, 0.02, 500)])
     (False, True)
     """
-    if not epochs:
+    if not epochs or epochs[-1].n < _FEWEST:
         return False
     *earlier, last = epochs
-    best = _best(earlier)
+    best = max(earlier, key=lambda scores: scores.robust, default=None)
     if best and _upper(last) < _COLLAPSE * best.robust and last.attacked >= best.attacked:
         return True
-    return len(epochs) > 1 and all(
-        scores.attacked > _LEARNED and _upper(scores) < _BLIND * scores.attacked for scores in epochs[-2:]
-    )
+    return len(epochs) > 1 and all(scores.attacked > _LEARNED and _is_blind(scores) for scores in epochs[-2:])
 
 
 def robust_overfitting(epochs: Sequence[EpochScores]) -> bool:
     """Whether held-out robust accuracy has clearly left its best behind while that in training still rose.
 
     Rice, Wong & Kolter, *Overfitting in adversarially robust deep learning* (ICML 2020). Clearly: in each of the last
-    three probed epochs by more than two standard errors of the difference.
+    three probed epochs by more than two standard errors of the difference. The best is the highest mean of three probed
+    epochs in a row before: a single one is the more a stroke of luck the more epochs there were. Probes of fewer than
+    100 rows raise no alarm.
     """
-    if len(epochs) <= _EPOCHS:
+    if len(epochs) < 2 * _EPOCHS or epochs[-1].n < _FEWEST:
         return False
-    *earlier, last = epochs
-    best = _best(earlier)
-    recent = epochs[-_EPOCHS:]
-    return (
-        best is not None
-        and best.epoch < recent[0].epoch
-        and last.attacked > best.attacked
-        and all(best.robust - scores.robust > _DEVIATIONS * _error(best, scores) for scores in recent)
+    earlier, recent = epochs[:-_EPOCHS], epochs[-_EPOCHS:]
+    means = [_mean(earlier[end - _EPOCHS : end]) for end in range(_EPOCHS, len(earlier) + 1)]
+    best = max(means, key=lambda scores: scores.robust)
+    return recent[-1].attacked > best.attacked and all(
+        best.robust - scores.robust > _DEVIATIONS * _error(best, scores) for scores in recent
     )
+
+
+def is_better(best: EpochScores, last: EpochScores) -> bool:
+    """Whether there is something to go back to: an epoch that saw the attack, and was beyond chance more robust."""
+    return best.robust > _upper(last) and not _is_blind(best)
 
 
 def since_rewinding(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -124,8 +130,14 @@ def scores_of(history: Sequence[Mapping[str, Any]], *, warm: float) -> list[Epoc
     ]
 
 
-def _best(epochs: Sequence[EpochScores]) -> EpochScores | None:
-    return max(epochs, key=lambda scores: scores.robust, default=None)
+def _mean(epochs: Sequence[EpochScores]) -> EpochScores:
+    """As one, after the last of them."""
+    attacked, robust = (sum(getattr(one, key) for one in epochs) / len(epochs) for key in ("attacked", "robust"))
+    return EpochScores(epochs[-1].epoch, attacked, robust, epochs[-1].n)
+
+
+def _is_blind(scores: EpochScores) -> bool:
+    return _upper(scores) < _BLIND * scores.attacked
 
 
 def _upper(scores: EpochScores) -> float:
