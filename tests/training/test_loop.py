@@ -16,7 +16,9 @@ from xaibench.errors import InputError
 from xaibench.threats import L2, Constrained, Linf
 from xaibench.training import Recipe, train
 from xaibench.training.log import TrainingLog
+from xaibench.training.loop import _Run
 from xaibench.training.threat import threat_config, training_threat
+from xaibench.training.validation import scores
 from xaibench.zoo import load_model
 
 
@@ -136,6 +138,41 @@ def test_a_loss_that_is_not_finite_leaves_the_best_model_and_says_where(
     assert "\n" not in str(caught.value)
 
 
+def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint_where_no_epoch_is_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(stage: str, done: int, total: int, info: dict[str, Any]) -> None:
+        if stage == "epoch" and done == 2:
+            monkeypatch.setattr("xaibench.training.loop.rate", lambda *_: 1e30)
+
+    plan = small(checkpoint_seconds=100, validation=0)
+    with pytest.raises(InputError, match=r"in epoch 3, step 2 of 5; the model of epoch 2, the last that was") as caught:
+        train(plan, out=tmp_path / "m", progress=explode)
+    last = tmp_path / "m" / ".training" / "last"
+    for part in (str(last), "a smaller learning rate", "in another folder (--out)", "`init`"):
+        assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    whole = train(plan, out=tmp_path / "whole", keep_checkpoints=True)
+    assert load_model(last).digest == load_model(whole / "checkpoints" / "epoch-0002").digest
+    # What the message advises works.
+    train(small(optimizer={"learning_rate": 1e-3}), out=tmp_path / "anew")
+    train(str(last), "digits", out=tmp_path / "from-it", epochs=1, optimizer={"learning_rate": 1e-3})
+
+
+def test_a_validation_loss_that_overflows_is_divergence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def huge(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([3e38, -3e38]).repeat(len(x), 5)
+
+    def epoch_two(stage: str, done: int, total: int, info: dict[str, Any]) -> None:
+        if stage == "epoch":
+            monkeypatch.setattr("xaibench.training.torch_learner.TorchLearner.logits", huge)
+
+    with pytest.raises(InputError, match=r"got a loss of inf in epoch 2.*model of epoch 1, the best") as caught:
+        train(small(), out=tmp_path / "m", progress=epoch_two)
+    assert "\n" not in str(caught.value)
+
+
 def test_what_fails_before_the_first_step_leaves_nothing(tmp_path: Path) -> None:
     rows = load_data("digits", "train")
     one = rows.take(torch.nonzero(rows.labels == 3).flatten())
@@ -207,11 +244,53 @@ def test_what_an_alarm_does(action: str, tmp_path: Path, monkeypatch: pytest.Mon
     assert load_model(out).digest == load_model(out / "checkpoints" / "epoch-0002").digest
 
 
-def test_a_run_that_was_rewound_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def alarm_in_the_second(monkeypatch: pytest.MonkeyPatch, robust: tuple[float, ...] = (0.9, 0.1, 0.8)) -> None:
+    """An alarm after the second epoch, with probes of which the first is the best."""
+
     def alarm(scores: list[Any]) -> str | None:
         return "robust_overfitting" if scores and scores[-1].epoch == 2 else None
 
+    def probed(learner: Any, data: Any, recipe: Any, threat: Any, epoch: int) -> dict[str, Any]:
+        return scores(learner, data, recipe, threat, epoch) | {"validation_robust_accuracy": robust[epoch]}
+
     monkeypatch.setattr("xaibench.training.loop.overfitting", alarm)
+    monkeypatch.setattr("xaibench.training.loop.scores", probed)
+
+
+@pytest.mark.parametrize("robust", [(0.0, 0.0, 0.0), (0.4, 0.38, 0.4)])
+def test_a_run_does_not_go_back_to_an_epoch_that_is_no_better(
+    robust: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarm_in_the_second(monkeypatch, robust)
+    plan = small(**{**PROBED, "probe": {"attack": "fgsm", "samples": 40, "on_overfitting": "rewind"}})
+    history = Card.read(train(plan, out=tmp_path / "m") / "config.json").history
+    assert len(history) == 2
+    assert "alarm" in history[-1]
+    assert "rewound_to" not in history[-1]
+
+
+def test_a_rewind_brings_back_the_whole_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alarm_in_the_second(monkeypatch)
+    states: list[dict[str, torch.Tensor]] = []
+    conclude = _Run.conclude
+
+    def watched(run: _Run) -> None:
+        before = run.learner.state()
+        conclude(run)
+        states.extend([before, run.learner.state()])
+
+    monkeypatch.setattr("xaibench.training.loop._Run.conclude", watched)
+    plan = small(**{**PROBED, "ema": 0.9, "probe": {"attack": "fgsm", "samples": 40, "on_overfitting": "rewind"}})
+    train(plan, out=tmp_path / "m")
+    first, _, second, rewound, *_ = states
+    assert {key.split(".")[0] for key in first} >= {"weights", "average", "optimizer", "updates"}
+    assert not torch.equal(first["optimizer.0.momentum_buffer"], second["optimizer.0.momentum_buffer"])
+    assert first.keys() == rewound.keys()
+    assert all(torch.equal(value, rewound[key]) for key, value in first.items())
+
+
+def test_a_run_that_was_rewound_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alarm_in_the_second(monkeypatch)
     plan = small(**{**PROBED, "ema": 0.9, "probe": {"attack": "fgsm", "samples": 40, "on_overfitting": "rewind"}})
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     train(plan, out=whole)

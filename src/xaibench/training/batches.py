@@ -29,14 +29,6 @@ class TrainingSet:
         """The rows at these positions."""
         return TrainingSet(self.x[index], self.y[index], self.ids[index])
 
-    def split(self, recipe: Recipe) -> tuple[TrainingSet, TrainingSet | None]:
-        """Rows to train on, and the ones that the recipe holds out, if any."""
-        held = round(recipe.validation * len(self))
-        if not held:
-            return self, None
-        order = permutation(len(self), recipe.seed, "validation")
-        return self.take(order[held:]), self.take(order[:held])
-
 
 def steps_per_epoch(data: TrainingSet, recipe: Recipe) -> int:
     """Whole steps that the rows make; at least one, of fewer rows."""

@@ -19,12 +19,13 @@ from xaibench.evaluate.settle import customary_eps
 from xaibench.registry import Spec
 from xaibench.rng import permutation
 from xaibench.threats import Threat, Words
+from xaibench.training.holdout import holdout, seen_by
 from xaibench.training.probe import robust_accuracy
 from xaibench.training.recipe import Recipe
 from xaibench.training.session import train
 from xaibench.training.threat import training_threat
 from xaibench.training.trackers import Tracking
-from xaibench.types import Bounds, Classifier, Progress
+from xaibench.types import Bounds, Progress
 from xaibench.zoo import load_model, model_folder
 
 __all__ = ["Hardening", "HeldOut", "harden", "hardening_recipe"]
@@ -49,14 +50,19 @@ _ROWS = 512
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Accuracy of a model on ``n`` rows that were not trained on, as they are and under the probe's attack."""
+    """Accuracy of a model on ``n`` rows, as they are and under the probe's attack.
+
+    ``seen`` of them are among those that it was trained on, or may have been.
+    """
 
     clean: float
     robust: float
     n: int
+    seen: int = 0
 
     def __str__(self) -> str:
-        return f"clean {self.clean:.1%}, under attack {self.robust:.1%}, of {self.n} rows"
+        seen = f", {self.seen} of which it may have been trained on" if self.seen else ""
+        return f"clean {self.clean:.1%}, under attack {self.robust:.1%}, of {self.n} rows{seen}"
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,14 @@ class Hardening:
     after: HeldOut
     alarms: tuple[str, ...]
     """Such as ``robust_overfitting after epoch 9``."""
+    validation_seen: int = 0
+    """Rows held out in training that the model before was trained on: the choice of the epoch is then too hopeful."""
 
     def __str__(self) -> str:
-        return f"before: {self.before}\nafter:  {self.after}"
+        lines = [f"before: {self.before}", f"after:  {self.after}"]
+        if self.validation_seen:
+            lines.append(f"the model before may have been trained on {self.validation_seen} of the held-out rows")
+        return "\n".join(lines)
 
 
 def harden(
@@ -89,11 +100,12 @@ def harden(
     progress: Progress | None = None,
     **recipe: Any,
 ) -> Hardening:
-    """Train a hardened copy of a model, in a folder of its own, and measure both on rows that were not trained on.
+    """Train a hardened copy of a model, in a folder of its own, and measure both on the same rows.
 
     The rows are 512 of the test split at most, drawn by the seed, or for ``data`` given as `Data` those that training
-    held out (the best epoch was chosen by them, so that the copy looks a little better there than it is). The attack is
-    the probe's: `xaibench.evaluate_robustness` judges more strictly.
+    held out (the best epoch was chosen by them, so that the copy looks a little better there than it is; without any,
+    rows that were trained on). `HeldOut.seen` says how many of them each model was trained on. The attack is the
+    probe's: `xaibench.evaluate_robustness` judges more strictly.
 
     Args:
         model: a model's name, or its folder with `config.json`.
@@ -129,10 +141,11 @@ def harden(
     )
     card = Card.read(folder / "config.json")
     made = Recipe.of(card.recipe, source=str(folder / "config.json"))
-    rows = _unseen(made, data if isinstance(data, Data) else None)
-    before, after = (_measured(load_model(source), rows, made) for source in (model, folder))
+    rows = data if isinstance(data, Data) else load_data(made.data, made.test_split)
+    compared = _compared(made, rows, given=isinstance(data, Data))
+    before, after = (_measured(source, rows, compared, made) for source in (model, folder))
     alarms = tuple(f"{line['alarm']} after epoch {line['epoch']}" for line in card.history if "alarm" in line)
-    return Hardening(folder, before, after, alarms)
+    return Hardening(folder, before, after, alarms, card.history[-1].get("validation_seen", 0))
 
 
 def hardening_recipe(
@@ -229,15 +242,17 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _unseen(recipe: Recipe, data: Data | None) -> Data:
-    if data is None:
-        rows = load_data(recipe.data, recipe.test_split, None)
-        return rows.take(permutation(len(rows), recipe.seed, "measured")[:_ROWS])
-    held = max(1, round(recipe.validation * len(data)))
-    return data.take(permutation(len(data), recipe.seed, "validation")[:held][:_ROWS])
+def _compared(recipe: Recipe, rows: Data, *, given: bool) -> Tensor:
+    """Positions of the rows that both models are measured on: of the test split, or of the training data ``given``."""
+    if not given:
+        return permutation(len(rows), recipe.seed, "measured")[:_ROWS]
+    found = holdout(recipe, rows)
+    return (found.held if len(found.held) else found.trained)[:_ROWS]
 
 
-def _measured(model: Classifier, rows: Data, recipe: Recipe) -> HeldOut:
+def _measured(source: str | Path, rows: Data, compared: Tensor, recipe: Recipe) -> HeldOut:
+    model, seen = load_model(source), int(seen_by(source, rows)[compared].sum())
+    rows = rows.take(compared)
     threat = training_threat(recipe.threat, rows, model)
     assert threat is not None
     x = rows.inputs if isinstance(rows.inputs, Tensor) else model.encode(rows.inputs)
@@ -245,4 +260,4 @@ def _measured(model: Classifier, rows: Data, recipe: Recipe) -> HeldOut:
         clean = float((model.predict(x) == rows.labels).double().mean())
     probe = recipe.probe.model_copy(update={"samples": len(rows)})
     robust = robust_accuracy(model, x, rows.labels, rows.ids, threat=threat.full, probe=probe, seed=recipe.seed)
-    return HeldOut(clean, robust, len(rows))
+    return HeldOut(clean, robust, len(rows), seen)

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from xaibench.errors import InputError
 from xaibench.rng import derive_seed
 from xaibench.threats import Threat
-from xaibench.training.alarms import overfitting, scores_of
+from xaibench.training.alarms import is_better, overfitting, scores_of
 from xaibench.training.batches import TrainingSet, steps_of, steps_per_epoch
 from xaibench.training.checkpoint import Checkpoint, Kept, Position
 from xaibench.training.learner import Learner, StepResult
@@ -34,11 +34,15 @@ __all__ = ["DivergedError", "fit"]
 
 
 class DivergedError(InputError):
-    """Training left the finite numbers; the learner has the weights of ``best_epoch``, 0 if there is none."""
+    """Training left the finite numbers.
 
-    def __init__(self, message: str, best_epoch: int) -> None:
+    ``kept`` says which earlier weights the learner has now, ``best`` or ``last``, and ``epoch`` when they were; None
+    and 0 if there are none.
+    """
+
+    def __init__(self, message: str, kept: Literal["best", "last"] | None = None, epoch: int = 0) -> None:
         super().__init__(message)
-        self.best_epoch = best_epoch
+        self.kept, self.epoch = kept, epoch
 
 
 def fit(
@@ -48,6 +52,7 @@ def fit(
     training: TrainingSet,
     validation: TrainingSet | None,
     *,
+    seen: int = 0,
     threat: TrainingThreat | None = None,
     folder: Path,
     resume: bool = False,
@@ -58,7 +63,8 @@ def fit(
     """Train ``learner``, leave it with its best weights on ``validation`` (else the last), return the epochs' lines.
 
     Checkpoints go to ``folder`` after each epoch and every ``recipe.checkpoint_seconds`` seconds, and a line of each
-    step and epoch to its ``log.jsonl`` and to ``track``. ``keep`` is called after each epoch with its number, from 1,
+    step and epoch to its ``log.jsonl`` and to ``track``; where the initial weights were trained on ``seen`` of the
+    validation rows, each epoch's line says so. ``keep`` is called after each epoch with its number, from 1,
     and its last learning rate, again where a resumed run repeats it.
     """
     checkpoint, position, kept = Checkpoint(folder), Position(), Kept()
@@ -70,6 +76,8 @@ def fit(
         while not run.over:
             run.train()
             run.validate(validation)
+            if seen:
+                run.line["validation_seen"] = seen
             if keep and learner.is_main:
                 keep(position.epoch + 1, run.pace(run.steps)[0])
             run.conclude()
@@ -151,7 +159,7 @@ class _Run:
         try:
             found = scores(self.learner, data, self.recipe, self.threat, self.position.epoch)
         except FloatingPointError as error:
-            raise self._diverged(f"finite logits, but {error}") from None
+            raise self._diverged(f"finite scores of held-out rows, got {error}") from None
         self.line |= self.learner.agreed(found)
 
     def conclude(self) -> None:
@@ -165,10 +173,11 @@ class _Run:
         alarm = self._alarm()
         if alarm is not None:
             line["alarm"] = alarm
-            position.stopped = probe.on_overfitting == "stop"
-        if alarm is not None and probe.on_overfitting == "rewind":
-            line["rewound_to"], position.stale = position.best_epoch, 0
-            self.learner.load_state({key: value.clone() for key, value in self.kept.state.items()})
+            back = probe.on_overfitting == "rewind" and self._best_is_better()
+            position.stopped = probe.on_overfitting != "report" and not back
+            if back:
+                line["rewound_to"], position.stale = position.best_epoch, 0
+                self.learner.load_state({key: value.clone() for key, value in self.kept.state.items()})
         self.log.write({"kind": "epoch", **line, "seconds": self.seconds})
 
     def save(self) -> None:
@@ -186,15 +195,21 @@ class _Run:
             return None
         return overfitting(scores_of(self.position.history, warm=threat.warmup * self.recipe.epochs))
 
+    def _best_is_better(self) -> bool:
+        history = self.position.history
+        best, last = scores_of([history[self.position.best_epoch - 1], self.line], warm=0)
+        return is_better(best, last)
+
     def _diverged(self, expected: str) -> DivergedError:
-        position, best = self.position, self.kept.weights
-        if best:
-            self.learner.load_weights(best)
-        where = f"epoch {position.epoch + 1}, step {position.step} of {self.steps}"
-        return DivergedError(
-            f"expected {expected} in {where}: a smaller learning rate, a warm-up or clip_norm may help",
-            position.best_epoch if best else 0,
-        )
+        position = self.position
+        message = f"expected {expected} in epoch {position.epoch + 1}, step {position.step} of {self.steps}"
+        if self.kept.weights:
+            self.learner.load_weights(self.kept.weights)
+            return DivergedError(message, "best", position.best_epoch)
+        if self.learner.is_main and self.checkpoint.path.exists():
+            saved, _ = self.checkpoint.load(self.learner)
+            return DivergedError(message, "last", saved.epoch + (saved.step > 0))
+        return DivergedError(message)
 
 
 def _settings(learning_rate: float, threat: Threat | None) -> dict[str, float]:

@@ -17,6 +17,7 @@ from xaibench.registry import Spec
 from xaibench.threats import Threat
 from xaibench.training.batches import TrainingSet, steps_per_epoch
 from xaibench.training.checkpoint import saving
+from xaibench.training.holdout import holdout
 from xaibench.training.log import LOG_FILE
 from xaibench.training.loop import DivergedError, fit
 from xaibench.training.measure import measure
@@ -85,7 +86,8 @@ def train(
         raise InputError(
             f"expected a probe or an adversarial objective for the threat, got neither with {plan.objective.name}"
         )
-    training, validation = TrainingSet(network.encode(rows), rows.labels, rows.ids).split(plan)
+    every, apart = TrainingSet(network.encode(rows), rows.labels, rows.ids), holdout(plan, rows)
+    training, validation = (every.take(apart.trained), every.take(apart.held)) if len(apart.held) else (every, None)
     check_probe(plan, rows.task, 0 if validation is None else len(validation))
     learner.wait()
     if not learner.is_main:
@@ -113,6 +115,7 @@ def train(
                 plan,
                 training,
                 validation,
+                seen=apart.seen,
                 threat=against,
                 folder=work,
                 resume=resume,
@@ -121,7 +124,7 @@ def train(
                 track=tracked,
             )
         except DivergedError as error:
-            raise _with_best(error, network, work, plan, rows) from None
+            raise _kept(error, network, work, plan, rows) from None
         if learner.is_main:
             final = work / "final"
             with saving(final):
@@ -175,21 +178,27 @@ def _rows(plan: Recipe, data: Data | str | None) -> Data:
 
 @contextmanager
 def _work_folder(work: Path, *, main: bool) -> Iterator[None]:
-    """Remove the folder of a run that ends with an error before it has anything to go on from."""
+    """Remove the folder of a run that ends with an error before it has anything worth keeping."""
     new = not work.parent.exists()
     try:
         yield
     except BaseException:
-        if main and not (work / "checkpoint.safetensors").exists():
+        if main and not any((work / name).exists() for name in ("checkpoint.safetensors", "best", "last")):
             shutil.rmtree(work, ignore_errors=True)
             if new and work.parent.is_dir() and not any(work.parent.iterdir()):
                 work.parent.rmdir()
         raise
 
 
-def _with_best(error: DivergedError, network: Network, work: Path, plan: Recipe, rows: Data) -> InputError:
-    """The same error, the best weights of before kept as a model folder."""
-    if not error.best_epoch or not network.learner.is_main:
-        return error
-    network.write(work / "best", plan, rows)
-    return InputError(f"{error}; the model of epoch {error.best_epoch}, the best before, is in {work / 'best'}")
+def _kept(error: DivergedError, network: Network, work: Path, plan: Recipe, rows: Data) -> DivergedError:
+    """The same error with advice, weights of before kept as a model folder."""
+    advice = "a smaller learning rate, a warm-up or clip_norm may help"
+    if error.kept is None or not network.learner.is_main:
+        return DivergedError(f"{error}: {advice}")
+    kept = work / error.kept
+    network.write(kept, plan, rows)
+    what = "the best before" if error.kept == "best" else "the last that was kept"
+    return DivergedError(
+        f"{error}; the model of epoch {error.epoch}, {what}, is in {kept}: {advice}, in another folder (--out), from"
+        " the beginning or with that one as `init`"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,13 +23,16 @@ def scores(
 ) -> dict[str, Any]:
     """Loss and accuracy on held-out rows by the averaged weights, and their accuracy under the probe where it is due.
 
-    They are named as in the log; logits that are not finite raise `FloatingPointError`.
+    They are named as in the log; logits or a loss that are not finite raise `FloatingPointError`.
     """
     logits = torch.cat([learner.logits(part) for part in data.x.split(max(recipe.batch_size, 256))])
     if not torch.isfinite(logits).all():
-        raise FloatingPointError("the logits of held-out rows are not finite")
+        raise FloatingPointError("logits that are not")
+    loss = float(F.cross_entropy(logits, data.y))
+    if not math.isfinite(loss):  # logits that are finite may be too large for it
+        raise FloatingPointError(f"a loss of {loss}")
     found: dict[str, Any] = {
-        "validation_loss": float(F.cross_entropy(logits, data.y)),
+        "validation_loss": loss,
         "validation_accuracy": float((logits.argmax(1) == data.y).double().mean()),
     }
     if threat is not None and is_probed(recipe, epoch):
