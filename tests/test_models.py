@@ -90,6 +90,16 @@ def test_the_card_states_what_was_measured_on_these_weights(name: str) -> None:
         assert len(vocabulary) == 10_000
 
 
+def test_the_card_names_a_kept_recipe_only_where_that_made_the_model() -> None:
+    shipped = card("digits-cnn")
+    assert "It was made by `xaibench train recipes/digits-cnn.toml`" in card_text(shipped)
+    hardened = shipped.model_copy(update={"recipe": {**shipped.recipe, "epochs": 3}})
+    named = shipped.model_copy(update={"name": "mine"})
+    for other in (hardened, named):
+        assert "recipes/" not in card_text(other)
+        assert "by the `recipe` in its `config.json`" in card_text(other)
+
+
 @pytest.mark.parametrize("name", [name for name in FLOORS if card(name).data.name in BUILT_IN | {"mnist"}])
 def test_the_whole_test_split_reaches_the_floor(name: str) -> None:
     stated = card(name)

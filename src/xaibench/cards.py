@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from xaibench.files import write_text
 from xaibench.threats.reading import format_threat
 
 __all__ = ["card_text", "package_versions", "robust_rows", "write_card"]
+
+_RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+"""Those of the project; a copy made elsewhere may have the name of one, and another recipe."""
 
 _TASKS = {"image": "image-classification", "text": "text-classification", "tabular": "tabular-classification"}
 
@@ -108,10 +112,18 @@ def _body(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
     lines += ["", "## Use", "", "```python", "import xaibench", "", f'model = xaibench.load_model("{name}")']
     lines += [f'data = xaibench.load_data("{card.data.name}", n=8)', "print(model.predict(data.inputs))", "```"]
     lines += ["", f"`xaibench report {name}` measures its robustness and explains its decisions."]
-    maker = f"`xaibench {'compress' if card.compression else f'train recipes/{name}.toml'}`"
-    lines += ["", f"It was made by {maker} and is meant for teaching and for tests of"]
+    lines += ["", f"It was made by {_maker(card)} and is meant for teaching and for tests of"]
     lines += ["analysis methods, not for decisions about people."]
     return lines
+
+
+def _maker(card: Card) -> str:
+    if card.compression:
+        return "`xaibench compress`"
+    path = _RECIPES / f"{card.name}.toml"
+    if path.is_file() and tomllib.loads(path.read_text(encoding="utf-8")) == card.recipe:
+        return f"`xaibench train recipes/{card.name}.toml`"
+    return "xaibench, by the `recipe` in its `config.json`,"
 
 
 _HISTORY = {
