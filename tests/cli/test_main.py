@@ -15,6 +15,7 @@ import pytest
 import xaibench
 from xaibench.cli import app, run
 from xaibench.cli.console import ProgressDisplay, print_table, say
+from xaibench.cli.main import _GOING_ON
 from xaibench.errors import InputError
 
 XAIBENCH = [sys.executable, "-c", "from xaibench.cli import main; main()"]
@@ -102,6 +103,11 @@ def test_unexpected_error_is_one_line_and_keeps_its_traceback(command: Any, capf
     log.unlink()
     with pytest.raises(RuntimeError):
         run(["--debug", "toy"])
+
+
+@pytest.mark.parametrize(("name", "way"), [("compare", "--out"), ("search", "the same command"), ("train", "--resume")])
+def test_commands_that_keep_their_work_say_so(name: str, way: str) -> None:
+    assert way in _GOING_ON[name]
 
 
 @pytest.mark.parametrize("name", ["toy", "train"])

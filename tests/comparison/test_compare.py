@@ -14,10 +14,12 @@ import torch
 
 from xaibench.attacks import attacks
 from xaibench.cli import run as command
-from xaibench.comparison import Comparison, Sizes, View, compare_names, write_comparison
+from xaibench.comparison import Comparison, Sizes, View, compare_names, measures, write_comparison
 from xaibench.comparison.explained import choose
 from xaibench.comparison.sides import check_alike
+from xaibench.comparison.usual import trained_threat
 from xaibench.comparison.verdict import points, verdict
+from xaibench.corruptions import corruptions
 from xaibench.data import load_data
 from xaibench.errors import InputError
 from xaibench.evaluate import Plan
@@ -200,6 +202,56 @@ def test_classes_are_the_same_by_name_or_have_none() -> None:
     for classes in ((("cat", "dog"), ("dog", "cat")), (("0", "1", "2"), ("cat", "dog"))):
         with pytest.raises(InputError, match="the same classes, got"):
             check_alike(("a", "b"), ("image", "image"), classes)
+
+
+def test_without_a_radius_it_is_the_one_that_a_model_was_hardened_within() -> None:
+    plain, hardened = (load_model(name) for name in ("mnist-cnn", "mnist-cnn-robust"))
+    pair, back, neither = (plain, hardened), (hardened, plain), (plain, plain)
+    usual = Plan(model="?")
+    for models in (pair, back):
+        found, name = trained_threat(usual, models)
+        assert (found.norm, found.eps, name) == ("linf", 0.3, "mnist-cnn-robust")
+    other = load_model("digits-cnn-robust")
+    assert trained_threat(usual, (hardened, other))[0].eps == 0.1
+    assert trained_threat(Plan(model="?", norm="linf"), pair)[0].eps == 0.3
+    assert trained_threat(usual, neither) == (usual, None)
+    for asked in (Plan(model="?", eps=0.05), Plan(model="?", norm="l2"), Plan(model="?", attacks=())):
+        assert trained_threat(asked, pair) == (asked, None)
+
+
+def test_the_command_says_whose_threat_it_took(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pair = ("compare", "digits-cnn", "digits-cnn-robust", "--quick", "--n", "8", "--attack", "fgsm")
+    assert command([*pair, "--out", str(tmp_path)]) == 0
+    assert "the one that digits-cnn-robust was trained against" in capfd.readouterr().out
+    assert "threat as digits-cnn-robust was trained against" in (tmp_path / "compare.html").read_text()
+    assert json.loads((tmp_path / "compare.json").read_text())["within"]["trained_by"] == "digits-cnn-robust"
+    assert command([*pair, "--eps", "0.1", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["within"]["trained_by"] is None
+
+
+def test_a_comparison_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    measured = measures._corrupted
+
+    def counted(pair: Any, name: str, n: int) -> Any:
+        made.append(name)
+        return measured(pair, name, n)
+
+    def cut_off(stage: str, done: int, total: int, info: Any) -> None:
+        if stage.endswith("corruptions") and done == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(measures, "_corrupted", counted)
+    names, given = ("factories:digits", "digits-cnn"), plan(data="digits", n=4, minimal=0)
+    sizes = Sizes(assessed=0, manipulated=0, corruptions=1, samples=0)
+    with pytest.raises(KeyboardInterrupt):
+        compare_names(*names, given, sizes=sizes, folder=tmp_path, progress=cut_off)
+    assert len(made) == 3
+    found = compare_names(*names, given, sizes=sizes, folder=tmp_path).comparison
+    assert sorted(made) == sorted(corruptions.names())
+    whole = compare_names(*names, given, sizes=sizes).comparison
+    timed = {"models": {"__all__": {"images_per_second"}}}
+    assert found.model_dump(exclude=timed) == whole.model_dump(exclude=timed)
 
 
 @pytest.mark.parametrize(

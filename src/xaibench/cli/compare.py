@@ -26,8 +26,16 @@ def compare(
     data: DataName = None,
     split: Split = "test",
     n: Annotated[int, typer.Option(help="How many rows models are measured on, drawn by the seed.")] = 200,
-    norm: Annotated[str, typer.Option(help="How perturbations are measured: linf, l2, l1 or l0.")] = "linf",
-    eps: Annotated[float | None, typer.Option(help="How far a perturbation may go; customary by default.")] = None,
+    norm: Annotated[
+        str | None,
+        typer.Option(
+            help="How perturbations are measured: linf, l2, l1 or l0. Default: as SECOND or FIRST was hardened."
+        ),
+    ] = None,
+    eps: Annotated[
+        float | None,
+        typer.Option(help="How far a perturbation may go. Default: as SECOND or FIRST was hardened, else customary."),
+    ] = None,
     attack: Annotated[list[str] | None, typer.Option(help="An attack; repeat for several. Default: verdict.")] = None,
     explainer: Annotated[
         list[str] | None,
@@ -69,7 +77,6 @@ def compare(
         split=split,
         n=n,
         seed=seed,
-        norm=norm,
         eps=eps,
         attacks=tuple(attack or ("verdict",)),
         explainers=(),
@@ -78,6 +85,7 @@ def compare(
         checks=False,
         minimal=0 if quick else minimal,
         corruptions=0,
+        **({} if norm is None else {"norm": norm}),
     )
     with live_progress() as progress:
         view = compare_names(first, second, plan, sizes=None if quick else sizes, folder=out, progress=progress)
@@ -96,6 +104,8 @@ def _show(found: Comparison) -> None:
 
     one, other = found.names
     print(f"{found.verdict}\n")
+    if found.within and found.within.trained_by:
+        print(f"The threat is the one that {found.within.trained_by} was trained against; --eps takes another.\n")
     print_table(
         [
             (

@@ -17,6 +17,7 @@ __all__ = ["main", "run"]
 _INTERRUPTED = 130
 _CRASHED = -1
 _GOING_ON = {
+    "compare": "the same command goes on where it stopped if it has --out",
     "compress": "the same command goes on where it stopped",
     "search": "the same command goes on where it stopped",
     "report": "the same command goes on where it stopped",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xaibench.comparison.applicable import check_attacks, check_explainers
 from xaibench.comparison.compare import Sizes, View, compare, workspace
 from xaibench.comparison.sides import Live, Side, check_alike, load_side, side_of
+from xaibench.comparison.usual import trained_threat
 from xaibench.data import Data
 from xaibench.errors import InputError
 from xaibench.evaluate import Plan, align, load_classifier, load_pair, run
@@ -30,7 +31,8 @@ def compare_names(
 
     ``plan`` says how models are evaluated; its ``model`` is replaced by each. Both are loaded, and looked at for
     whether they can be compared, before any work is done: a threat, an attack or an explainer asked for by name that
-    does not apply to both raises `InputError` then. See `compare`.
+    does not apply to both raises `InputError` then. Two models without a radius in the plan are attacked within the
+    threat that one of them was trained against, if one was: the second's before the first's. See `compare`.
     """
     if folder is not None and folder.exists() and not folder.is_dir():
         raise InputError(f"expected a folder to write to, got the file {folder}")
@@ -38,6 +40,11 @@ def compare_names(
     reports = {name: load_side(name, live=sizes is not None) for name in names if (Path(name) / "report.json").exists()}
     models = [name for name in names if name not in reports]
     loaded = _load_both(first, second, plan) if len(models) == 2 else [_load(name, plan) for name in models]
+    source = None
+    if len(loaded) == 2:
+        plan, source = trained_threat(plan, (loaded[0].live.model, loaded[1].live.model))
+        threat = {"norm": plan.norm, "eps": plan.eps}
+        loaded = [replace(one, plan=one.plan.model_copy(update=threat)) for one in loaded]
     for one in loaded:
         check_attacks(one.name, one.plan, one.live)
     lives = [(name, side.live) for name, side in reports.items() if isinstance(side.live, Live)]
@@ -45,7 +52,11 @@ def compare_names(
         check_explainers(name, sizes.chosen if sizes else (), live)
     with workspace(folder) as place:
         sides = {**reports, **{one.name: _evaluated(one, place, progress) for one in loaded}}
-        return compare(sides[first], sides[second], sizes=sizes, folder=place, progress=progress)
+        view = compare(sides[first], sides[second], sizes=sizes, folder=place, progress=progress)
+    if source is None or view.comparison.within is None:
+        return view
+    within = view.comparison.within.model_copy(update={"trained_by": source})
+    return replace(view, comparison=view.comparison.model_copy(update={"within": within}))
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,9 @@ class Within(Strict):
 
     norm: str
     eps: float
+    trained_by: str | None = Field(
+        default=None, description="the model that was trained against this threat, where no radius was asked for"
+    )
     unit: str
     radii: tuple[float, ...]
     curves: tuple[tuple[float, ...], tuple[float, ...]]
