@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from xaibench.card import Card
@@ -12,7 +13,7 @@ from xaibench.cli import run
 from xaibench.data import load_data
 from xaibench.errors import InputError
 from xaibench.threats import Linf
-from xaibench.training import harden
+from xaibench.training import harden, train
 from xaibench.training.harden import hardening_recipe
 from xaibench.zoo import load_model
 
@@ -24,6 +25,11 @@ def workplace(tmp_path: Path, toy_models: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(toy_models))
     (tmp_path / "few.toml").write_text(FEW)
+    (tmp_path / "odd.toml").write_text('threat = "x"')
+    (tmp_path / "odder.toml").write_text('objective = "x"')
+    (tmp_path / "oddest.toml").write_text('[threat]\neps = "0.1"')
+    images, labels = np.zeros((4, 1, 28, 28), np.float32), np.arange(4) % 2
+    np.savez(tmp_path / "mnist-like.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
     return tmp_path
 
 
@@ -43,7 +49,18 @@ def test_a_model_is_hardened_from_its_weights(workplace: Path, capfd: pytest.Cap
     assert (recipe["threat"]["norm"], recipe["threat"]["eps"]) == ("linf", 0.05)
     assert (workplace / folder / "log.jsonl").exists()
     assert run([*arguments, "--recipe", "few.toml"]) == 2
-    assert "models/toy-image-robust already" in capfd.readouterr().err.replace("\n", " ")
+    assert "without a model, got models/toy-image-robust" in capfd.readouterr().err
+    # What is finished is neither replaced nor gone on with because of --resume.
+    written = (workplace / folder / "config.json").read_bytes()
+    for more in ([], ["--out", folder]):
+        assert run([*arguments, "--recipe", "few.toml", "--resume", *more]) == 2
+        assert capfd.readouterr().err.startswith(f"xaibench: error: nothing to resume in {folder}")
+    assert run([*arguments, "--recipe", "few.toml", "--out", folder]) == 2
+    assert (workplace / folder / "config.json").read_bytes() == written
+    assert run([*arguments, "--recipe", "few.toml", "--out", folder, "--overwrite", "--seed", "4"]) == 0
+    assert Card.read(workplace / folder / "config.json").recipe["seed"] == 4
+    assert run([*arguments, "--out", "models", "--overwrite"]) == 2
+    assert "expected a folder for one model, got models" in capfd.readouterr().err
 
 
 def test_the_summary_is_what_the_models_score(workplace: Path) -> None:
@@ -88,6 +105,16 @@ def test_the_derived_recipe() -> None:
         (["toy-image", "--attack-mode", "sleep"], "attack_mode"),
         (["toy-image", "--on-overfitting", "cry"], "on_overfitting"),
         (["toy-image", "--recipe", "none.toml"], "recipe file"),
+        (["toy-image", "--resume"], "nothing to resume in models/toy-image-robust"),
+        (["toy-image", "--objective", "word_substitution"], "for image data (adversarial, awp, distillation"),
+        (["toy-text", "--objective", "trades"], "got trades, for image and tabular data"),
+        (["toy-text", "--objective", "awp"], "got awp, for image and tabular data"),
+        (["toy-text", "--objective", "free_lb", "--eps", "99999"], "words, the length of a text, got 99999"),
+        (["toy-text", "--eps", "2.5"], "a whole number"),
+        (["toy-image", "--data", "mnist-like.npz"], "expected inputs of shape (1, 8, 8) to fine-tune"),
+        (["toy-image", "--recipe", "odd.toml"], "expected a table of fields as `threat`, got 'x'"),
+        (["toy-image", "--recipe", "odder.toml"], "`objective`"),
+        (["toy-image", "--recipe", "oddest.toml"], "expected eps > 0, got '0.1'"),
         (["toy-image", "--track", "paper"], "tensorboard, mlflow, got 'paper'"),
     ],
 )
@@ -114,9 +141,41 @@ def test_figures_go_to_tensorboard(workplace: Path) -> None:
     assert scores == pytest.approx([line["validation_robust_accuracy"] for line in history])
 
 
+def test_a_run_that_failed_at_once_leaves_nothing_also_not_of_its_tracker(workplace: Path) -> None:
+    pytest.importorskip("tensorboard")
+    kept = workplace / "kept"
+    kept.mkdir()
+    (kept / "notes.txt").write_text("mine")
+    for out in ("new", "kept"):
+        with pytest.raises(InputError, match="expected a finite loss"):
+            harden("toy-table", out=out, track="tensorboard", optimizer={"learning_rate": 1e30})
+    assert not (workplace / "new").exists()
+    assert [path.name for path in kept.iterdir()] == ["notes.txt"]
+
+
 def test_a_tracker_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(InputError, match="expected mlflow to be installed"):
         harden("toy-image", objective="fgsm_rs", eps=0.05, track="mlflow", epochs=1)
+
+
+def test_what_is_no_description_of_a_network_is_one_sentence() -> None:
+    given: Any = load_model("toy-image")
+    for call in (harden, train):
+        with pytest.raises(InputError, match=r"by its folder with config\.json, from which the network is built anew"):
+            call(given)
+
+
+def test_a_model_is_not_replaced_by_its_own_copy(toy_models: Path) -> None:
+    with pytest.raises(InputError, match="another folder than the model's own"):
+        harden("toy-image", out=toy_models / "toy-image", overwrite=True)
+
+
+def test_a_radius_that_is_only_probed_is_not_called_trained_against() -> None:
+    assert (
+        "trained by standard; its best epoch was chosen under"
+        in hardening_recipe("toy-image", objective="standard").summary
+    )
+    assert "trained by trades against changes of up to 0.1 (linf)" in hardening_recipe("toy-image").summary

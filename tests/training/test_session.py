@@ -196,7 +196,7 @@ def test_a_training_goes_on_with_its_own_data_and_initial_weights_only(tmp_path:
         train(small("torch"), rows.take(range(1000)), out=out, resume=True)
     base, tuned = train(small("torch"), out=tmp_path / "base"), tmp_path / "tuned"
     with pytest.raises(_KilledError):
-        train(str(base), rows, out=tuned, progress=killer(3))
+        train(str(base), rows, out=tuned, checkpoint_seconds=0, progress=killer(3))
     train(small("torch", seed=9), out=base)
     with pytest.raises(InputError, match="expected the initial weights"):
         train(str(base), rows, out=tuned, resume=True)

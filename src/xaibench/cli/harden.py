@@ -19,7 +19,10 @@ def harden(
     data: Annotated[str | None, typer.Option(help="Training data; the model's own by default.")] = None,
     objective: Annotated[
         str | None,
-        typer.Option(help="Objective as name:key=value,...; trades by default, word_substitution for text."),
+        typer.Option(
+            help="Objective as name:key=value,...; trades by default, word_substitution for text;"
+            " docs/objectives.md lists them all."
+        ),
     ] = None,
     norm: Annotated[str | None, typer.Option(help="linf, l2, l1 or words; linf by default, words for text.")] = None,
     eps: Annotated[float | None, typer.Option(help="Radius to train against; the customary one by default.")] = None,
@@ -34,7 +37,10 @@ def harden(
     on_overfitting: Annotated[str | None, typer.Option(help="What an alarm does: report, stop or rewind.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="Fields of a recipe, in TOML, that replace derived ones.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; models/<name>-robust by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write, without a model in it; models/<name>-robust by default.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is in the folder.")] = False,
     resume: Resume = False,
     track: Track = None,
 ) -> None:
@@ -57,6 +63,7 @@ def harden(
             eps=eps,
             from_scratch=from_scratch,
             out=out,
+            overwrite=overwrite,
             resume=resume,
             recipe_file=recipe,
             track=track,  # type: ignore[arg-type]  # checked there

@@ -21,8 +21,8 @@ _GOING_ON = {
     "compress": "the same command goes on where it stopped",
     "search": "the same command goes on where it stopped",
     "report": "the same command goes on where it stopped",
-    "harden": "the same command with --resume goes on where it stopped",
-    "train": "the same command with --resume goes on where it stopped",
+    "harden": "the same command with --resume goes on from the last checkpoint, if one was reached",
+    "train": "the same command with --resume goes on from the last checkpoint, if one was reached",
 }
 
 

@@ -20,9 +20,11 @@ from xaibench.registry import Spec
 from xaibench.rng import permutation
 from xaibench.threats import Threat, Words
 from xaibench.training.holdout import holdout, seen_by
+from xaibench.training.objectives import Objective, needs_task, objectives
+from xaibench.training.output import check_output
 from xaibench.training.probe import robust_accuracy
 from xaibench.training.recipe import Recipe
-from xaibench.training.session import train
+from xaibench.training.session import REBUILDABLE, train
 from xaibench.training.threat import training_threat
 from xaibench.training.trackers import Tracking
 from xaibench.types import Bounds, Progress
@@ -94,6 +96,7 @@ def harden(
     eps: float | None = None,
     from_scratch: bool = False,
     out: Path | str | None = None,
+    overwrite: bool = False,
     resume: bool = False,
     recipe_file: Path | str | None = None,
     track: Tracking | None = None,
@@ -113,7 +116,8 @@ def harden(
         objective: a registered objective; `trades` by default, `word_substitution` for text.
         threat: what to train against; else ``norm`` (linf, for text words) and ``eps`` (customary for such data).
         from_scratch: begin with new weights of the same architecture in place of the model's.
-        out: the folder to write; ``models/<name>-robust`` by default, which must not hold a model yet.
+        out: the folder to write; ``models/<name>-robust`` by default. It must not hold a model yet.
+        overwrite: replace a model in ``out``, at the very end.
         resume: go on from the checkpoint that an interrupted run left.
         recipe_file: a TOML file with fields of `Recipe` that replace the derived ones.
         track: see `train`.
@@ -128,8 +132,9 @@ def harden(
         model, data, objective=objective, threat=threat, norm=norm, eps=eps, from_scratch=from_scratch, changes=changes
     )
     folder = Path(out) if out is not None else Path("models") / plan.name
-    if out is None and (folder / "config.json").exists() and not resume:
-        raise InputError(f"expected `out` for a hardened copy of {model}, got none and a model in {folder} already")
+    check_output(folder, resume=resume, overwrite=overwrite)
+    if folder.resolve() == model_folder(model).resolve():
+        raise InputError(f"expected `out` as another folder than the model's own, got {folder}")
     train(
         plan,
         data if isinstance(data, Data) else None,
@@ -160,10 +165,10 @@ def hardening_recipe(
     changes: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """The recipe of a hardened copy: the model's own, with an adversary; ``changes`` replace what is derived."""
-    if ":" in str(model) or (Path(model).is_file() or Path(model).suffix):
+    described = isinstance(model, str | Path)  # a caller without a type checker may give a classifier
+    if not described or ":" in str(model) or Path(model).is_file() or Path(model).suffix:
         raise InputError(
-            f"expected a model by name or by its folder with config.json, from which the network is built anew, got"
-            f" {model}: a network of your own code or file alone cannot be hardened"
+            f"expected {REBUILDABLE}, got {model!s:.80}: a network of your own code or file alone cannot be hardened"
         )
     card = Card.read(model_folder(model) / "config.json")
     base = card.recipe
@@ -190,13 +195,21 @@ def hardening_recipe(
     spec = Spec.parse(objective or _OBJECTIVES[card.task])
     if objective is not None or "objective" not in given:
         given["objective"] = {"name": spec.name, "params": dict(spec.params)}
+    if not isinstance(given.get("threat", {}), Mapping):
+        raise InputError(f"expected a table of fields as `threat`, got {given['threat']!r:.80}")
     given["threat"] = _threat(card, threat, norm, eps, given.get("threat", {}))
-    values = _merged(values, given)
-    kind, radius = given["threat"]["norm"], given["threat"]["eps"]
-    made = f"trained by {given['objective']['name']} against changes of up to {radius:g} ({kind})"
-    return Recipe.of(
-        {"summary": f"The net of {card.name}, {made}."} | values, source=f"the recipe of a hardened {card.name}"
-    )
+    plan = Recipe.of(_merged(values, given), source=f"the recipe of a hardened {card.name}")
+    goal = objectives.create(Spec(plan.objective.name, plan.objective.params))
+    needs_task(goal, card.task)
+    return plan.model_copy(update={"summary": plan.summary or _summary(card, plan, goal)})
+
+
+def _summary(card: Card, plan: Recipe, goal: Objective) -> str:
+    assert plan.threat is not None
+    changes = f"changes of up to {plan.threat.eps:g} ({plan.threat.norm})"
+    if goal.adversarial:
+        return f"The net of {card.name}, trained by {plan.objective.name} against {changes}."
+    return f"The net of {card.name}, trained by {plan.objective.name}; its best epoch was chosen under {changes}."
 
 
 def _threat(
@@ -215,8 +228,10 @@ def _threat(
         raise InputError(f"expected {expected} as the norm for {card.task}, got {norm}")
     if eps is None:
         eps = customary_eps(norm, card.task, card.input_shape, Bounds(*card.bounds))
-    if not 0 < eps < math.inf:
-        raise InputError(f"expected eps > 0, got {eps}")
+    if not isinstance(eps, int | float) or not 0 < eps < math.inf:
+        raise InputError(f"expected eps > 0, got {eps!r:.80}")
+    if norm == Words.norm:
+        Words(eps).check(Bounds(*card.bounds), card.input_shape)  # type: ignore[arg-type]  # a whole number, or refused
     warmup = 0.0 if norm == Words.norm else _WARMUP
     return {"warmup": warmup, **given, "norm": norm, "eps": eps}
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from xaibench.card import Card
 from xaibench.data import Data, load_data
 from xaibench.errors import InputError
 from xaibench.files import move_into, write_json
@@ -23,15 +25,20 @@ from xaibench.training.loop import DivergedError, fit
 from xaibench.training.measure import measure
 from xaibench.training.memory import kept_memory
 from xaibench.training.network import Network, make_network
-from xaibench.training.objectives import needs_one_batch, needs_threat, objectives
+from xaibench.training.objectives import Objective, needs_one_batch, needs_task, needs_threat, objectives
+from xaibench.training.output import check_output, remove_new
 from xaibench.training.probe import check_probe, probes
 from xaibench.training.recipe import MethodConfig, Recipe
 from xaibench.training.record import Record
 from xaibench.training.threat import threat_config, training_threat
 from xaibench.training.trackers import Tracking, tracking
 from xaibench.types import Progress
+from xaibench.zoo import model_folder
 
-__all__ = ["train"]
+__all__ = ["REBUILDABLE", "train"]
+
+REBUILDABLE = "a model by name or by its folder with config.json, from which the network is built anew"
+"""What trainings begin with: a network of a user's own code, or a file alone, has no such description."""
 
 
 def train(
@@ -56,8 +63,8 @@ def train(
         objective: a registered objective in place of the recipe's.
         threat: what adversarial objectives train against, in place of the recipe's; the probe attacks within it too.
         out: the folder to write, ``models/<name>`` by default. An existing model there is replaced at the very end.
-        resume: go on from the checkpoint that an interrupted run left in ``out``; the weights come out as if it had
-            not been interrupted (on the same machine and number of threads).
+        resume: go on from the checkpoint that an interrupted run left in ``out``, which must be there; the weights come
+            out as if it had not been interrupted (on the same machine and number of threads).
         keep_checkpoints: keep the model after each epoch too (averaged weights where the recipe keeps an average), as a
             folder in ``checkpoints`` below ``out``, for `xaibench.examples.kept_checkpoints`.
         track: ``tensorboard`` (in ``out/tensorboard``) or ``mlflow``, where figures of each step go besides the log.
@@ -65,18 +72,21 @@ def train(
         recipe: fields of `Recipe` that replace the recipe's own.
 
     Raises:
-        InputError: for a recipe that is not valid, a network, objective, threat or probe that does not fit the data,
-            data of one class, a loss that is not finite, a disk that is full, and where ``out`` holds an unfinished
-            training that ``resume`` does not ask for, or one of another recipe, other data or other initial weights.
+        InputError: for a recipe that is not valid, a folder of several models as ``out``, a network, objective, threat
+            or probe that does not fit the data, data of one class, a loss that is not finite, a disk that is full,
+            nothing to ``resume``, and where ``out`` holds an unfinished training that ``resume`` does not ask for, or
+            one of another recipe, other data or other initial weights.
     """
     plan = _recipe(model_or_recipe, data, objective, threat, recipe)
+    folder = Path(out) if out is not None else Path("models") / plan.name
+    check_output(folder, resume=resume)
+    goal = objectives.create(Spec(plan.objective.name, plan.objective.params))
+    _check_fit(goal, plan, data)
     rows = _rows(plan, data)
     if threat is not None:
         plan = plan.model_copy(update={"threat": threat_config(threat, rows)})
-    folder = Path(out) if out is not None else Path("models") / plan.name
     work = folder / ".training"
     record = Record.find(work, plan, resume=resume)
-    goal = objectives.create(Spec(plan.objective.name, plan.objective.params))
     network = make_network(plan, rows)
     learner = network.learner
     against = training_threat(plan.threat, rows, learner.classifier)
@@ -155,6 +165,8 @@ def _recipe(
         changes = changes | {"objective": MethodConfig(name=spec.name, params=dict(spec.params)).model_dump()}
     if threat is not None:
         changes = changes | {"threat": {"norm": threat.norm, "eps": threat.eps}}
+    if not isinstance(given, Recipe | str | Path):
+        raise InputError(f"expected a recipe, or {REBUILDABLE}, got {given!r:.80}")
     if isinstance(given, str | Path) and Path(given).suffix != ".toml":
         name = f"{Path(given).name}-tuned"
         return Recipe.of({"name": name, "init": str(given)} | changes, source=f"the arguments for {given}")
@@ -162,13 +174,24 @@ def _recipe(
     return Recipe.of(base.model_dump(exclude_unset=True) | changes, source=str(given) if changes else "recipe")
 
 
+def _check_fit(goal: Objective, plan: Recipe, data: Data | str | None) -> None:
+    """Refuse by one row of the test split what does not fit, or could not be measured, before all rows are loaded."""
+    card = None if plan.init is None else Card.read(model_folder(plan.init) / "config.json")
+    if card is not None:
+        needs_task(goal, card.task)
+    row = data if isinstance(data, Data) else load_data(plan.data, plan.test_split, 1)
+    needs_task(goal, row.task)
+    if card is None:
+        return
+    if card.task != row.task:
+        raise InputError(f"expected {card.task} data to fine-tune {card.name}, got {row.task} data")
+    if isinstance(row.inputs, Tensor) and (shape := tuple(row.inputs.shape[1:])) != card.input_shape:
+        raise InputError(f"expected inputs of shape {card.input_shape} to fine-tune {card.name}, got {shape}")
+
+
 def _rows(plan: Recipe, data: Data | str | None) -> Data:
-    """The rows to train on; what could not be measured after the last epoch is said now."""
-    if isinstance(data, Data):
-        rows = data
-    else:
-        rows = load_data(plan.data, plan.train_split, plan.n, seed=plan.seed)
-        load_data(plan.data, plan.test_split, 1)
+    """The rows to train on."""
+    rows = data if isinstance(data, Data) else load_data(plan.data, plan.train_split, plan.n, seed=plan.seed)
     present = torch.unique(rows.labels)
     if len(present) < 2:
         names = ", ".join(rows.class_names[index] for index in present.tolist()) or "none"
@@ -179,14 +202,14 @@ def _rows(plan: Recipe, data: Data | str | None) -> Data:
 @contextmanager
 def _work_folder(work: Path, *, main: bool) -> Iterator[None]:
     """Remove the folder of a run that ends with an error before it has anything worth keeping."""
-    new = not work.parent.exists()
+    folder = work.parent
+    before = {folder, *folder.rglob("*")} if folder.exists() else set()
     try:
         yield
     except BaseException:
         if main and not any((work / name).exists() for name in ("checkpoint.safetensors", "best", "last")):
             shutil.rmtree(work, ignore_errors=True)
-            if new and work.parent.is_dir() and not any(work.parent.iterdir()):
-                work.parent.rmdir()
+            remove_new(folder, before)
         raise
 
 
