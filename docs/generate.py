@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import json
 import re
@@ -113,19 +114,42 @@ def metric_table() -> str:
     return method_table(quality_metrics)
 
 
+def objective_table() -> str:
+    """The training objectives, the data that they fit, and their parameters."""
+    from xaibench.training.objectives import objectives
+
+    rows = []
+    for name in objectives:
+        cls: Any = objectives.get(name)
+        tasks = getattr(cls, "tasks", ("all",))
+        data = "as what is in it" if isinstance(tasks, property) else ", ".join(tasks)
+        against = "as what is in it" if isinstance(cls.adversarial, property) else "yes" if cls.adversarial else "no"
+        rows.append((*_described(name, cls), data, against, ", ".join(map(_parameter, dataclasses.fields(cls)))))
+    return table(("name", "what is minimised", "source", "data", "adversary", "parameters"), rows)
+
+
+def _parameter(field: dataclasses.Field[Any]) -> str:
+    if field.default is dataclasses.MISSING:
+        return f"`{field.name}`"
+    return f"`{field.name}={field.default if isinstance(field.default, str) else json.dumps(field.default)}`"
+
+
 def method_table(registry: Any) -> str:
     """What each method of a registry does and where it stems from, in the words of its docstring."""
-    rows = []
-    for name in registry:
-        first, _, rest = inspect.cleandoc(registry.get(name).__doc__).partition("\n\n")
-        source = re.match(r"[^*]*\*[^*]*\*[^(]*\([^)]*\)", " ".join(rest.split()))
-        rows.append((f"`{name}`", " ".join(first.replace("``", "`").split()), source.group() if source else ""))
+    rows = [_described(name, registry.get(name)) for name in registry]
     return table(("name", "what it gives", "source"), rows)
+
+
+def _described(name: str, cls: type) -> tuple[str, str, str]:
+    first, _, rest = inspect.cleandoc(cls.__doc__ or "").partition("\n\n")
+    source = re.match(r"[^*]*\*[^*]*\*[^(]*\([^)]*\)", " ".join(rest.split()))
+    return f"`{name}`", " ".join(first.replace("``", "`").split()), source.group() if source else ""
 
 
 PARTS: dict[str, tuple[tuple[str, Callable[[], str]], ...]] = {
     "README.md": (("models", model_table), ("robust", robust_table)),
     "docs/explanations.md": (("explainers", explainer_table), ("metrics", metric_table)),
+    "docs/objectives.md": (("objectives", objective_table),),
     "docs/reports.md": (("plan", plan_table),),
     "docs/recipes.md": (("recipe", recipe_table),),
 }
