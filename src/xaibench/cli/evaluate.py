@@ -22,7 +22,7 @@ from xaibench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from xaibench.card import Card
+    from xaibench.card import Card, RobustAccuracy
     from xaibench.evaluate import Judgement
 
 __all__ = ["evaluate"]
@@ -114,10 +114,8 @@ def evaluate(
 
 
 def _show(found: Judgement, card: Card | None) -> None:
-    fields = ("norm", "eps", "attack", "split", "n", "rows")
     known = card.robustness if card is not None else ()
-    same = (one for one in known if all(getattr(one, key) == getattr(found, key) for key in fields))
-    stated = next(same, None)
+    stated = next((one for one in known if _same_question(one, found)), None)
     print_table(
         [
             (key.replace("_", " "), _shown(getattr(found, key)), _shown(getattr(stated, key, None)))
@@ -126,6 +124,14 @@ def _show(found: Judgement, card: Card | None) -> None:
         header=("accuracy", "measured", "stated in the card"),
         title=f"{found.model} under {found.attack} within {found.norm} {found.eps:g}: {found.n} samples of"
         f" {found.data}/{found.split}",
+    )
+
+
+def _same_question(stated: RobustAccuracy, found: Judgement) -> bool:
+    """Whether both judged the same rows by the same attack; as many rows as the whole split has are the whole split."""
+    fields = ("norm", "eps", "attack", "split", "n")
+    return all(getattr(stated, key) == getattr(found, key) for key in fields) and (
+        stated.rows == found.rows or "all" in (stated.rows, found.rows)
     )
 
 
