@@ -171,7 +171,7 @@ def test_the_page_is_one_file_with_all_sections(view: View, tmp_path: Path) -> N
     assert all(link.startswith(("#", "data:")) for link in parsed.links)
     assert {link[1:] for link in parsed.links if link.startswith("#")} <= set(parsed.ids)
     assert {"accuracy", "strain", "calibration", "side", "explanations", "cost", "method"} <= set(parsed.ids)
-    assert parsed.tags.count("img") == 2 * 2 * 3
+    assert parsed.tags.count("img") == 2 * 2 * 5
     assert len(text) < 5e6
     stated = Comparison.model_validate_json((tmp_path / "compare.json").read_bytes())
     assert stated == view.comparison

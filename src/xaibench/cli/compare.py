@@ -100,12 +100,16 @@ def compare(
 
 
 def _show(found: Comparison) -> None:
+    from xaibench.comparison.attackers import is_single, note_text, under
     from xaibench.comparison.verdict import figure_label
 
     one, other = found.names
     print(f"{found.verdict}\n")
     if found.within and found.within.trained_by:
         print(f"The threat is the one that {found.within.trained_by} was trained against; --eps takes another.\n")
+    attacked = under(found) if found.within else "unchanged"
+    if found.attacks and is_single(found):
+        print(f"No ensemble attacked: what is right {attacked} may fall to a stronger attack (--attack verdict).\n")
     print_table(
         [
             (
@@ -127,9 +131,15 @@ def _show(found: Comparison) -> None:
         rows = [
             (f"{radius:g}", *shares) for radius, *shares in zip(found.within.radii, *found.within.curves, strict=True)
         ]
-        print_table(rows, header=("radius", one, other))
+        print_table(
+            rows,
+            header=(f"{found.within.norm} radius", one, other),
+            title=f"robust accuracy {attacked} and at other radii",
+        )
     print_table(
-        [(row.name, row.support, *row.right) for row in found.per_class], header=("class", "samples", one, other)
+        [(row.name, row.support, *(row.right if row.support else ("–", "–"))) for row in found.per_class],
+        header=("class", "samples", one, other),
+        title=f"samples of each class that are right {attacked}",
     )
     if found.figures:
         print_table(
@@ -147,6 +157,8 @@ def _show(found: Comparison) -> None:
             header=("figure, on the same samples", "samples", one, other, "difference", "p (paired; Holm)", other),
         )
     _show_cost(found)
+    for note in found.attacks:
+        print(f"Attack ({note.what}): {note_text(note, found.names)}")
     for item in found.not_measured:
         print(f"Not measured: {item.what}: {item.reason}")
 

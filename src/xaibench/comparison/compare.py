@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from xaibench.comparison.attackers import attack_notes
 from xaibench.comparison.cost import file_bytes, parameters, speeds
 from xaibench.comparison.explained import Maps, choose, explanation_figures, explanation_maps, movement_figures
 from xaibench.comparison.measures import (
@@ -125,6 +126,7 @@ def compare(
         same_model=first.model.digest == second.model.digest,
         tests=_corrected_tests(tests),
         within=within,
+        attacks=attack_notes(sides, figures),
         per_class=_per_class(sides),
         figures=_corrected(figures),
         distances=distances,
@@ -144,13 +146,15 @@ def _asked(
     figures += corrupted
     figures += calibration_figures(pair)
     figures += explanation_figures(pair, sizes.explainers, sizes.assessed)
-    figures += movement_figures(pair, sizes.explainers, sizes.manipulated)
+    moving = movement_figures(pair, sizes.explainers, sizes.manipulated)
+    figures += moving
     broken = None
     if pair.attacked:
         one, other = (side.broken_at <= _index(side) for side in sides)
         broken = one, other
-    chosen = choose(pair.shared, pair.labels, broken, sizes.samples)
-    return figures, rows, explanation_maps(pair, sizes.explainers, chosen)
+    searched = pair.shared[: sizes.manipulated if moving else 0]
+    chosen = choose(searched if moving else pair.shared, pair.labels, broken, sizes.samples)
+    return figures, rows, explanation_maps(pair, sizes.explainers, chosen, searched)
 
 
 @contextmanager
@@ -196,6 +200,12 @@ def _robustness(sides: tuple[Side, Side]) -> tuple[list[McNemar], Within | None]
         raise InputError(
             f"expected one threat model, got {one.norm} {one.eps:g} for {first.model.name} and {other.norm}"
             f" {other.eps:g} for {second.model.name}"
+        )
+    attacks = [", ".join(curve.attack for curve in robust.curves) for robust in (one, other)]
+    if attacks[0] != attacks[1]:
+        raise InputError(
+            f"expected the same attacks on both, got {attacks[0]} ({first.model.name}) and {attacks[1]}"
+            f" ({second.model.name})"
         )
     tests.append(mcnemar("robust", first.broken_at > one.index, second.broken_at > other.index))
     radii = tuple(radius for radius in one.radii if radius in other.radii)

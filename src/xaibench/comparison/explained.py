@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from xaibench.comparison.attackers import MOVING
 from xaibench.comparison.pair import Pair, threat_of
 from xaibench.comparison.paired import paired_figure
 from xaibench.comparison.results import GRADIENT, PairedFigure
@@ -26,7 +27,7 @@ __all__ = ["Maps", "choose", "explanation_figures", "explanation_maps", "movemen
 
 _METRICS = ("faithfulness_correlation", "insertion", "deletion", "cascading_randomisation")
 _EDGES = "edge_correlation"
-_STEPS = 20
+_MOVING = "attacks on explanations"
 _MOVED = {"top_k_overlap": "top_places_kept", "rank_correlation": "ranks_kept"}
 """Figures of `Movement` that are paired, and their names here, after which stands the cause."""
 
@@ -39,6 +40,10 @@ class Maps:
     methods: tuple[str, ...]
     values: tuple[dict[str, Tensor], dict[str, Tensor]]
     """By method, (m, ...), for each model."""
+    moved: tuple[dict[str, Tensor], dict[str, Tensor]]
+    """As ``values``, after the search that moves a map; without the methods that it was not made for."""
+    kept: tuple[dict[str, Tensor], dict[str, Tensor]]
+    """Of ``moved``, the share (m,) of top places that are left."""
     confidence: tuple[tuple[float, ...], tuple[float, ...]]
     tokens: tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]] | None
     """For text, the words that values stand for."""
@@ -93,7 +98,7 @@ def movement_figures(pair: Pair, methods: Sequence[str], count: int) -> list[Pai
 
     The prediction stays as it was under the search, whose result is a bound from above on what is left.
     """
-    what = "attacks on explanations"
+    what = _MOVING
     rows = pair.shared[:count]
     if not count or not pair.attacked:
         return []
@@ -105,9 +110,8 @@ def movement_figures(pair: Pair, methods: Sequence[str], count: int) -> list[Pai
         return []
     figures: list[PairedFigure | None] = []
     for method in map(str, map(Spec.parse, methods)):
-        for cause, work in (("noise", _noised), ("search", _searched)):
-            key = f"moved-{cause}-{len(rows)}-{_joined([method])}"
-            shards = pair.each(what, key, partial(work, rows=rows, method=method))
+        for cause in _CAUSES:
+            shards = _moved(pair, cause, rows, method)
             if _note_refusals(pair, what, shards):
                 continue
             figures += [
@@ -125,6 +129,11 @@ def movement_figures(pair: Pair, methods: Sequence[str], count: int) -> list[Pai
     return [figure for figure in figures if figure]
 
 
+def _moved(pair: Pair, cause: str, rows: Tensor, method: str) -> tuple[Shard, Shard]:
+    work = partial(_CAUSES[cause], rows=rows, method=method)
+    return pair.each(_MOVING, f"moved-by-{cause}-{len(rows)}-{_joined([method])}", work)
+
+
 def _noised(job: Job, *, rows: Tensor, method: str) -> Piece:
     x, labels = job.x[rows], job.data.labels[rows]
     rng = SampleRng(job.data.ids[rows], job.plan.seed, "noise on explanations")
@@ -140,10 +149,13 @@ def _noised(job: Job, *, rows: Tensor, method: str) -> Piece:
 def _searched(job: Job, *, rows: Tensor, method: str) -> Piece:
     x = job.x[rows].to(job.model.device)
     try:
-        found = attack_explanation(job.model, x, threat=threat_of(job), method=method, steps=_STEPS, seed=job.plan.seed)
+        found = attack_explanation(job.model, x, threat=threat_of(job), method=method, steps=MOVING, seed=job.plan.seed)
     except UnsupportedError as error:
         return Piece({}, {"refused": {f"movement of {method}": str(error)}})
-    return Piece(found.movement.figures())
+    return Piece({**found.movement.figures(), "after": found.after.float()})
+
+
+_CAUSES = {"noise": _noised, "search": _searched}
 
 
 def choose(shared: Tensor, labels: Tensor, broken: tuple[Tensor, Tensor] | None, count: int) -> Tensor:
@@ -157,8 +169,11 @@ def choose(shared: Tensor, labels: Tensor, broken: tuple[Tensor, Tensor] | None,
     return torch.tensor(sorted(row for *_, row in sorted(order)[:count]), dtype=torch.long)
 
 
-def explanation_maps(pair: Pair, methods: Sequence[str], rows: Tensor) -> Maps | None:
-    """Attributions of samples by both models, by the explainers that neither refuses; None where there are none."""
+def explanation_maps(pair: Pair, methods: Sequence[str], rows: Tensor, searched: Tensor) -> Maps | None:
+    """Attributions of samples by both models, by the explainers that neither refuses; None where there are none.
+
+    ``searched`` are the samples whose maps `movement_figures` moved, in its order: all of ``rows``, or none.
+    """
     if not len(rows):
         return None
     specs = [str(Spec.parse(method)) for method in methods]
@@ -168,6 +183,16 @@ def explanation_maps(pair: Pair, methods: Sequence[str], rows: Tensor) -> Maps |
     methods = [spec for spec in specs if all(spec in shard.tensors for shard in shards)]
     if not methods:
         return None
+    moved: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+    kept: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+    if len(searched):
+        places = [searched.tolist().index(row) for row in rows.tolist()]
+        for spec in methods:
+            found = _moved(pair, "search", searched, spec)
+            if all("after" in shard.tensors for shard in found):
+                for side, shard in enumerate(found):
+                    moved[side][spec] = shard.tensors["after"][places]
+                    kept[side][spec] = shard.tensors["top_k_overlap"][places]
     sure = [logits[rows].double().softmax(dim=1).amax(dim=1).tolist() for logits in pair.logits]
     tokens = None
     if pair.task == "text":
@@ -180,6 +205,8 @@ def explanation_maps(pair: Pair, methods: Sequence[str], rows: Tensor) -> Maps |
             {spec: shards[0].tensors[spec] for spec in methods},
             {spec: shards[1].tensors[spec] for spec in methods},
         ),
+        moved=moved,
+        kept=kept,
         confidence=(tuple(sure[0]), tuple(sure[1])),
         tokens=tokens,
     )

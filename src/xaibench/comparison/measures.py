@@ -10,6 +10,7 @@ from torch import Tensor
 
 from xaibench.attacks import attacks
 from xaibench.attacks.transfer import Transfer, transfer
+from xaibench.comparison.attackers import TRANSFERRED
 from xaibench.comparison.pair import Pair, threat_of
 from xaibench.comparison.paired import calibration_figure, paired_figure
 from xaibench.comparison.results import CorruptionRow, PairedFigure
@@ -23,7 +24,6 @@ from xaibench.threats import contains
 __all__ = ["calibration_figures", "corruption_figures", "distance_figures", "transfer_figures"]
 
 _SEVERITIES = (1, 3, 5)
-_ATTACK = "pgd"
 
 Distances = tuple[tuple[float | None, ...], tuple[float | None, ...]]
 
@@ -84,7 +84,7 @@ def _found_across(pair: Pair, rows: Tensor, place: int) -> Piece:
     job, other = pair.jobs[place], pair.jobs[1 - place]
     x, y, ids = (part[rows].to(job.model.device) for part in (job.x, job.data.labels, job.data.ids))
     found = transfer(
-        other.model, job.model, x, y, threat_of(job), attack=attacks.create(_ATTACK), ids=ids, seed=pair.seed
+        other.model, job.model, x, y, threat_of(job), attack=attacks.create(TRANSFERRED), ids=ids, seed=pair.seed
     )
     return Piece({"fooled": (found != x).flatten(1).any(dim=1)})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from xaibench.comparison.attackers import is_single, note_text, under
 from xaibench.comparison.charts import accuracy_chart, distance_chart
 from xaibench.comparison.compare import View
 from xaibench.comparison.results import LEVEL, Comparison, PairedFigure
@@ -28,6 +29,12 @@ _SHARES = frozenset(
     }
 )
 """Figures that are shown in percent."""
+_RESTS_ON = {
+    "accuracy": "Robust accuracy",
+    "distances": "Distance to the nearest adversarial example",
+    "transfer": "Transfer",
+    "explanations": "What is left of maps",
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,13 @@ def render(view: View) -> str:
             curve=curve,
             plotly=plotly_library() if curve else "",
             distances=distance_chart(found),
-            missing=[sum(value is None for value in side) for side in found.distances] if found.distances else [],
+            missing=_missing(found),
+            under=under(found) if found.within else "",
+            single=bool(found.within and found.attacks and is_single(found)),
+            attacks=[(_RESTS_ON[note.what], note_text(note, found.names)) for note in found.attacks],
+            moved=bool(maps and maps.moved[0]),
+            kinds=("before", "before moved", "after", "after moved") if maps and maps.moved[0] else ("before", "after"),
+            series=_series(found, moved=bool(maps and maps.moved[0])),
             tests=found.tests,
             points=points,
             p_text=p_text,
@@ -85,6 +98,23 @@ def render(view: View) -> str:
             unsigned=bool(maps and {method_label(spec) for spec in maps.methods} - signed_labels(maps)),
         )
     )
+
+
+def _series(found: Comparison, *, moved: bool) -> tuple[str, ...]:
+    """What the bars of a table stand for."""
+    return tuple(text for name in found.names for text in ((name, f"{name}, attacked") if moved else (name,)))
+
+
+def _missing(found: Comparison) -> str:
+    """For how many samples no adversarial example was found."""
+    if found.distances is None:
+        return ""
+    counts = [sum(value is None for value in side) for side in found.distances]
+    parts = [
+        f"on {name} for {'every sample' if not count else f'all but {count}' if count < len(side) else 'none'}"
+        for name, count, side in zip(found.names, counts, found.distances, strict=True)
+    ]
+    return f"One was found {parts[0]}, {parts[1]}"
 
 
 def figure_row(figure: PairedFigure) -> FigureRow:

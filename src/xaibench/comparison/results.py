@@ -13,6 +13,7 @@ from xaibench.evaluate.results import Calibration, NotMeasured
 __all__ = [
     "GRADIENT",
     "LEVEL",
+    "AttackNote",
     "Compared",
     "Comparison",
     "CorruptionRow",
@@ -132,6 +133,19 @@ class Within(Strict):
     intervals: tuple[tuple[Interval, ...], tuple[Interval, ...]] = Field(description="Wilson's, 95 %")
 
 
+class AttackNote(Strict):
+    """One attack that figures rest on."""
+
+    what: Literal["accuracy", "distances", "transfer", "explanations"] = Field(description="the figures")
+    attack: str = Field(description="spec; of `explanations`, of what the search wants")
+    stages: tuple[tuple[str, ...], tuple[str, ...]] = Field(
+        default=((), ()), description="of an ensemble, the attacks that it made on either model"
+    )
+    norm: str
+    eps: float | None = Field(description="None where the smallest perturbation was searched")
+    seeds: tuple[int, int]
+
+
 class Comparison(Strict):
     """Two classifiers on the same samples."""
 
@@ -148,6 +162,7 @@ class Comparison(Strict):
     same_model: bool = Field(description="whether both are one and the same")
     tests: tuple[McNemar, ...]
     within: Within | None = Field(description="None where neither was attacked")
+    attacks: tuple[AttackNote, ...] = Field(default=(), description="all that attacked, and for which figures")
     per_class: tuple[PerClass, ...]
     figures: tuple[PairedFigure, ...] = ()
     distances: tuple[tuple[float | None, ...], tuple[float | None, ...]] | None = Field(
@@ -162,6 +177,10 @@ class Comparison(Strict):
     def radii(self) -> tuple[float, ...]:
         """Those of the curves."""
         return self.within.radii if self.within else ()
+
+    def attacked(self, what: str) -> tuple[AttackNote, ...]:
+        """The attacks that these figures rest on."""
+        return tuple(note for note in self.attacks if note.what == what)
 
     def figure(self, name: str, method: str | None = None) -> PairedFigure | None:
         """A figure by name; None where it was not measured."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from xaibench.comparison.attackers import under
 from xaibench.comparison.results import GRADIENT, LEVEL, Comparison, McNemar, PairedFigure
 from xaibench.evaluate.summary import percent
 from xaibench.report.labels import method_label
-from xaibench.threats.reading import format_radius, norm_label
 
 __all__ = ["LABELS", "figure_label", "p_text", "points", "verdict"]
 
@@ -86,7 +86,7 @@ def _accuracy(found: Comparison, first: str, second: str) -> str:
         if not clean.found:
             return f"No difference in accuracy is shown on {found.n} samples: {second} has {shares} ({_p(clean)})."
         return f"{second} classifies {shares} of {first} correctly ({points(clean.difference)} points, {_p(clean)})."
-    robust, where = found.tests[1], _where(found)
+    robust, where = found.tests[1], under(found)
     numbers = f"{percent(robust.accuracy[0])} to {percent(robust.accuracy[1])}, {_p(robust)}"
     plain = f"{percent(clean.accuracy[0])} to {percent(clean.accuracy[1])}, {_p(clean)}"
     if not robust.found and not clean.found:
@@ -105,13 +105,6 @@ def _accuracy(found: Comparison, first: str, second: str) -> str:
         else f"no shown change of clean accuracy ({plain})"
     )
     return f"From {first} to {second}: {gain}, with {price}."
-
-
-def _where(found: Comparison) -> str:
-    assert found.within is not None
-    if found.within.norm == "words":
-        return f"under {format_radius(found.within.eps)} edited words"
-    return f"at {norm_label(found.within.norm)} ε = {format_radius(found.within.eps)}"
 
 
 def _p(test: McNemar) -> str:
