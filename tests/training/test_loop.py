@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def test_a_full_disk_loses_nothing(place: str, tmp_path: Path, monkeypatch: pyte
 def test_a_loss_that_is_not_finite_leaves_the_best_model_and_says_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def explode(stage: str, done: int, total: int, info: dict[str, Any]) -> None:
+    def explode(stage: str, done: int, total: int, info: Mapping[str, Any]) -> None:
         if stage == "epoch" and done == 2:
             monkeypatch.setattr("xaibench.training.loop.rate", lambda *_: 1e30)
 
@@ -141,7 +142,7 @@ def test_a_loss_that_is_not_finite_leaves_the_best_model_and_says_where(
 def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint_where_no_epoch_is_the_best(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def explode(stage: str, done: int, total: int, info: dict[str, Any]) -> None:
+    def explode(stage: str, done: int, total: int, info: Mapping[str, Any]) -> None:
         if stage == "epoch" and done == 2:
             monkeypatch.setattr("xaibench.training.loop.rate", lambda *_: 1e30)
 
@@ -164,7 +165,7 @@ def test_a_validation_loss_that_overflows_is_divergence(tmp_path: Path, monkeypa
     def huge(self: Any, x: torch.Tensor) -> torch.Tensor:
         return torch.tensor([3e38, -3e38]).repeat(len(x), 5)
 
-    def epoch_two(stage: str, done: int, total: int, info: dict[str, Any]) -> None:
+    def epoch_two(stage: str, done: int, total: int, info: Mapping[str, Any]) -> None:
         if stage == "epoch":
             monkeypatch.setattr("xaibench.training.torch_learner.TorchLearner.logits", huge)
 
