@@ -14,7 +14,7 @@ from xaibench.data import load_data
 from xaibench.errors import InputError
 from xaibench.threats import Linf
 from xaibench.training import harden, train
-from xaibench.training.harden import hardening_recipe
+from xaibench.training.hardening import hardening_recipe
 from xaibench.zoo import load_model
 
 FEW = 'batch_size = 256\n[probe]\nattack = "fgsm"\nsamples = 40\n'

@@ -49,7 +49,7 @@ def harden(
     [dim]xaibench harden digits-cnn[/]
     [dim]xaibench harden mnist-cnn --objective trades:beta=3 --norm linf --eps 0.3 --epochs 20 --from-scratch[/]
     """
-    from xaibench.training.harden import harden as fit
+    from xaibench.training.hardening import harden as fit
 
     changes: dict[str, Any] = {"epochs": epochs, "attack_mode": attack_mode, "seed": seed}
     changes["optimizer"] = None if rate is None else {"learning_rate": rate}

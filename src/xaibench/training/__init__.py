@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xaibench.training.harden import Hardening, harden
+from xaibench.training.hardening import Hardening, harden
 from xaibench.training.objectives import Objective, objectives
 from xaibench.training.recipe import Recipe
 from xaibench.training.session import train
