@@ -13,6 +13,7 @@ from xaibench.registry import Spec
 from xaibench.training import Recipe
 
 SHAPES: dict[str, tuple[list[int], int]] = {
+    "deep_cnn": ([1, 28, 28], 10),
     "gru": ([20], 2),
     "keras_autoencoder": ([1, 28, 28], 10),
     "keras_cnn": ([3, 32, 32], 10),
@@ -31,6 +32,7 @@ SHAPES: dict[str, tuple[list[int], int]] = {
 PARAMETERS = {
     "keras_mlp": 784 * 512 + 512 + 512 * 10 + 10,
     "strided_cnn": 16 * 16 + 16 + 32 * 16 * 16 + 32 + 1568 * 100 + 100 + 1010,
+    "deep_cnn": 320 + (288 * 32 + 32) + (288 * 64 + 64) + (576 * 64 + 64) + (1024 * 200 + 200) + 200 * 201 + 2010,
     "lenet": (75 * 6 + 6) + (150 * 16 + 16) + (400 * 120 + 120) + (120 * 84 + 84) + (84 * 10 + 10),
     "keras_cnn": (27 * 32 + 32) + (288 * 64 + 64) + (576 * 64 + 64) + (1024 * 64 + 64) + 650,
 }

@@ -22,6 +22,7 @@ IMAGE, WORDS = {"input_shape": (2, 8, 8), "classes": 3}, {"input_shape": (6,), "
 SHIPPED: dict[str, dict[str, Any]] = {
     "small_cnn": IMAGE,
     "strided_cnn": IMAGE,
+    "deep_cnn": {"input_shape": (2, 16, 16), "classes": 3, "widths": (4, 5), "hidden": 6},
     "lenet": {"input_shape": (2, 16, 16), "classes": 3},
     "resnet": {**IMAGE, "widths": (4, 8)},
     "vit": {**IMAGE, "dim": 8, "depth": 2, "heads": 2},

@@ -188,7 +188,7 @@ def test_every_metric_that_applies_gives_a_number_for_every_sample(make: Callabl
         assert bool(score.values.isfinite().all()), score.metric
         assert score.interval[0] <= score.mean <= score.interval[1]
     known = {"mask_auc", "pointing_game", "relevance_mass", "relevance_rank", "spurious_mass"}
-    numbers = {"input_invariance", "local_lipschitz", "max_sensitivity"}
+    numbers = {"input_alignment", "input_invariance", "local_lipschitz", "max_sensitivity"}
     expected: dict[str, set[str]] = {"image": set(), "tabular": known | {"road"}, "text": known | numbers | {"road"}}
     assert refused == expected[model.task]
 
