@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -285,17 +286,27 @@ def test_train_passes_everything_on_and_prints_the_folder(
     monkeypatch.setattr("xaibench.training.train", train)
     assert answer("train", "r.toml", "--out", "here", "--resume") == f"{tmp_path / 'made'}\n"
     assert callable(seen.pop("progress"))
-    assert seen == {"recipe": Path("r.toml"), "out": Path("here"), "resume": True, "keep_checkpoints": False}
+    assert seen == {
+        "recipe": Path("r.toml"),
+        "out": Path("here"),
+        "resume": True,
+        "keep_checkpoints": False,
+        "track": None,
+    }
 
 
 def test_interrupted_training_can_be_resumed(workplace: Path, answer: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    recipe = 'name = "long"\ndata = "breast-cancer"\nepochs = {}\n[architecture]\nname = "mlp"\n'
+    recipe = (
+        'name = "long"\ndata = "breast-cancer"\nepochs = {}\ncheckpoint_seconds = 0\n[architecture]\nname = "mlp"\n'
+    )
     (workplace / "long.toml").write_text(recipe.format(100_000))
     command = [sys.executable, "-m", "xaibench", "train", "long.toml", "--out", "made"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         line = process.stderr.readline()
         assert line.startswith("train: "), line
+        while not (workplace / "made" / ".training" / "checkpoint.safetensors").exists():
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         said = process.stderr.read().splitlines()
     assert process.returncode == 130
