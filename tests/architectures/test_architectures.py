@@ -83,6 +83,8 @@ def test_the_recipes_are_valid_and_named_as_their_files(root: Path) -> None:
     for path in paths:
         recipe = Recipe.read(path)
         assert recipe.name == path.stem
-        assert recipe.architecture is not None
+        if recipe.architecture is None:
+            assert recipe.init in {other.stem for other in paths}
+            continue
         params = {"input_shape": [1, 8, 8], "classes": 2} | recipe.architecture.params
         architectures.create(Spec(recipe.architecture.name, params))

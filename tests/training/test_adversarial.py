@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from xaibench.attacks import attacks
 from xaibench.data import load_data
 from xaibench.errors import InputError
-from xaibench.registry import Spec
 from xaibench.threats import L2, Linf, threat
 from xaibench.training import train
 from xaibench.training.keras_learner import KerasLearner
@@ -194,6 +193,11 @@ def test_threats_out_of_range_are_refused(fields: dict[str, Any]) -> None:
         Recipe.of(RECIPE.model_dump() | {"threat": {"norm": "linf", "eps": 0.1} | fields})
 
 
+def test_a_threat_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a threat such as Linf"):
+        train(RECIPE, objective="pgd_at", threat={"norm": "linf", "eps": 0.1}, out=tmp_path)  # type: ignore[arg-type]
+
+
 def test_training_makes_a_net_robust(tmp_path: Path) -> None:
     recipe = Recipe.of(
         {
@@ -207,9 +211,8 @@ def test_training_makes_a_net_robust(tmp_path: Path) -> None:
         }
     )
     test, robust = load_data("digits", "test"), {}
-    for objective in ("standard", "pgd_at:steps=4"):
-        settings = {"threat": {"norm": "linf", "eps": 0.1, "warmup": 0.2}, "objective": Spec.parse(objective)}
-        model = load_model(train(recipe, **settings, out=tmp_path / objective[:3]))
+    for objective, against in (("standard", None), ("pgd_at:steps=4", Linf(0.1))):
+        model = load_model(train(recipe, objective=objective, threat=against, out=tmp_path / objective[:3]))
         broken = attacks.create("pgd:steps=20")(model, test.inputs, test.labels, Linf(0.1))
         robust[objective[:3]] = float((model.predict(broken) == test.labels).double().mean())
     assert robust["pgd"] > robust["sta"] + 0.2

@@ -16,7 +16,7 @@ def check_output(folder: Path, *, resume: bool = False, overwrite: bool = True) 
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"expected a folder to write to, got the file {folder}")
-    if inside := sorted(path.parent.name for path in folder.glob("*/config.json")):
+    if inside := sorted(path.parent.name for path in folder.glob("[!.]*/config.json")):
         raise InputError(f"expected a folder for one model, got {folder}, which holds others, such as {inside[0]}")
     if resume and not (folder / ".training").is_dir():
         raise InputError(f"nothing to resume in {folder}: expected an unfinished training there, got none")

@@ -164,6 +164,8 @@ def _recipe(
         spec = Spec.parse(objective)
         changes = changes | {"objective": MethodConfig(name=spec.name, params=dict(spec.params)).model_dump()}
     if threat is not None:
+        if not hasattr(threat, "project"):
+            raise InputError(f"expected a threat such as Linf(0.03), got {threat!r:.80}")
         changes = changes | {"threat": {"norm": threat.norm, "eps": threat.eps}}
     if not isinstance(given, Recipe | str | Path):
         raise InputError(f"expected a recipe, or {REBUILDABLE}, got {given!r:.80}")
