@@ -29,6 +29,8 @@ def check_output(folder: Path, *, resume: bool = False, overwrite: bool = True) 
 
 def remove_new(folder: Path, before: set[Path]) -> None:
     """Remove ``folder`` and what is in it, but for the paths of ``before``."""
+    if not folder.exists():
+        return
     for path in sorted({folder, *folder.rglob("*")} - before, reverse=True):
         if path.is_dir() and not path.is_symlink():
             path.rmdir()
