@@ -231,11 +231,13 @@ class FreeLB:
         # A point of the ball: a random direction, at a uniform share of the radius.
         shift = noise * (radius * forward.rng.uniform((1, 1), 1).to(embedded) / _norm(noise))
         losses = []
-        for _ in range(self.steps):
+        for step in range(self.steps):
             point = shift.detach().requires_grad_()
             logits = forward(perturbed, shift=point)[0]
             loss = F.cross_entropy(logits, y)
             losses.append(loss)
+            if step + 1 == self.steps:
+                break  # nothing moves after the last loss
             (gradient,) = torch.autograd.grad(loss, point, retain_graph=True)
             gradient = gradient * words
             shift = point.detach() + self.step_size * radius * gradient / _norm(gradient)
