@@ -32,7 +32,9 @@ def _classifier(rectify: Any) -> TorchClassifier:
 
 
 @pytest.mark.parametrize(
-    "rectify", [nn.ReLU(), nn.ReLU(inplace=True), F.relu, torch.relu, lambda x: x.relu_()], ids=str
+    "rectify",
+    [nn.ReLU(), nn.ReLU(inplace=True), F.relu, torch.relu, lambda x: x.relu_()],
+    ids=["module", "module in place", "F.relu", "torch.relu", "method in place"],
 )
 @pytest.mark.parametrize("exported", [False, True])
 def test_every_relu_becomes_softplus_and_is_relu_again_after(rectify: Any, exported: bool) -> None:

@@ -6,9 +6,9 @@ import re
 
 import torch
 
-from xaibench.pages.charts import paired_bars
-from xaibench.pages.pictures import attribution_figure, figure, shaded_words
-from xaibench.pages.sample import _plain
+from xaibench.pages.shared.charts import paired_bars
+from xaibench.pages.shared.pictures import attribution_figure, figure, shaded_words
+from xaibench.pages.shared.text import plain
 
 
 def test_text_from_data_is_escaped() -> None:
@@ -17,7 +17,7 @@ def test_text_from_data_is_escaped() -> None:
     assert "&lt;script&gt;" in words
     assert "a&amp;b" in words
     assert 'alt="&lt;b&gt; &quot;x&quot;"' in figure("data:,", '<b> "x"', side=8)
-    assert _plain("a*b [c](d)") == r"a\*b \[c\]\(d\)"
+    assert plain("a*b [c](d)") == r"a\*b \[c\]\(d\)"
 
 
 def test_words_are_shaded_by_sign_and_size() -> None:

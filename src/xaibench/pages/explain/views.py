@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.pages.charts import paired_bars, percent
-from xaibench.pages.pictures import attribution_figure, figure, shaded_words
+from xaibench.pages.shared.charts import paired_bars, percent
+from xaibench.pages.shared.pictures import attribution_figure, figure, shaded_words
 from xaibench.report.labels import name_label
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from xaibench.data import Data
     from xaibench.explainers import Attribution
-    from xaibench.pages.sample import View
+    from xaibench.pages.explain.page import View
     from xaibench.types import Classifier
 
 __all__ = ["show_image", "show_table", "show_text"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,9 @@ import xaibench.data
 import xaibench.explainers
 import xaibench.zoo
 from xaibench import load_data, load_model
-from xaibench.pages import cached, router
+from xaibench.pages.shared import cached
 
-ROUTER = str(Path(router.__file__))
-
-
-@pytest.fixture(autouse=True)
-def home(toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(toy_models))
-
-
-def opened(**address: str) -> AppTest:
-    """The app as it opens at an address."""
-    app = AppTest.from_file(ROUTER, default_timeout=60)
-    for key, value in address.items():
-        app.query_params[key] = value
-    return app.run()
+Opened = Callable[..., AppTest]
 
 
 def shown(app: AppTest) -> str:
@@ -48,8 +36,8 @@ def html_bodies(app: AppTest) -> list[str]:
     return [element.proto.body for element in app.get("html")]
 
 
-def test_page_shows_prediction_explanations_and_attack() -> None:
-    app = opened(model="toy-image")
+def test_page_shows_prediction_explanations_and_attack(opened: Opened) -> None:
+    app = opened("explain", model="toy-image")
     text = shown(app)
     assert not app.error
     model, data = load_model("toy-image"), load_data("digits")
@@ -62,8 +50,8 @@ def test_page_shows_prediction_explanations_and_attack() -> None:
     assert "before" in chart.proto.spec
 
 
-def test_a_larger_epsilon_fools_it_and_zero_does_nothing() -> None:
-    app = opened(model="toy-image")
+def test_a_larger_epsilon_fools_it_and_zero_does_nothing(opened: Opened) -> None:
+    app = opened("explain", model="toy-image")
     app.sidebar.slider(key="eps").set_value(0.5).run()
     text = shown(app)
     assert "makes it say" in text
@@ -79,8 +67,8 @@ def test_a_larger_epsilon_fools_it_and_zero_does_nothing() -> None:
     assert "Raise epsilon" in shown(app)
 
 
-def test_wrong_ones_are_wrong_and_a_class_is_that_class() -> None:
-    app = opened(model="toy-image")
+def test_wrong_ones_are_wrong_and_a_class_is_that_class(opened: Opened) -> None:
+    app = opened("explain", model="toy-image")
     model, data = load_model("toy-image"), load_data("digits")
     app.sidebar.selectbox(key="show").set_value("Wrong ones").run()
     wrong = [int(row) for row in app.sidebar.selectbox(key="sample").options]
@@ -92,8 +80,8 @@ def test_wrong_ones_are_wrong_and_a_class_is_that_class() -> None:
     assert sorted(rows) == (data.labels == 7).nonzero().flatten().tolist()
 
 
-def test_next_previous_and_random_move_the_sample() -> None:
-    app = opened(model="toy-image")
+def test_next_previous_and_random_move_the_sample(opened: Opened) -> None:
+    app = opened("explain", model="toy-image")
     rows = [int(row) for row in app.sidebar.selectbox(key="sample").options]
     next(button for button in app.sidebar.button if button.label == "→").click().run()
     assert app.sidebar.selectbox(key="sample").value == rows[1]
@@ -103,16 +91,16 @@ def test_next_previous_and_random_move_the_sample() -> None:
     assert app.sidebar.selectbox(key="sample").value in rows
 
 
-def test_address_holds_the_choices() -> None:
-    app = opened(model="toy-table", sample="5", eps="0.2")
+def test_address_holds_the_choices(opened: Opened) -> None:
+    app = opened("explain", model="toy-table", sample="5", eps="0.2")
     assert app.sidebar.selectbox(key="model").value == "toy-table"
     assert app.sidebar.selectbox(key="sample").value == 5
     assert app.sidebar.slider(key="eps").value == 0.2
     assert not app.exception
 
 
-def test_table_shows_bars_and_features() -> None:
-    text = shown(opened(model="toy-table", eps="0.5"))
+def test_table_shows_bars_and_features(opened: Opened) -> None:
+    text = shown(opened("explain", model="toy-table", eps="0.5"))
     assert "of its range in any feature" in text
     assert "What was changed" in text
 
@@ -127,8 +115,8 @@ def test_epsilon_of_a_table_is_a_share_of_each_features_range() -> None:
     assert int(model.predict(found)) != int(data.labels[row])
 
 
-def test_text_is_shaded_and_not_attacked() -> None:
-    app = opened(model="toy-text")
+def test_text_is_shaded_and_not_attacked(opened: Opened) -> None:
+    app = opened("explain", model="toy-text")
     text = shown(app)
     assert "stands in their reports" in text
     assert "film" in text or "story" in text or "actors" in text
@@ -136,26 +124,26 @@ def test_text_is_shaded_and_not_attacked() -> None:
     assert not app.sidebar.slider
 
 
-def test_every_attack_and_explainer_is_offered() -> None:
+def test_every_attack_and_explainer_is_offered(opened: Opened) -> None:
     from xaibench.attacks.base import attacks_for
     from xaibench.explainers import explainers
 
-    app = opened(model="toy-image")
+    app = opened("explain", model="toy-image")
     assert len(app.sidebar.multiselect(key="method").options) == len(explainers.names())
     assert len(app.sidebar.selectbox(key="attack").options) == len(attacks_for("image"))
 
 
-def test_settings_follow_the_fields_and_bad_ones_are_one_line() -> None:
-    app = opened(model="toy-image")
+def test_settings_follow_the_fields_and_bad_ones_are_one_line(opened: Opened) -> None:
+    app = opened("explain", model="toy-image")
     app.sidebar.number_input(key="attack.pgd.steps").set_value(0).run()
     assert [error.value for error in app.error] == ["expected `steps` >= 1, got 0"]
     app.sidebar.number_input(key="attack.pgd.steps").set_value(5).run()
     assert not app.error
 
 
-def test_another_epsilon_computes_nothing_again_but_the_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_epsilon_computes_nothing_again_but_the_attack(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     st.cache_data.clear()
-    app = opened(model="toy-image")
+    app = opened("explain", model="toy-image")
     calls: list[str] = []
 
     def count(name: str, function: Any) -> Any:
@@ -172,9 +160,9 @@ def test_another_epsilon_computes_nothing_again_but_the_attack(monkeypatch: pyte
     assert calls == []
 
 
-def test_no_models_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_models_is_said(opened: Opened, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(tmp_path / "nowhere"))
-    app = opened()
+    app = opened("explain")
     assert not app.exception
     assert "xaibench train" in app.info[0].value
 

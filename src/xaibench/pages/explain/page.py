@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.errors import InputError, UnsupportedError
-from xaibench.pages import cached
-from xaibench.pages.charts import percent
+from xaibench.errors import UnsupportedError
+from xaibench.pages.shared import cached
+from xaibench.pages.shared.charts import percent
+from xaibench.pages.shared.text import plain
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xaibench.data import Data
     from xaibench.explainers import Attribution
-    from xaibench.pages.choices import Choices
+    from xaibench.pages.shared.choices import Choices
+    from xaibench.pages.shared.subject import Subject
     from xaibench.types import Classifier
 
-__all__ = ["View", "sample_page"]
+__all__ = ["View", "show"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,50 +42,35 @@ class View:
         return int(self.probabilities.argmax())
 
 
-def sample_page() -> None:
+def show() -> None:
     """The page: choices at the side, the sample before and after the attack in the middle."""
     st.header("Why did it say that, and how easily is it fooled?")
-    try:
-        _show()
-    except InputError as error:
-        st.error(str(error))
+    from xaibench.pages.shared.choices import choose_method
+    from xaibench.pages.shared.subject import choose_subject
 
-
-def _show() -> None:
-    from xaibench.pages.choices import choose_method, choose_model, choose_sample
-
-    name = choose_model()
-    if name is None:
+    subject = choose_subject()
+    if subject is None:
         return
-    card = cached.card(name)
-    if card.summary:
-        st.caption(card.summary)
-    model = cached.classifier(name, card.weights_digest)
-    data = cached.rows(card.data.name, card.data.test_split)
-    said = cached.probabilities(model, data, (model.digest, data.digest))
-    position = choose_sample(data, said.argmax(dim=1))
-    if position is None:
-        return
+    model = subject.model
+    if model.card and model.card.summary:
+        st.caption(plain(model.card.summary))
     choices = choose_method(model)
-    clean = _clean_view(model, data, position, choices)
-    broken = _attacked_view(model, int(data.ids[position]), clean, choices)
-    _say(model, int(data.labels[position]), clean, broken, choices)
-    _body(model, data, clean, broken, choices)
+    clean = _view(model, subject.x, choices)
+    broken = _attacked_view(subject, choices)
+    _say(model, subject.label, clean, broken, choices)
+    _body(model, subject.data, clean, broken, choices)
 
 
-def _clean_view(model: Classifier, data: Data, position: int, choices: Choices) -> View:
-    inputs = data.inputs[position : position + 1]
-    return _view(model, model.encode(inputs) if model.task == "text" else inputs, choices)  # type: ignore[arg-type]
-
-
-def _attacked_view(model: Classifier, row: int, clean: View, choices: Choices) -> View | None:
+def _attacked_view(subject: Subject, choices: Choices) -> View | None:
     """The sample after the attack; None where there is none, or it changes nothing."""
     if choices.attack is None or choices.eps == 0:
         return None
-    key = (model.digest, cached.fingerprint(clean.x))
-    x = cached.attacked(model, clean.x, clean.prediction, str(choices.attack), choices.eps, row, key)
-    after = _view(model, x, choices)
-    return after if after.prediction != clean.prediction else None
+    attack = str(choices.attack)
+    x = cached.attacked(
+        subject.model, subject.x, subject.prediction, attack, choices.eps, subject.sample_id, subject.key
+    )
+    after = _view(subject.model, x, choices)
+    return after if after.prediction != subject.prediction else None
 
 
 def _view(model: Classifier, x: Tensor, choices: Choices) -> View:
@@ -101,15 +88,18 @@ def _view(model: Classifier, x: Tensor, choices: Choices) -> View:
     return View(x=x, probabilities=probabilities, explanations=explanations, refused=refused)
 
 
-def _say(model: Classifier, label: int, clean: View, broken: View | None, choices: Choices) -> None:
+def _say(model: Classifier, label: int | None, clean: View, broken: View | None, choices: Choices) -> None:
     """The findings in a sentence or two."""
     names = model.class_names
-    verdict = "which is right" if clean.prediction == label else f"and is wrong: it is **{_plain(names[label])}**"
-    st.markdown(f"#### It says **{_plain(names[clean.prediction])}** with {_confidence(clean)}, {verdict}.")
+    verdict = ""
+    if label is not None:
+        right = clean.prediction == label
+        verdict = ", which is right" if right else f", and is wrong: it is **{plain(names[label])}**"
+    st.markdown(f"#### It says **{plain(names[clean.prediction])}** with {_confidence(clean)}{verdict}.")
     if model.task == "text":
         st.markdown("How easily texts are fooled, by a few edited words, stands in their reports: `xaibench report`.")
     elif broken is not None:
-        now = _plain(names[broken.prediction])
+        now = plain(names[broken.prediction])
         st.markdown(f"A change of at most {choices.reach} makes it say **{now}** with {_confidence(broken)}.")
     elif choices.eps > 0:
         st.markdown(f"{choices.attack_label} finds no change of at most {choices.reach} that alters what it says.")
@@ -122,7 +112,7 @@ def _confidence(view: View) -> str:
 
 
 def _body(model: Classifier, data: Data, clean: View, broken: View | None, choices: Choices) -> None:
-    from xaibench.pages.views import show_image, show_table, show_text
+    from xaibench.pages.explain.views import show_image, show_table, show_text
 
     if model.task == "image":
         show_image(model, clean, broken)
@@ -131,9 +121,4 @@ def _body(model: Classifier, data: Data, clean: View, broken: View | None, choic
     else:
         show_table(model, data, clean, broken)
     for reason in clean.refused.values():
-        st.caption(_plain(f"Left out: {reason}"))
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return "".join(f"\\{mark}" if mark in r"\`*_{}[]()<>#+-.!|$~:" else mark for mark in text)
+        st.caption(plain(f"Left out: {reason}"))

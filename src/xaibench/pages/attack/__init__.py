@@ -1,0 +1,1 @@
+"""Attack: what it takes to change a model's mind."""

@@ -1,0 +1,1 @@
+"""Compare: models or reports side by side."""

@@ -1,0 +1,1 @@
+"""Explain: why a model says what it says of one sample."""

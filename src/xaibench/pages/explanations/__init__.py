@@ -1,0 +1,1 @@
+"""Explanations: which methods to believe, and the data at a glance."""

@@ -1,0 +1,1 @@
+"""Harden: train a copy that is harder to fool."""

@@ -1,0 +1,1 @@
+"""Models: the gallery, and one's own."""

@@ -1,0 +1,12 @@
+"""Models: the gallery, and one's own."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+__all__ = ["show"]
+
+
+def show() -> None:
+    """The page."""
+    st.header("Models")

@@ -1,0 +1,1 @@
+"""Reports: what has been measured, to open and hand on."""

@@ -1,0 +1,1 @@
+"""Robustness: a whole evaluation, watched while it runs."""

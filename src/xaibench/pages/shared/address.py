@@ -1,0 +1,116 @@
+"""Choices that live in the page's address, so that a view can be sent to somebody, and follow the reader around.
+
+Streamlit's own binding of widgets to the address knows one page only; this one keeps a choice (the model, the sample)
+when the reader goes to another page, and lets a link set it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import streamlit as st
+
+__all__ = ["address", "choose", "chosen", "forget", "put"]
+
+T = TypeVar("T")
+
+_KEPT, _SHOWN, _WRITTEN, _PAGE = "_address.kept", "_address.shown", "_address.written", "_address.page"
+_STALE = 3.0
+"""Seconds for which a request may still carry an address that has been written anew meanwhile."""
+
+
+@contextmanager
+def address(page: str) -> Iterator[None]:
+    """Read the address before the page of this name runs, and write after it what was chosen there.
+
+    An address that the reader typed, followed or went back to takes precedence over what was chosen before.
+    """
+    state = st.session_state
+    kept, told, now = state.setdefault(_KEPT, {}), st.query_params.to_dict(), time.monotonic()
+    written: list[tuple[dict[str, str], float]] = state.setdefault(_WRITTEN, [])
+    ours = [place for place, (_, until) in enumerate(written) if now < until]
+    if told and told not in [written[place][0] for place in ours]:
+        for key, text in told.items():
+            kept[key] = text
+            state.pop(key, None)
+    if state.get(_PAGE) != page:  # a widget of the same key on another page would begin at its first option
+        state[_PAGE] = page
+        for key in kept:
+            state.pop(key, None)
+    shown: dict[str, str] = {}
+    state[_SHOWN] = shown
+    try:
+        yield
+    finally:
+        if not written or written[-1][0] != shown:
+            written[:] = [(each, min(until, now + _STALE)) for each, until in written[-9:]]
+            written.append((dict(shown), float("inf")))
+        if st.query_params.to_dict() != shown:
+            st.query_params.from_dict(shown)
+
+
+def choose(
+    widget: Callable[..., T],
+    label: str,
+    *args: Any,
+    key: str,
+    default: T,
+    read: Callable[[str], T] = str,  # type: ignore[assignment]
+    write: Callable[[T], str] = str,
+    valid: Callable[[T], bool] = lambda _: True,
+    **kwargs: Any,
+) -> T:
+    """A widget whose value is in the address under ``key``, unless it is the ``default``.
+
+    ``read`` and ``write`` turn the value into text and back; what cannot be read, or is not ``valid`` here, counts as
+    the default.
+    """
+    state = st.session_state
+    if key not in state or not valid(state[key]):
+        state[key] = _read(key, default, read, valid)
+    value = widget(label, *args, key=key, **kwargs)
+    _note(key, value, default, write)
+    return value
+
+
+def _read(key: str, default: T, read: Callable[[str], T], valid: Callable[[T], bool]) -> T:
+    text = st.session_state.setdefault(_KEPT, {}).get(key)
+    if text is None:
+        return default
+    try:
+        value = read(text)
+        return value if valid(value) else default
+    except (ValueError, TypeError, KeyError):
+        return default
+
+
+def _note(key: str, value: T, default: T, write: Callable[[T], str]) -> None:
+    state = st.session_state
+    text = write(value)
+    state.setdefault(_KEPT, {})[key] = text
+    shown = state.setdefault(_SHOWN, {})
+    shown.pop(key, None)
+    if value != default:
+        shown[key] = text
+
+
+def chosen(key: str, default: str = "") -> str:
+    """The text of a choice made on any page, or in the address."""
+    return st.session_state.setdefault(_KEPT, {}).get(key, default)
+
+
+def put(**choices: str) -> None:
+    """Make choices for the reader, as text: for callbacks of buttons, and links to other pages."""
+    for key, text in choices.items():
+        st.session_state.setdefault(_KEPT, {})[key] = text
+        st.session_state.pop(key, None)
+
+
+def forget(*keys: str) -> None:
+    """Drop choices, so that their widgets begin at their defaults."""
+    for key in keys:
+        st.session_state.setdefault(_KEPT, {}).pop(key, None)
+        st.session_state.pop(key, None)

@@ -1,0 +1,25 @@
+"""Going from one page to another with choices made."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from xaibench.pages.shared.address import put
+
+__all__ = ["TARGET", "go_to", "link_button"]
+
+TARGET = "_link.target"
+"""Where in the session the router finds the page to go to."""
+
+
+def go_to(page: str, **choices: str) -> None:
+    """Callback of buttons: go to the page of this address (``"attack"``), with choices as its address has them."""
+    put(**choices)
+    st.session_state[TARGET] = page
+
+
+def link_button(
+    label: str, page: str, *, key: str, icon: str | None = None, help: str | None = None, **choices: str
+) -> None:
+    """A button that leads to a page."""
+    st.button(label, key=key, icon=icon, on_click=go_to, args=(page,), kwargs=choices, width="stretch")

@@ -1,0 +1,36 @@
+"""The app as its tests open it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.util import calc_hash
+
+from xaibench.pages import router
+
+Opened = Callable[..., AppTest]
+
+
+@pytest.fixture(autouse=True)
+def homes(toy_models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Toy models, and empty folders of reports and runs."""
+    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(toy_models))
+    monkeypatch.setenv("XAIBENCH_REPORTS_HOME", str(tmp_path / "reports"))
+    monkeypatch.setenv("XAIBENCH_RUNS_HOME", str(tmp_path / "runs"))
+
+
+@pytest.fixture
+def opened() -> Opened:
+    """Opens a page by its name at an address: ``opened("explain", model="toy-image", sample="3")``."""
+
+    def open_page(page: str, **choices: str) -> AppTest:
+        app = AppTest.from_file(str(Path(router.__file__)), default_timeout=60)
+        app._page_hash = calc_hash("" if page == router.FIRST else page)
+        for key, value in choices.items():
+            app.query_params[key] = value
+        return app.run()
+
+    return open_page
