@@ -18,8 +18,6 @@ def go_to(page: str, **choices: str) -> None:
     st.session_state[TARGET] = page
 
 
-def link_button(
-    label: str, page: str, *, key: str, icon: str | None = None, help: str | None = None, **choices: str
-) -> None:
+def link_button(label: str, page: str, *, key: str, icon: str | None = None, **choices: str) -> None:
     """A button that leads to a page."""
     st.button(label, key=key, icon=icon, on_click=go_to, args=(page,), kwargs=choices, width="stretch")
