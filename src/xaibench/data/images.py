@@ -15,7 +15,7 @@ from xaibench.errors import InputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Encoded", "decode_images", "image_channels", "images_tensor", "probe_rows"]
+__all__ = ["Encoded", "decode_images", "image_channels", "images_tensor", "plain_picture", "probe_rows"]
 
 Encoded = tuple[str, Callable[[], bytes]]
 """An image's name for messages, and a function that gives its encoded bytes."""
@@ -65,7 +65,7 @@ def _open(image: Encoded) -> Image:
 
 def _pixels(image: Encoded, channels: int) -> np.ndarray:
     """Bytes (height, width, channels)."""
-    picture = _plain(_upright(image), image[0])
+    picture = plain_picture(_upright(image), image[0])
     if channels == 1 and picture.mode not in _GREY_MODES:
         raise InputError(f"expected greyscale images as the others of this set, got colour in {image[0]}")
     mode = "L" if channels == 1 else "RGB"
@@ -85,8 +85,8 @@ def _upright(image: Encoded) -> Image:
         raise InputError(f"expected a whole image in {image[0]}, got one that breaks off or is damaged") from None
 
 
-def _plain(picture: Image, name: str) -> Image:
-    """Without palette, transparency or more than eight bits."""
+def plain_picture(picture: Image, name: str) -> Image:
+    """A decoded picture without palette, transparency (on white) or more than eight bits; ``name`` is for messages."""
     from PIL import Image as PILImage
 
     if picture.mode.startswith("I;16"):
