@@ -10,6 +10,8 @@ export OMP_WAIT_POLICY ?= passive
 export OMP_NUM_THREADS ?= 2
 export TF_NUM_INTRAOP_THREADS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# How many processes run tests; each takes some 3 GB of memory.
+WORKERS ?= 2
 # Local copies of Hub data sets are used before the network: those in a data folder beside the checkout, if any.
 DATA := $(patsubst %/ylecun/mnist,%,$(firstword $(wildcard ../data/ylecun/mnist ../*/data/ylecun/mnist)))
 ifneq ($(DATA),)
@@ -26,8 +28,10 @@ demo: $(READY) ## write a report on a shipped classifier to reports/digits-cnn
 	@$(BIN)/xaibench report digits-cnn --out reports/digits-cnn
 	@echo "That is the report; open it in a browser."
 
+test: export OMP_NUM_THREADS = 1
+test: export TF_NUM_INTRAOP_THREADS = 1
 test: $(READY) ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 mutants: $(READY) ## break each method on purpose and count what the tests notice
 	$(BIN)/python tests/mutate.py
