@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -321,3 +322,47 @@ def test_the_command_prints_the_ranking(capfd: pytest.CaptureFixture[str]) -> No
     assert "xaibench: attention_raw does not apply: attention_raw needs attention" in err
     assert run([*arguments, "--by", "nonsense"]) == 2
     assert "unknown metric 'nonsense'" in capfd.readouterr().err
+
+
+def test_an_interrupted_assessment_goes_on_from_its_finished_methods(tmp_path: Path) -> None:
+    model, data = load_model("cancer-mlp"), load_data("breast-cancer", n=8)
+    methods, metrics = ("saliency", "grad_cam", "input_x_gradient"), ("deletion", "pointing_game", "completeness")
+
+    class StopError(Exception):
+        pass
+
+    def stop(stage: str, done: int, total: int, info: Any) -> None:
+        if done == 2:
+            raise StopError
+
+    whole = assess(model, data.inputs, methods, metrics)
+    with pytest.raises(StopError):
+        assess(model, data.inputs, methods, metrics, folder=tmp_path, progress=stop)
+    (folder,) = tmp_path.iterdir()
+    first = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(first) == 2
+    resumed = assess(model, data.inputs, methods, metrics, folder=tmp_path)
+    assert resumed.as_dict() == whole.as_dict()
+    assert len(whole.refused) > 1
+    for one, other in zip(resumed.scores, whole.scores, strict=True):
+        assert torch.equal(one.values.nan_to_num(-9), other.values.nan_to_num(-9))
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir() if path in first} == first
+    next(iter(first)).write_text("{")
+    assert assess(model, data.inputs, methods, metrics, folder=tmp_path).as_dict() == whole.as_dict()
+    assess(model, data.inputs[:5], methods, metrics, folder=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_ranking_is_written_whole_and_its_unfinished_work_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "ranked"
+    command = ("rank-explainers", "cancer-mlp", "--methods", "saliency,occlusion", "--n", "6", "--json")
+    assert run((*command, "--out", str(out))) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [path.name for path in out.iterdir()] == ["ranking.json"]
+    kept = json.loads((out / "ranking.json").read_text(encoding="utf-8"))
+    assert {key: kept[key] for key in printed} == printed
+    assert kept["model_digest"] == load_model("cancer-mlp").digest
+    (tmp_path / "file").write_text("")
+    assert run((*command, "--out", str(tmp_path / "file"))) == 2

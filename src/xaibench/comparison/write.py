@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from xaibench.comparison.compare import View
 from xaibench.comparison.page import render
 from xaibench.comparison.sides import Live
-from xaibench.evaluate.shards import WORK, Shards
+from xaibench.evaluate.shards import Shards, remove_work
 from xaibench.files import write_json, write_text
 
 __all__ = ["write_comparison"]
@@ -26,7 +24,5 @@ def write_comparison(view: View, out: Path) -> Path:
     for side in view.sides:
         if isinstance(side.live, Live):
             shards = Shards.open(out, side.plan, side.live.model, side.live.data)
-            shutil.rmtree(shards.folder, ignore_errors=True)
-    with suppress(OSError):
-        (out / WORK).rmdir()
+            remove_work(shards.folder)
     return out / "compare.html"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from xaibench.evaluate.plan import Plan
 from xaibench.files import atomic_path, write_json
 from xaibench.types import Capability, Classifier
 
-__all__ = ["WORK", "Piece", "Shard", "Shards"]
+__all__ = ["WORK", "Piece", "Shard", "Shards", "remove_work"]
 
 WORK = ".run"
 """Folder of unfinished work inside a run's folder; what belongs to a report is removed when that is in place."""
@@ -77,6 +79,13 @@ class Shards:
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, {"info": json.dumps(dict(piece.info)), "seconds": str(seconds)})
         return Shard(tensors, piece.info, seconds)
+
+
+def remove_work(folder: Path) -> None:
+    """Remove a folder of unfinished work, and the one around it if nothing is left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()
 
 
 def _behaviour(model: Classifier, data: Data) -> list[str]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from xaibench.errors import InputError, UnsupportedError, first_line
-from xaibench.explainers import explainers, memory_budget
+from xaibench.explainers import Explainer, explainers, memory_budget
 from xaibench.explainers.base import Targets
 from xaibench.explainers.budget import DEFAULT_BUDGET
-from xaibench.metrics.case import quality_metrics
+from xaibench.metrics.case import QualityMetric, quality_metrics
 from xaibench.metrics.intervals import bootstrap_interval
 from xaibench.quality.bench import Bench
+from xaibench.quality.kept import Kept, Measured
 from xaibench.registry import Spec
 from xaibench.rng import check_seed
 from xaibench.types import Classifier, Inputs, Progress, check_classifier
@@ -97,13 +100,15 @@ def assess(
     spurious_masks: Tensor | None = None,
     seed: int = 0,
     memory: int = DEFAULT_BUDGET,
+    folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Assessment:
     """Measure explainers by quality metrics, one or several of both, by name or spec, on the same samples.
 
     ``targets`` (n,) are the predicted classes unless given; ``masks`` and ``spurious_masks`` (n, height, width), bool,
     say where evidence and spurious cues lie, where that is known. A method that does not apply to the model, and a
-    metric that does not apply to a method, are listed with the reason. Raises `InputError` for unknown names.
+    metric that does not apply to a method, are listed with the reason. In ``folder``, if given, every finished method
+    is kept, and found there again by the same call. Raises `InputError` for unknown names.
     """
     check_classifier(model)
     check_seed(seed)
@@ -119,33 +124,46 @@ def assess(
         bench = Bench(
             model=model, inputs=inputs, targets=targets, masks=masks, spurious_masks=spurious_masks, seed=seed
         )
+        kept = None if folder is None else Kept.open(folder, bench, tuple(measures))
         for done, (method, explainer) in enumerate(chosen.items()):
             if progress is not None:
                 progress("methods", done, len(chosen), {"method": method})
-            try:
-                case = bench.case(explainer, bench.explain(explainer))
-            except UnsupportedError as error:
-                refused.append(Refusal(method=method, metric=None, reason=first_line(error)))
+            work = partial(_measured, bench, explainer, measures)
+            found = work() if kept is None else kept.get(method, work)
+            refused += [Refusal(method=method, metric=metric, reason=why) for metric, why in found.refused.items()]
+            if found.refusal is not None:
+                refused.append(Refusal(method=method, metric=None, reason=found.refusal))
                 continue
             applied.append(method)
-            for name, measure in measures.items():
-                try:
-                    values = measure(case)
-                except UnsupportedError as error:
-                    refused.append(Refusal(method=method, metric=name, reason=first_line(error)))
-                    continue
-                scores.append(
-                    Score(
-                        method=method,
-                        metric=name,
-                        values=values,
-                        mean=float(values.nanmean()),
-                        interval=bootstrap_interval(values, seed=seed),
-                        higher_is_better=measure.higher_is_better,
-                    )
+            scores += [
+                Score(
+                    method=method,
+                    metric=metric,
+                    values=values,
+                    mean=float(values.nanmean()),
+                    interval=bootstrap_interval(values, seed=seed),
+                    higher_is_better=measures[metric].higher_is_better,
                 )
+                for metric, values in found.values.items()
+            ]
     if progress is not None:
         progress("methods", len(chosen), len(chosen), {})
     return Assessment(
         n=len(bench.x), methods=tuple(applied), metrics=tuple(measures), scores=tuple(scores), refused=tuple(refused)
     )
+
+
+def _measured(bench: Bench, explainer: Explainer, measures: Mapping[str, QualityMetric]) -> Measured:
+    """One method by every metric that applies to it."""
+    try:
+        case = bench.case(explainer, bench.explain(explainer))
+    except UnsupportedError as error:
+        return Measured(values={}, refused={}, refusal=first_line(error))
+    values: dict[str, Tensor] = {}
+    refused: dict[str, str] = {}
+    for name, measure in measures.items():
+        try:
+            values[name] = measure(case)
+        except UnsupportedError as error:
+            refused[name] = first_line(error)
+    return Measured(values=values, refused=refused)

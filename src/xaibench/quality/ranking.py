@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -64,14 +65,15 @@ def rank_explainers(
     by: str | None = None,
     n: int = 32,
     seed: int = 0,
+    folder: Path | None = None,
     progress: Progress | None = None,
 ) -> Ranking:
     """Order explainers, by default all that apply, by a metric on ``n`` samples of the data, drawn by the seed.
 
     Where the data have masks of the evidence, samples that the model gets right are explained, and ``by`` is
     ``relevance_rank``: the share of the evidence among as many pixels, those with the greatest values. Elsewhere it is
-    ``faithfulness_correlation``. ``metrics`` are shown beside it. Raises `InputError` for unknown names, and where no
-    method applies.
+    ``faithfulness_correlation``. ``metrics`` are shown beside it. In ``folder``, if given, finished methods are kept,
+    and found there again. Raises `InputError` for unknown names, and where no method applies.
     """
     planted = data.masks is not None
     extra = ("spurious_mass",) if data.spurious_masks is not None else ()
@@ -90,6 +92,7 @@ def rank_explainers(
         masks=chosen.masks,
         spurious_masks=chosen.spurious_masks,
         seed=seed,
+        folder=folder,
         progress=progress,
     )
     by = str(Spec.parse(by))

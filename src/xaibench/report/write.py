@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from torch import Tensor
 
 from xaibench.data import Data
-from xaibench.errors import InputError
+from xaibench.errors import InputError, first_line
 from xaibench.evaluate import Evaluation, Plan
 from xaibench.evaluate import run as evaluate
-from xaibench.evaluate.shards import WORK
+from xaibench.evaluate.shards import WORK, remove_work
 from xaibench.files import atomic_path, file_digest, write_json, write_text
 from xaibench.report.page import render
 from xaibench.report.schema import Report
 from xaibench.types import Classifier, Progress
 
-__all__ = ["run", "write_report"]
+__all__ = ["redraw", "run", "write_report"]
 
 _FINAL = ("adversarials.safetensors", "attributions.safetensors", "index.html", "report.json")
 
@@ -73,15 +71,8 @@ def write_report(evaluation: Evaluation, out: Path | str) -> Path:
     for name in _FINAL:
         os.replace(staging / name, out / name)
     for folder in filter(None, (staging, evaluation.shards)):
-        _remove(folder)
+        remove_work(folder)
     return out / "index.html"
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder of unfinished work, and the one around it if nothing is left there."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):
-        folder.parent.rmdir()
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
