@@ -1,0 +1,115 @@
+"""A real browser on the real app: Playwright drives Debian's Chromium, or the browser that ``CHROMIUM`` names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from driving import ROOT, WIDE, Server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+
+_SHIPPED = ("digits-cnn", "digits-cnn-robust", "cancer-mlp", "cancer-mlp-robust")
+_WITH_DATA = ("imdb-cnn",)
+_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what lies in this folder."""
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.browser)
+
+
+def chromium() -> str:
+    """The browser's program; skips the test where there is none."""
+    pytest.importorskip("playwright", reason="Playwright is not installed: pip install 'xaibench[browser]'")
+    named = os.environ.get("CHROMIUM")
+    found = named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        pytest.skip("no Chromium: apt-get install chromium, or name one in CHROMIUM")
+    return found
+
+
+@pytest.fixture(scope="session")
+def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The real app with toy models, some shipped ones, and folders of its own."""
+    chromium()
+    running = Server(tmp_path_factory.mktemp("app"))
+    fill(running.models, toy_models)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+def fill(home: Path, toy_models: Path) -> None:
+    """Put the toy models, and those shipped ones that are quick on their data, into a models home."""
+    shipped = _SHIPPED + (_WITH_DATA if os.environ.get("XAIBENCH_DATA_HOME") else ())
+    for folder in (*toy_models.iterdir(), *(ROOT / "models" / name for name in shipped)):
+        if folder.is_dir() and not folder.name.startswith("."):
+            shutil.copytree(folder, home / folder.name)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser a file: Playwright's loop would be in the way of other tests."""
+    program = chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, args=[*_FLAGS])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def problems(server: Server) -> Iterator[list[str]]:
+    """What went wrong in the browser and on the server during a test: fails it, unless it clears what it meant."""
+    server.news()
+    found: list[str] = []
+    yield found
+    news = server.news()
+    if "Traceback" in news:
+        found.append(f"the server printed:\n{news}")
+    assert not found, "\n".join(found)
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server, problems: list[str]) -> Iterator[Page]:
+    """A reader's empty window; errors of scripts, of the console and of requests fail the test."""
+    context = browser.new_context(
+        base_url=server.url, viewport={"width": WIDE[0], "height": WIDE[1]}, accept_downloads=True
+    )
+    context.set_default_timeout(30_000)
+    window = context.new_page()
+    watch(window, problems)
+    yield window
+    context.close()
+
+
+def watch(page: Page, problems: list[str]) -> None:
+    """Note what a page's browser complains about."""
+
+    def said(message: ConsoleMessage) -> None:
+        # Streamlit looks for its server below the page's own path first, and does not find it there.
+        if message.type == "error" and "/_stcore/" not in message.location["url"]:
+            problems.append(f"console: {message.text} {message.location['url']}")
+
+    def failed(request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # of a page that the reader left
+            problems.append(f"request: {request.url} {request.failure}")
+
+    page.on("console", said)
+    page.on("pageerror", lambda error: problems.append(f"script: {error}"))
+    page.on("requestfailed", failed)
