@@ -16,6 +16,8 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS = (
     "errors",
     "files",
+    "places",
+    "homes",
     "types",
     "registry",
     "rng",
@@ -47,6 +49,7 @@ LAYERS = (
     "report",
     "comparison",
     "cli",
+    "jobs",
     "pages",
     "__main__",
 )

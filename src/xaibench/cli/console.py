@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from xaibench.cli.stages import Stages, show_time
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -19,6 +21,9 @@ __all__ = ["ProgressDisplay", "live_progress", "print_json", "print_table", "qui
 
 _PLAIN_INTERVAL = 20.0
 """Seconds between two plain lines about one stage, where there is no terminal to draw a bar on."""
+
+_WRITE_INTERVAL = 0.25
+"""Seconds between two writings of the progress file."""
 
 _PLAIN_WIDTH = 200
 """Columns of a table that goes to a file or a pipe, where folded lines would be in the way."""
@@ -74,7 +79,10 @@ def show_info(info: Mapping[str, Any]) -> str:
 
 
 class ProgressDisplay:
-    """Draws what a long function reports: a bar per stage on a terminal, a plain line now and then elsewhere."""
+    """Draws what a long function reports: a bar per stage on a terminal, a plain line now and then elsewhere.
+
+    Where ``XAIBENCH_PROGRESS`` names a file, the stages are written there too, for whoever watches the run.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -93,6 +101,9 @@ class ProgressDisplay:
         self._drawing = console.is_terminal
         self._tasks: dict[str, TaskID] = {}
         self._spoken: dict[str, float] = {}
+        self._stages = Stages()
+        self._file = Path(path) if (path := os.environ.get("XAIBENCH_PROGRESS")) else None
+        self._written = -_WRITE_INTERVAL
 
     def __enter__(self) -> ProgressDisplay:
         if self._drawing:
@@ -102,13 +113,25 @@ class ProgressDisplay:
     def __exit__(self, *_: object) -> None:
         if self._drawing:
             self._bars.stop()
+        self._write()
 
     def __call__(self, stage: str, done: int, total: int, info: Mapping[str, Any] | None = None) -> None:
         """Report that ``done`` of ``total`` units of a stage are finished, with figures worth watching."""
+        info = info or {}
+        left = self._stages.update(
+            stage, done, total, show_info(info), resumed=bool(info.get("resumed"))
+        ).seconds_left()
         if self._drawing:
-            self._draw(stage, done, total, show_info(info or {}))
+            self._draw(stage, done, total, show_info(info))
         else:
-            self._speak(stage, done, total, show_info(info or {}))
+            self._speak(stage, done, total, show_info(info), left)
+        if done >= total or time.monotonic() - self._written >= _WRITE_INTERVAL:
+            self._write()
+
+    def _write(self) -> None:
+        if self._file is not None:
+            self._stages.write(self._file)
+            self._written = time.monotonic()
 
     def _draw(self, stage: str, done: int, total: int, info: str) -> None:
         from rich.markup import escape
@@ -117,12 +140,12 @@ class ProgressDisplay:
             self._tasks[stage] = self._bars.add_task(escape(stage), total=total, info=info)
         self._bars.update(self._tasks[stage], completed=done, total=total, info=info)
 
-    def _speak(self, stage: str, done: int, total: int, info: str) -> None:
+    def _speak(self, stage: str, done: int, total: int, info: str, left: float | None) -> None:
         now = time.monotonic()
         if done < total and now - self._spoken.get(stage, -_PLAIN_INTERVAL) < _PLAIN_INTERVAL:
             return
         self._spoken[stage] = now
-        say(f"{stage}: {done}/{total} {info}")
+        say(f"{stage}: {done}/{total} {info}" + (f"  {show_time(left)} left" if left else ""))
 
 
 @contextmanager

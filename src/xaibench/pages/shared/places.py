@@ -1,37 +1,5 @@
-"""The folders that the app reads and writes; nothing outside them can be opened through a page."""
+"""The folders that the app reads and writes, for the pages."""
 
-from __future__ import annotations
-
-import os
-import re
-from pathlib import Path
-
-from xaibench.errors import InputError
+from xaibench.places import inside, reports_home, runs_home
 
 __all__ = ["inside", "reports_home", "runs_home"]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-def reports_home() -> Path:
-    """The folder of reports: ``XAIBENCH_REPORTS_HOME``, or ``reports`` in the working directory."""
-    return Path(os.environ.get("XAIBENCH_REPORTS_HOME") or "reports")
-
-
-def runs_home() -> Path:
-    """The folder of running and finished jobs: ``XAIBENCH_RUNS_HOME``, or ``runs`` in the working directory."""
-    return Path(os.environ.get("XAIBENCH_RUNS_HOME") or "runs")
-
-
-def inside(home: Path, name: str) -> Path:
-    """The folder or file of this name directly in ``home``; anything else raises `InputError`.
-
-    A name is letters, digits, dots, dashes and underscores, and does not begin with a dot. What it leads to, links
-    followed, has to lie in ``home``.
-    """
-    if not _NAME.fullmatch(name):
-        raise InputError(f"expected a plain name in {home}, got {name!r:.80}")
-    path = home / name
-    if not path.resolve().is_relative_to(home.resolve()):
-        raise InputError(f"expected something that lies in {home}, got {name!r:.80}")
-    return path

@@ -1,0 +1,152 @@
+"""A job as its folder tells it.
+
+The folder holds ``job.json`` (what to do), ``lock`` (held by the process for as long as it lives), ``running.json``
+(when it got its turn), ``progress.json``, ``result`` and ``log`` (standard output and error), ``stop`` (somebody asked
+for it) and ``ended.json`` (the exit code). Nothing depends on process ids, which are given out again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from xaibench.cli.stages import Stage, read_stages
+from xaibench.errors import InputError
+from xaibench.jobs.locks import is_locked
+
+__all__ = ["ALIVE", "Job", "State", "read_job"]
+
+State = Literal["waiting", "running", "finished", "failed", "stopped", "interrupted"]
+
+ALIVE = ("waiting", "running")
+"""The states in which a job has a process."""
+
+_INTERRUPTED = 130
+_ERROR = "xaibench: error: "
+_LONGEST_MESSAGE = 400
+_TAIL = 20_000
+"""Bytes at the end of a log that its last error is looked for in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A command line, and how it stood when it was read.
+
+    ``out`` is the folder that it writes to, if any; ``created`` and ``queued`` are seconds since the epoch, ``seconds``
+    how long it has run or ran. ``message`` is one line: what went wrong, or the first line of the result.
+    """
+
+    id: str
+    kind: str
+    title: str
+    arguments: tuple[str, ...]
+    out: Path | None
+    folder: Path
+    created: float
+    queued: float
+    state: State
+    stages: tuple[Stage, ...] = ()
+    message: str = ""
+    seconds: float = 0.0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in ALIVE
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the stage that runs will still take; None while that is unknown, and where none runs.
+
+        Stages to come are not in it: nobody knows before how long they take.
+        """
+        current = [stage for stage in self.stages if not stage.is_done]
+        return current[-1].seconds_left() if current and self.state == "running" else None
+
+    @property
+    def result(self) -> str:
+        """What the command printed on standard output."""
+        return _text(self.folder / "result")
+
+    @property
+    def log(self) -> str:
+        """The end of what it printed on standard error."""
+        return _text(self.folder / "log")[-_TAIL:]
+
+
+def read_job(folder: Path) -> Job:
+    """Read a job from its folder; raises `InputError` where there is none."""
+    try:
+        told = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        given: dict[str, Any] = {
+            "kind": str(told["kind"]),
+            "title": str(told["title"]),
+            "arguments": tuple(map(str, told["arguments"])),
+            "out": None if told["out"] is None else Path(told["out"]),
+            "created": float(told["created"]),
+            "queued": float(told["queued"]),
+        }
+    except (OSError, ValueError, TypeError, KeyError):
+        raise InputError(f"expected a run in {folder}, got none") from None
+    held = is_locked(folder / "lock")
+    running, ended = _json(folder / "running.json"), _json(folder / "ended.json")
+    stages = read_stages(folder / "progress.json")
+    state = _state(folder, held, running, ended)
+    since, until = running.get("started"), ended.get("ended")
+    if since is None:
+        seconds = 0.0
+    elif until is None:
+        seconds = (time.time() if held else max((stage.changed for stage in stages), default=since)) - since
+    else:
+        seconds = until - since
+    return Job(
+        id=folder.name,
+        folder=folder,
+        state=state,
+        stages=stages,
+        message=_message(folder, state),
+        seconds=max(0.0, seconds),
+        **given,
+    )
+
+
+def _state(folder: Path, held: bool, running: dict[str, Any], ended: dict[str, Any]) -> State:
+    if held and not ended:
+        return "running" if running else "waiting"
+    code = ended.get("code")
+    if code == 0:
+        return "finished"
+    if code == _INTERRUPTED or (code is None and (folder / "stop").exists()):
+        return "stopped"
+    return "interrupted" if code is None else "failed"
+
+
+def _message(folder: Path, state: State) -> str:
+    if state == "finished":
+        lines = [line for line in _text(folder / "result").splitlines() if line.strip()]
+        return " ".join(lines[0].split())[:_LONGEST_MESSAGE] if lines and lines[0] != "{" else ""
+    if state == "failed":
+        lines = [line for line in _text(folder / "log")[-_TAIL:].splitlines() if line.strip()]
+        errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
+        return (errors or lines or ["it ended without saying why"])[-1][:_LONGEST_MESSAGE]
+    if state == "interrupted":
+        return "its process ended at once: the machine was restarted, or memory ran out"
+    return ""
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

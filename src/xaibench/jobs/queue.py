@@ -1,0 +1,170 @@
+"""Starting, finding, stopping and resuming jobs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from xaibench.errors import InputError
+from xaibench.files import write_json
+from xaibench.jobs.job import Job, read_job
+from xaibench.jobs.locks import try_lock
+from xaibench.places import inside, runs_home
+
+__all__ = ["COMMANDS", "MOST_KEPT", "MOST_WAITING", "find", "jobs", "remove", "resume", "start", "stop"]
+
+COMMANDS = ("compare", "compress", "evaluate", "harden", "rank-explainers", "report", "search", "verify")
+"""The commands that may run as jobs."""
+
+MOST_WAITING = 8
+"""Jobs that may wait for their turn: what comes on top would not begin for hours."""
+
+MOST_KEPT = 200
+"""Ended jobs whose folders are kept; the oldest go first. Their results lie elsewhere, and stay."""
+
+_GOES_ON = ("harden", "train")
+"""Commands that go on from a checkpoint when told to; the others find their finished shards by themselves."""
+
+_KIND = re.compile(r"[a-z][a-z-]{0,29}")
+_LONGEST_TITLE = 200
+_LOCK_SECONDS = 2.0
+
+
+def start(arguments: Sequence[str], *, kind: str, title: str, out: Path | None = None) -> Job:
+    """Run a command line, as after ``xaibench``, in a process of its own that outlives this one.
+
+    ``kind`` groups jobs of a page, ``title`` is for people, ``out`` the folder that the command writes to. One job runs
+    at a time, or as many as ``XAIBENCH_JOBS`` says, the others wait in order. Raises `InputError` for a command that
+    may not run as a job, and where `MOST_WAITING` wait already.
+    """
+    arguments = tuple(arguments)
+    if arguments[:1] == () or arguments[0] not in COMMANDS:
+        raise InputError(f"expected one of the commands {', '.join(COMMANDS)}, got {' '.join(arguments[:1])!r:.80}")
+    if any("\0" in argument for argument in arguments):
+        raise InputError("expected arguments without NUL characters, got one")
+    if not _KIND.fullmatch(kind):
+        raise InputError(f"expected a kind in small letters, got {kind!r:.80}")
+    now = time.time()
+    with _starting():
+        _prune()
+        folder = runs_home() / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{kind}-{secrets.token_hex(4)}"
+        folder.mkdir(parents=True)
+        told = {
+            "kind": kind,
+            "title": " ".join(title.split())[:_LONGEST_TITLE],
+            "arguments": list(arguments),
+            "out": None if out is None else str(out),
+            "created": now,
+        }
+        _launch(folder, {**told, "queued": now})
+    return read_job(folder)
+
+
+def jobs(kind: str | None = None) -> tuple[Job, ...]:
+    """All jobs, or those of a kind, the newest first."""
+    found = [job for job in _all() if kind is None or job.kind == kind]
+    return tuple(sorted(found, key=lambda job: (job.created, job.id), reverse=True))
+
+
+def find(name: str) -> Job:
+    """A job by its id; raises `InputError` where there is none."""
+    return read_job(inside(runs_home(), name))
+
+
+def stop(job: Job) -> None:
+    """Ask a job to stop, as Ctrl-C does: what is finished of it stays. After 10 s it is ended by force."""
+    if find(job.id).is_alive:
+        (job.folder / "stop").touch()
+
+
+def resume(job: Job) -> Job:
+    """Run the command of an ended job again: it goes on from what it had finished."""
+    with _starting():
+        now = find(job.id)
+        if now.is_alive:
+            raise InputError(f"expected a run that has ended, got one that is {now.state}")
+        for name in ("running.json", "ended.json", "progress.json", "stop"):
+            (now.folder / name).unlink(missing_ok=True)
+        arguments = [argument for argument in now.arguments if argument != "--resume"]
+        if arguments[0] in _GOES_ON and now.out is not None and (now.out / ".training").is_dir():
+            arguments.append("--resume")
+        told = {"kind": now.kind, "title": now.title, "arguments": arguments, "created": now.created}
+        _launch(now.folder, {**told, "out": None if now.out is None else str(now.out), "queued": time.time()})
+    return read_job(now.folder)
+
+
+def remove(job: Job) -> None:
+    """Forget an ended job; what it wrote to ``out`` stays."""
+    with _starting():
+        if find(job.id).is_alive:
+            raise InputError("expected a run that has ended, got one that has not: stop it first")
+        shutil.rmtree(inside(runs_home(), job.id))
+
+
+def _all() -> list[Job]:
+    found = []
+    for file in runs_home().glob("[!.]*/job.json"):
+        try:
+            found.append(find(file.parent.name))
+        except InputError:  # removed meanwhile, or no job's
+            continue
+    return found
+
+
+def _prune() -> None:
+    everything = _all()
+    waiting = sum(job.state == "waiting" for job in everything)
+    if waiting >= MOST_WAITING:
+        raise InputError(f"{waiting} runs wait for their turn already: stop one, or come back when they have finished")
+    ended = sorted((job for job in everything if not job.is_alive), key=lambda job: job.created)
+    for job in ended[: max(0, len(ended) - MOST_KEPT)]:
+        shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def _launch(folder: Path, told: dict[str, object]) -> None:
+    """Start the process of a job; it inherits the lock of the folder, so that it counts as alive from the start."""
+    write_json(folder / "job.json", told)
+    lock = _locked(folder / "lock")
+    try:
+        with open(folder / "result", "wb") as result, open(folder / "log", "wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "xaibench.jobs", str(folder.resolve())],
+                stdin=subprocess.DEVNULL,
+                stdout=result,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=(lock,),
+            )
+    finally:
+        os.close(lock)
+    threading.Thread(target=process.wait, name=f"reaps {folder.name}", daemon=True).start()
+
+
+def _locked(path: Path) -> int:
+    """A handle of a file that nobody else holds the lock of; whoever only looks at a lock holds it for no time."""
+    until = time.monotonic() + _LOCK_SECONDS
+    while (handle := try_lock(path)) is None:
+        if time.monotonic() > until:
+            raise InputError(f"expected {path.parent.name} to have ended, got a process that holds it")
+        time.sleep(0.01)
+    return handle
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """One process and thread at a time starts, resumes or removes jobs."""
+    home = runs_home()
+    home.mkdir(parents=True, exist_ok=True)
+    with open(home / ".lock", "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
