@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xaibench.explainers import Attribution
     from xaibench.types import Classifier
 
-__all__ = ["SHOWN", "attacked", "card", "classifier", "explained", "fingerprint", "probabilities", "rows"]
+__all__ = ["SHOWN", "attacked", "card", "classifier", "explained", "fingerprint", "probabilities", "rows", "said"]
 
 SHOWN = 500
 """How many rows of a data set can be chosen from."""
@@ -60,6 +60,15 @@ def probabilities(_model: Classifier, _data: Data, key: tuple[str, str]) -> Tens
     with _ONE_AT_A_TIME, torch.no_grad():
         batches = [_data.inputs[start : start + 100] for start in range(0, len(_data), 100)]
         return torch.cat([_model.logits(batch).cpu() for batch in batches]).softmax(dim=1)
+
+
+@st.cache_data(show_spinner=False, max_entries=2048)
+def said(_model: Classifier, _x: Tensor, key: tuple[str, str]) -> Tensor:
+    """Probabilities (classes,) of one input (1, ...); ``key`` is the digests of model and input."""
+    import torch
+
+    with _ONE_AT_A_TIME, torch.no_grad():
+        return _model.logits(_x)[0].softmax(dim=0).cpu()
 
 
 @st.cache_data(show_spinner="Explaining", max_entries=512)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["paired_bars", "percent"]
+__all__ = ["described", "paired_bars", "percent"]
 
 _COLOURS = ("#6C8EBF", "#D55E00")
 
@@ -64,6 +64,18 @@ def paired_bars(
         range=_room(series, limits), showticklabels=not shares, showgrid=not shares, zeroline=True, title=axis or None
     )
     return figure
+
+
+def described(names: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
+    """A chart in words.
+
+    >>> described(["cat", "dog"], {"before": [0.9, 0.1], "after": [0.2, 0.8]})
+    'cat: 0.9 before, 0.2 after; dog: 0.1 before, 0.8 after'
+    """
+    return "; ".join(
+        f"{name}: " + ", ".join(f"{values[place]:.3g} {label}" for label, values in series.items())
+        for place, name in enumerate(names)
+    )
 
 
 def _room(series: Mapping[str, Sequence[float]], limits: tuple[float, float] | None) -> list[float]:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
+
+from xaibench.report.labels import method_label
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["attribution_figure", "figure", "shaded_words"]
+    from xaibench.explainers import Attribution
+
+__all__ = ["attribution_figure", "figure", "gallery", "legend", "method_heading", "overlay", "shaded_words"]
 
 _FOR, _AGAINST, _STRONG = "18,110,190", "200,100,10", "120,80,190"
 _SMALL = 64
 """Pictures below this many pixels a side are enlarged without smoothing."""
+_BADGES = {"trusted": (_FOR, "✓"), "doubtful": (_AGAINST, "?"), "unreliable": (_STRONG, "✗")}
+_NARROWEST = 11
+"""Width, in letters' heights, below which pictures of a gallery do not shrink: two stand side by side on a phone."""
 
 
 def figure(source: str, caption: str, *, side: int) -> str:
@@ -46,3 +53,55 @@ def shaded_words(words: Sequence[str], values: Tensor, *, signed: bool) -> str:
         if word
     ]
     return f'<p style="line-height:1.9;overflow-wrap:anywhere">{" ".join(spans)}</p>'
+
+
+def gallery(cells: Iterable[str]) -> str:
+    """Pieces of HTML side by side, as many in a row as the window has room for."""
+    inside = "".join(f'<div style="min-width:0">{cell}</div>' for cell in cells)
+    columns = f"repeat(auto-fill,minmax(min({_NARROWEST}rem,45%),1fr))"
+    return f'<div style="display:grid;gap:1.25rem 1rem;grid-template-columns:{columns}">{inside}</div>'
+
+
+def overlay(x: Tensor, values: Tensor, alt: str, *, bounds: tuple[float, float], opacity: float, signed: bool) -> str:
+    """Attributions over the image (channels, height, width) that they explain, in colours as `attribution_figure`."""
+    from xaibench.report.pictures import collapse, map_picture, photo
+
+    style = (
+        "width:100%;height:100%;display:block;border-radius:0.5rem;object-fit:fill;"
+        f"image-rendering:{'pixelated' if max(x.shape[1:]) < _SMALL else 'auto'}"
+    )
+    above = map_picture(collapse(values, signed=signed), signed=signed)
+    return (
+        f'<div style="position:relative;aspect-ratio:{x.shape[2]}/{x.shape[1]}">'
+        f'<img src="{photo(x, bounds)}" alt="" style="{style}">'
+        f'<img src="{above}" alt="{escape(alt)}" style="{style};position:absolute;inset:0;opacity:{opacity:.2f}"></div>'
+    )
+
+
+def method_heading(attribution: Attribution, method: str, when: str, class_names: Sequence[str]) -> str:
+    """Above or below an explanation: by which method, for which class, how far to trust it and why, and its cost."""
+    trust = attribution.trust.at(0)
+    colour, mark = _BADGES[trust.verdict]
+    badge = (
+        f'<span style="background:rgba({colour},0.2);border:1px solid rgb({colour});border-radius:1rem;'
+        f'padding:0 0.5rem;font-size:0.8rem;white-space:nowrap">{mark} {trust.verdict}</span>'
+    )
+    gap = attribution.completeness_gap
+    facts = [
+        f"for {class_names[int(attribution.target[0])]}",
+        *([] if gap is None else [f"completeness gap {abs(float(gap[0])):.2g}"]),
+        f"{attribution.cost.seconds:.2g} s",
+    ]
+    title = f"{method_label(method)} {when}".strip()
+    return (
+        f'<div style="margin:0.4rem 0 0.1rem;overflow-wrap:anywhere"><b>{escape(title)}</b> {badge}</div>'
+        f'<div style="opacity:0.75;font-size:0.85rem;line-height:1.4;overflow-wrap:anywhere">'
+        f"{escape(', '.join(facts))}: {escape(trust.reason)}</div>"
+    )
+
+
+def legend(*, signed: bool, unsigned: bool) -> str:
+    """What the colours of explanations mean."""
+    parts = ["Blue speaks for the class, orange against it"] * signed + ["violet is strength without a sign"] * unsigned
+    line = "; ".join(parts)
+    return f"{line[:1].upper()}{line[1:]}."
