@@ -36,7 +36,8 @@ class Job:
     """A command line, and how it stood when it was read.
 
     ``out`` is the folder that it writes to, if any; ``created`` and ``queued`` are seconds since the epoch, ``seconds``
-    how long it has run or ran. ``message`` is one line: what went wrong, or the first line of the result.
+    how long it has run or ran. ``message`` is one line: what went wrong, or the first line of the result. ``stopping``
+    says that it was asked to stop and has not done so yet.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Job:
     stages: tuple[Stage, ...] = ()
     message: str = ""
     seconds: float = 0.0
+    stopping: bool = False
 
     @property
     def is_alive(self) -> bool:
@@ -63,8 +65,14 @@ class Job:
 
         Stages to come are not in it: nobody knows before how long they take.
         """
-        current = [stage for stage in self.stages if not stage.is_done]
-        return current[-1].seconds_left() if current and self.state == "running" else None
+        stage = self.stage
+        return stage.seconds_left() if stage is not None and self.state == "running" else None
+
+    @property
+    def stage(self) -> Stage | None:
+        """The stage that is under way or was when it ended; None before the first and between two."""
+        under_way = [stage for stage in self.stages if not stage.is_done]
+        return max(under_way, key=lambda stage: stage.changed, default=None)
 
     @property
     def result(self) -> str:
@@ -109,6 +117,7 @@ def read_job(folder: Path) -> Job:
         stages=stages,
         message=_message(folder, state),
         seconds=max(0.0, seconds),
+        stopping=state in ALIVE and (folder / "stop").exists(),
         **given,
     )
 
