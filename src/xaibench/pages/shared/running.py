@@ -11,7 +11,6 @@ import streamlit as st
 from xaibench.errors import InputError
 from xaibench.pages.shared.address import chosen, forget, put
 from xaibench.pages.shared.text import plain
-from xaibench.report.labels import stage_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,6 +128,7 @@ def _state(job: Job) -> None:
 
 def _progress(job: Job, stage: Stage | None, ran: str) -> str:
     from xaibench.cli.stages import show_time
+    from xaibench.report.labels import stage_label
 
     if stage is None:
         return f"{'Beginning' if not job.stages else 'Putting together'} · {ran}"
@@ -176,6 +176,7 @@ def _try(act: Callable[[], object]) -> None:
 
 def _details(job: Job) -> None:
     from xaibench.cli.stages import show_time
+    from xaibench.report.labels import stage_label
 
     done = [f"{stage_label(stage.name)} {show_time(stage.seconds)}" for stage in job.stages if stage.is_done]
     if done:
