@@ -19,7 +19,7 @@ from xaibench.data import Data, load_data
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.explainers import Attribution, TargetLogit, explainers
 from xaibench.metrics import quality_metrics
-from xaibench.quality import Bench, Shifted, assess, rank_explainers
+from xaibench.quality import Bench, RankingRecord, Shifted, assess, rank_explainers
 from xaibench.types import Bounds, Classifier
 from xaibench.zoo import load_model
 
@@ -363,6 +363,13 @@ def test_a_ranking_is_written_whole_and_its_unfinished_work_removed(
     assert [path.name for path in out.iterdir()] == ["ranking.json"]
     kept = json.loads((out / "ranking.json").read_text(encoding="utf-8"))
     assert {key: kept[key] for key in printed} == printed
-    assert kept["model_digest"] == load_model("cancer-mlp").digest
+    record = RankingRecord.read(out / "ranking.json")
+    assert record.model_digest == load_model("cancer-mlp").digest
+    assert [row.method for row in record.of_metric(record.by)] == [row.method for row in record.ranking]
+    deletions = {row["method"]: row["mean"] for row in printed["scores"] if row["metric"] == "deletion"}
+    assert [row.method for row in record.of_metric("deletion")] == sorted(deletions, key=lambda name: deletions[name])
+    (out / "ranking.json").write_text('{"model": 1}')
+    with pytest.raises(InputError, match="expected a valid ranking"):
+        RankingRecord.read(out / "ranking.json")
     (tmp_path / "file").write_text("")
     assert run((*command, "--out", str(tmp_path / "file"))) == 2

@@ -67,6 +67,7 @@ def rank_explainers(
     from xaibench.evaluate import ModelOptions, load_pair
     from xaibench.evaluate.shards import WORK, remove_work
     from xaibench.files import write_json
+    from xaibench.quality import RankingRecord
     from xaibench.quality import rank_explainers as rank
 
     if out is not None and out.exists() and not out.is_dir():
@@ -90,7 +91,10 @@ def rank_explainers(
         )
     result = {"model": model, "data": rows.name, "split": rows.split, **found.as_dict()}
     if out is not None and work is not None:
-        write_json(out / RANKING, {"schema_version": 1, "model_digest": classifier.digest, "seed": seed, **result})
+        record = RankingRecord.of(
+            found, model=model, model_digest=classifier.digest, data=rows.name, split=rows.split, seed=seed
+        )
+        write_json(out / RANKING, record.model_dump(mode="json"))
         remove_work(work)
     if as_json:
         print_json(result)

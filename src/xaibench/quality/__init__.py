@@ -3,6 +3,7 @@
 from xaibench.quality.assess import Assessment, Refusal, Score, assess
 from xaibench.quality.bench import Bench
 from xaibench.quality.ranking import Ranked, Ranking, rank_explainers
+from xaibench.quality.record import RankingRecord
 from xaibench.quality.shifted import Shifted
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Bench",
     "Ranked",
     "Ranking",
+    "RankingRecord",
     "Refusal",
     "Score",
     "Shifted",
