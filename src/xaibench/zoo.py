@@ -18,40 +18,14 @@ from xaibench.card import Card
 from xaibench.classifiers import ExportedClassifier, KerasClassifier, SavedModelClassifier, TorchClassifier
 from xaibench.classifiers.interface import Options
 from xaibench.classifiers.weights import load_keras, load_state
-from xaibench.errors import InputError, first_line, unknown_name
+from xaibench.errors import InputError, first_line
+from xaibench.homes import WEIGHTS, find_model, model_folder, model_homes, model_names
 from xaibench.registry import Spec
 from xaibench.types import Classifier
 
 __all__ = ["find_model", "load_model", "model_folder", "model_homes", "model_names"]
 
 _FORMATS = "a folder with config.json, .keras, .h5, .pt2, a SavedModel, .safetensors, .pt or .pth"
-_WEIGHTS = {"torch": "model.safetensors", "keras": "model.keras"}
-
-
-def model_homes() -> tuple[Path, ...]:
-    """Where models are looked for, in order: ``$XAIBENCH_MODELS_HOME`` alone if set, else ``./models``, the shipped."""
-    named = os.environ.get("XAIBENCH_MODELS_HOME")
-    if named:
-        return (Path(named),)
-    return (Path("models"), Path(__file__).resolve().parents[2] / "models")
-
-
-def model_names() -> tuple[str, ...]:
-    """Names of the complete model folders, sorted."""
-    return tuple(sorted(_folders()))
-
-
-def find_model(name: str) -> Path:
-    """The folder of a model at hand; an unknown name raises `InputError` with the nearest ones."""
-    folders = _folders()
-    if name not in folders:
-        raise unknown_name("model", name, folders)
-    return folders[name]
-
-
-def model_folder(source: str | Path) -> Path:
-    """The folder of a model given by the folder itself, or by name."""
-    return Path(source) if (Path(source) / "config.json").is_file() else find_model(str(source))
 
 
 def load_model(
@@ -106,30 +80,14 @@ def _refuse(given: Mapping[str, object], names: Sequence[str], source: str) -> N
             raise InputError(f"expected no `{name}` with {source}, which brings its own, got {given[name]!s:.80}")
 
 
-def _folders() -> dict[str, Path]:
-    """The complete model folders by name; a name that occurs twice is the nearer one's."""
-    folders: dict[str, Path] = {}
-    for home in model_homes():
-        for path in home.iterdir() if home.is_dir() else ():
-            if _is_complete(path):
-                folders.setdefault(path.name, path)
-    return folders
-
-
 def _is_classifier(value: object) -> TypeGuard[Classifier]:
     # isinstance would read every property of the protocol, and so run the model.
     return all(hasattr(type(value), name) for name in ("activations", "logits", "loss_gradient"))
 
 
-def _is_complete(folder: Path) -> bool:
-    if folder.name.startswith(".") or not (folder / "config.json").is_file():
-        return False
-    return any((folder / name).is_file() for name in _WEIGHTS.values())
-
-
 def _from_folder(folder: Path, defaults: Options | None, options: Options) -> Classifier:
     card = Card.read(folder / "config.json")
-    path = folder / _WEIGHTS[card.framework]
+    path = folder / WEIGHTS[card.framework]
     read = Options(**{**(defaults or {}), **_options(card, folder), **options})  # type: ignore[typeddict-item]
     if card.framework == "keras":
         return KerasClassifier(load_keras(path), **read)

@@ -96,6 +96,7 @@ def test_card_writes_and_measures_again(answer: Any, toy_models: Path, workplace
     assert (folder / "README.md").read_text() == text
     (folder / "README.md").write_text("damaged")
     assert answer("card", str(folder)).strip() == str(folder / "README.md")
+    assert answer("card", str(folder), "--json") == [str(folder / "README.md")]
     assert (folder / "README.md").read_text() == text
 
 
@@ -293,6 +294,14 @@ def test_train_passes_everything_on_and_prints_the_folder(
         "keep_checkpoints": False,
         "track": None,
     }
+
+
+def test_train_says_what_it_made_as_json(answer: Any, monkeypatch: pytest.MonkeyPatch, toy_models: Path) -> None:
+    made = toy_models / "toy-image"
+    monkeypatch.setattr("xaibench.training.train", lambda *_, **__: made)
+    card = Card.read(made / "config.json")
+    expected = {"folder": str(made), "weights_digest": card.weights_digest, "metrics": card.metrics}
+    assert answer("train", "r.toml", "--json") == expected
 
 
 def test_interrupted_training_can_be_resumed(workplace: Path, answer: Any, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,15 @@ def test_a_model_is_hardened_from_its_weights(workplace: Path, capfd: pytest.Cap
     assert Card.read(workplace / folder / "config.json").recipe["seed"] == 4
     assert run([*arguments, "--out", "models", "--overwrite"]) == 2
     assert "expected a folder for one model, got models" in capfd.readouterr().err
+
+
+def test_what_was_won_is_said_as_json(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["harden", "toy-table", "--objective", "fgsm_rs", "--eps", "0.05", "--epochs", "1", "--json"]
+    assert run([*arguments, "--recipe", "few.toml"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert set(found) == {"folder", "before", "after", "alarms", "validation_seen"}
+    assert set(found["before"]) == set(found["after"]) == {"clean", "robust", "n", "seen"}
+    assert Card.read(workplace / found["folder"] / "config.json").name == "toy-table-robust"
 
 
 def test_the_summary_is_what_the_models_score(workplace: Path) -> None:

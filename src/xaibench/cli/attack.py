@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xaibench.cli import completion
 from xaibench.cli.console import print_json, print_table
 from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights, takes_model_options
 
@@ -26,7 +27,11 @@ def attack(
     *,
     model: ModelName,
     attack: Annotated[
-        str | None, typer.Option(help="An attack or ensemble, as name or name:key=value,...; verdict by default.")
+        str | None,
+        typer.Option(
+            help="An attack or ensemble, as name or name:key=value,...; verdict by default.",
+            autocompletion=completion.attack,
+        ),
     ] = None,
     eps: Annotated[float | None, typer.Option(help="How far a perturbation may go; customary by default.")] = None,
     norm: Annotated[str, typer.Option(help="linf, l2, l1 or l0; texts are measured in words.")] = "linf",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from xaibench.cli import completion
 from xaibench.cli.console import print_json, print_table, say
 from xaibench.cli.options import AsJson
 
@@ -16,7 +17,9 @@ __all__ = ["check"]
 
 def check(
     *,
-    report: Annotated[Path, typer.Argument(help="Folder of a report.", show_default=False)],
+    report: Annotated[
+        Path, typer.Argument(help="Folder of a report.", show_default=False, autocompletion=completion.report)
+    ],
     min_robust: Annotated[float | None, typer.Option(help="Least robust accuracy, a share from 0 to 1.")] = None,
     min_clean: Annotated[float | None, typer.Option(help="Least accuracy on unchanged inputs.")] = None,
     min_proved: Annotated[float | None, typer.Option(help="Least proved accuracy.")] = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xaibench.cli import completion
 from xaibench.cli.console import live_progress, print_json, print_table, say
 from xaibench.cli.options import AsJson, DataName, Seed, Split, listed
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["compare"]
 
-Which = Annotated[str, typer.Argument(help="Folder of a report, or a model.", show_default=False)]
+Which = Annotated[
+    str,
+    typer.Argument(
+        help="Folder of a report, or a model.", show_default=False, autocompletion=completion.model_or_report
+    ),
+]
 
 
 def compare(
@@ -36,10 +42,16 @@ def compare(
         float | None,
         typer.Option(help="How far a perturbation may go. Default: as SECOND or FIRST was hardened, else customary."),
     ] = None,
-    attack: Annotated[list[str] | None, typer.Option(help="An attack; repeat for several. Default: verdict.")] = None,
+    attack: Annotated[
+        list[str] | None,
+        typer.Option(help="An attack; repeat for several. Default: verdict.", autocompletion=completion.attack),
+    ] = None,
     explainer: Annotated[
         list[str] | None,
-        typer.Option(help="An explainer; repeat for several. Default: saliency, integrated_gradients."),
+        typer.Option(
+            help="An explainer; repeat for several. Default: saliency, integrated_gradients.",
+            autocompletion=completion.explainer,
+        ),
     ] = None,
     minimal: Annotated[int, typer.Option(help="How many samples the smallest perturbation is searched for.")] = 50,
     corruptions: Annotated[int, typer.Option(help="How many images are corrupted in every way.")] = 100,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xaibench.cli import completion
 from xaibench.cli.console import live_progress, print_json, print_table
 from xaibench.cli.options import AsJson
 from xaibench.errors import InputError
@@ -21,13 +22,20 @@ __all__ = ["compress"]
 
 def compress(
     *,
-    model: Annotated[str, typer.Argument(help="A shipped model, or a model folder.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Argument(help="A shipped model, or a model folder.", show_default=False, autocompletion=completion.model),
+    ],
     prune: Annotated[
         float | None, typer.Option(help="Share of the weights that become zero, the smallest in magnitude.")
     ] = None,
     quantize: Annotated[str | None, typer.Option(help="Type of the stored weights: int8.")] = None,
     distill: Annotated[
-        str | None, typer.Option(help="Architecture to train on the model's outputs, such as small_cnn:width=8.")
+        str | None,
+        typer.Option(
+            help="Architecture to train on the model's outputs, such as small_cnn:width=8.",
+            autocompletion=completion.architecture,
+        ),
     ] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Of distillation: what logits are divided by; 4 by default.")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from xaibench.cli import completion
 from xaibench.cli.console import print_json, print_table
 from xaibench.cli.options import AsJson, Limit, Seed, Split
 
@@ -36,7 +37,12 @@ def list_data(context: typer.Context, as_json: AsJson = False) -> None:
 @data_app.command("show")
 def show_data(
     *,
-    name: Annotated[str, typer.Argument(help="A name, an owner/name of the Hub, or a path.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A name, an owner/name of the Hub, or a path.", show_default=False, autocompletion=completion.data_set
+        ),
+    ],
     split: Split = "test",
     n: Limit = None,
     seed: Seed = 0,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xaibench.cli import completion
 from xaibench.cli.console import live_progress, print_json, print_table
 from xaibench.cli.options import (
     AsJson,
@@ -38,7 +39,10 @@ def evaluate(
     first: Annotated[bool, typer.Option("--first", help="The first rows of the split instead of drawn ones.")] = False,
     attack: Annotated[
         str | None,
-        typer.Option(help="Measure accuracy under this attack or ensemble, as name or name:key=value,..."),
+        typer.Option(
+            help="Measure accuracy under this attack or ensemble, as name or name:key=value,...",
+            autocompletion=completion.attack,
+        ),
     ] = None,
     norm: Annotated[str, typer.Option(help="linf, l2, l1 or l0; texts are measured in words.")] = "linf",
     eps: Annotated[float | None, typer.Option(help="How far a perturbation may go; customary by default.")] = None,

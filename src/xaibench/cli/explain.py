@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xaibench.cli import completion
 from xaibench.cli.console import live_progress, print_json, print_table
 from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights, listed, takes_model_options
 from xaibench.errors import InputError
@@ -39,7 +40,10 @@ def explain(
     ] = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option(help="all, names with commas, or name:key=value,...; repeat for several. A first few by default."),
+        typer.Option(
+            help="all, names with commas, or name:key=value,...; repeat for several. A first few by default.",
+            autocompletion=completion.explainer,
+        ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="A text of your own instead of a row, for models of text.")] = None,
     target: Annotated[

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from xaibench.cli.console import live_progress, say
+from xaibench.cli import completion
+from xaibench.cli.console import live_progress, print_json, say
+from xaibench.cli.options import AsJson
 from xaibench.cli.train import Resume, Track
 
 __all__ = ["harden"]
@@ -15,18 +18,24 @@ __all__ = ["harden"]
 
 def harden(
     *,
-    model: Annotated[str, typer.Argument(help="A model by name, or its folder.", show_default=False)],
-    data: Annotated[str | None, typer.Option(help="Training data; the model's own by default.")] = None,
+    model: Annotated[
+        str, typer.Argument(help="A model by name, or its folder.", show_default=False, autocompletion=completion.model)
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="Training data; the model's own by default.", autocompletion=completion.data_set)
+    ] = None,
     objective: Annotated[
         str | None,
         typer.Option(
             help="Objective as name:key=value,...; trades by default, word_substitution for text;"
-            " docs/objectives.md lists them all."
+            " docs/objectives.md lists them all.",
+            autocompletion=completion.objective,
         ),
     ] = None,
     norm: Annotated[str | None, typer.Option(help="linf, l2, l1 or words; linf by default, words for text.")] = None,
     eps: Annotated[float | None, typer.Option(help="Radius to train against; the customary one by default.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most; 20 by default.")] = None,
+    n: Annotated[int | None, typer.Option(help="Train on so many rows, drawn by the seed; on all by default.")] = None,
     rate: Annotated[float | None, typer.Option(help="Learning rate; that of the model's recipe by default.")] = None,
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Begin with new weights in place of the model's.")
@@ -43,6 +52,7 @@ def harden(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is in the folder.")] = False,
     resume: Resume = False,
     track: Track = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a hardened copy of a model, and say what that won and cost.
 
@@ -51,7 +61,7 @@ def harden(
     """
     from xaibench.training.hardening import harden as fit
 
-    changes: dict[str, Any] = {"epochs": epochs, "attack_mode": attack_mode, "seed": seed}
+    changes: dict[str, Any] = {"epochs": epochs, "n": n, "attack_mode": attack_mode, "seed": seed}
     changes["optimizer"] = None if rate is None else {"learning_rate": rate}
     changes["probe"] = None if on_overfitting is None else {"on_overfitting": on_overfitting}
     with live_progress() as progress:
@@ -72,5 +82,7 @@ def harden(
         )
     for alarm in found.alarms:
         say(f"xaibench: {alarm}: see `history` in {found.folder / 'config.json'}")
-    print(found)
-    print(found.folder)
+    if as_json:
+        print_json(asdict(found) | {"folder": str(found.folder)})
+    else:
+        print(f"{found}\n{found.folder}")

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from xaibench.cli import completion
 from xaibench.cli.console import print_json, print_table
 from xaibench.cli.options import AsJson
 
@@ -24,7 +25,7 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is not None:
         return
     from xaibench.card import Card
-    from xaibench.zoo import find_model, model_names
+    from xaibench.homes import find_model, model_names
 
     cards = [Card.read(find_model(name) / "config.json") for name in model_names()]
     rows = [
@@ -48,14 +49,18 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
 
 @models_app.command("show")
 def show_model(
-    name: Annotated[str, typer.Argument(help="A model's name or folder.", show_default=False)], as_json: AsJson = False
+    name: Annotated[
+        str, typer.Argument(help="A model's name or folder.", show_default=False, autocompletion=completion.model)
+    ],
+    as_json: AsJson = False,
 ) -> None:
     """Describe one model: what it is, what it was trained on, and how well it does.
 
     [dim]xaibench models show digits-cnn[/]
+    [dim]xaibench models show models/digits-cnn --json[/]
     """
     from xaibench.card import Card
-    from xaibench.zoo import model_folder
+    from xaibench.homes import model_folder
 
     folder = model_folder(name)
     card = Card.read(folder / "config.json")

@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
+from xaibench.cli.completion import architecture, data_set, model
 from xaibench.errors import InputError
 
 __all__ = [
@@ -30,6 +31,7 @@ ModelName = Annotated[
     typer.Argument(
         help="A shipped model, a model folder, a weights file (.keras, .pt2, SavedModel) or your own module:factory.",
         show_default=False,
+        autocompletion=model,
     ),
 ]
 Weights = Annotated[
@@ -37,12 +39,18 @@ Weights = Annotated[
 ]
 DataName = Annotated[
     str | None,
-    typer.Option("--data", help="A data set by name, or a folder, CSV, Parquet or .npz; the model's own by default."),
+    typer.Option(
+        "--data",
+        help="A data set by name, or a folder, CSV, Parquet or .npz; the model's own by default.",
+        autocompletion=data_set,
+    ),
 ]
 Split = Annotated[str, typer.Option(help="Which split of the data.")]
 Limit = Annotated[int | None, typer.Option(help="How many rows, drawn by the seed; all by default.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+
+R = TypeVar("R")
 
 _MODEL_OPTIONS = {
     "architecture": "Architecture of a file of weights, as name:key=value,...",
@@ -55,8 +63,11 @@ _MODEL_OPTIONS = {
     "tokenizer": "The tokenizer.json of a model of text.",
 }
 
+_COMPLETED = {"architecture": architecture}
+"""What the shell offers for those whose values have names."""
 
-def takes_model_options(command: Callable[..., None]) -> Callable[..., None]:
+
+def takes_model_options(command: Callable[..., R]) -> Callable[..., R]:
     """Give a command the options that say how to read one's own model; it gets the given ones as ``options``."""
     signature = inspect.signature(command, eval_str=True)
     added = [
@@ -65,16 +76,22 @@ def takes_model_options(command: Callable[..., None]) -> Callable[..., None]:
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
             annotation=Annotated[
-                str | None, typer.Option(help=text, rich_help_panel="How to read a model of your own", metavar="TEXT")
+                str | None,
+                typer.Option(
+                    help=text,
+                    rich_help_panel="How to read a model of your own",
+                    metavar="TEXT",
+                    autocompletion=_COMPLETED.get(name),
+                ),
             ],
         )
         for name, text in _MODEL_OPTIONS.items()
     ]
 
     @wraps(command)
-    def with_options(**values: Any) -> None:
+    def with_options(**values: Any) -> R:
         given = {name: text for name in _MODEL_OPTIONS if (text := values.pop(name)) is not None}
-        command(options=given, **values)
+        return command(options=given, **values)
 
     kept = [parameter for name, parameter in signature.parameters.items() if name != "options"]
     with_options.__signature__ = signature.replace(parameters=[*kept, *added])  # type: ignore[attr-defined]

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from xaibench.cli.console import live_progress
+from xaibench.cli.console import live_progress, print_json
+from xaibench.cli.options import AsJson
 
 __all__ = ["Resume", "Track", "train"]
 
@@ -26,11 +27,13 @@ def train(
     keep_checkpoints: Annotated[
         bool, typer.Option("--keep-checkpoints", help="Keep the model after each epoch, to trace influence later.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a classifier from a recipe and write its model folder.
 
     [dim]xaibench train recipes/digits-cnn.toml[/]
     [dim]xaibench train recipes/mnist-cnn.toml --resume[/]
+    [dim]xaibench train searches/digits-cnn/best.toml --out models/digits-tuned --json[/]
     """
     from xaibench.training import train as fit
 
@@ -43,4 +46,10 @@ def train(
             track=track,  # type: ignore[arg-type]  # checked there
             progress=progress,
         )
-    print(folder)
+    if as_json:
+        from xaibench.card import Card
+
+        found = Card.read(folder / "config.json")
+        print_json({"folder": str(folder), "weights_digest": found.weights_digest, "metrics": found.metrics})
+    else:
+        print(folder)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from xaibench.cli import completion
 from xaibench.cli.console import print_json, say
 from xaibench.cli.options import AsJson
 
@@ -15,7 +16,9 @@ __all__ = ["verify"]
 
 def verify(
     *,
-    report: Annotated[Path, typer.Argument(help="Folder of a report.", show_default=False)],
+    report: Annotated[
+        Path, typer.Argument(help="Folder of a report.", show_default=False, autocompletion=completion.report)
+    ],
     as_json: AsJson = False,
 ) -> int:
     """Check every claim of a report again, from its model, data and adversarial examples.
