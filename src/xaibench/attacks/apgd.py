@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from xaibench import threats
-from xaibench.attacks.base import attacks, walk_correct
+from xaibench.attacks.base import attacks, check_norm, walk_correct
 from xaibench.attacks.engine import Answer, Jobs, Problem, Rows, State
 from xaibench.attacks.gradient import check_counts, loss_towards
-from xaibench.errors import UnsupportedError
 from xaibench.threats import Threat, as_dict
 from xaibench.threats.geometry import column
 from xaibench.types import Capability, Classifier, require
@@ -34,6 +33,7 @@ class _APGD:
 
     name: ClassVar[str]
     loss_name: ClassVar[str]
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     steps: int = 100
     restarts: int = 1
@@ -49,8 +49,7 @@ class _APGD:
     ) -> Tensor:
         """See `Attack`."""
         require(model, self.name, Capability.GRADIENTS)
-        if threat.norm == "l0":
-            raise UnsupportedError(f"{self.name} is defined for linf, l2, l1, got a threat in l0")
+        check_norm(self, threat)
         return walk_correct(self._plan, model, x, y, threat, ids=ids, seed=seed, batch_size=self.batch_size)
 
     def _plan(self, problem: Problem, logits: Tensor) -> tuple[Ascent, Jobs]:

@@ -24,6 +24,7 @@ __all__ = [
     "attacks_for",
     "check_inputs",
     "check_labels",
+    "check_norm",
     "walk_correct",
     "wrong_task",
 ]
@@ -123,9 +124,23 @@ def attack_correct(
     return result
 
 
-def attacks_for(task: Task) -> tuple[str, ...]:
-    """Names of the attacks that exist for a task: a class says so in ``tasks``, images and tables if it does not."""
-    return tuple(name for name in attacks if task in getattr(attacks.get(name), "tasks", ("image", "tabular")))
+def attacks_for(task: Task, norm: str | None = None) -> tuple[str, ...]:
+    """Names of the attacks that exist for a task, and search in a norm if one is given.
+
+    A class says so in ``tasks``, images and tables if it does not, and in ``norms``, else all balls.
+    """
+    every = tuple(name for name in attacks if task in getattr(attacks.get(name), "tasks", ("image", "tabular")))
+    if norm is None:
+        return every
+    usual = (Words.norm,) if task == "text" else ("linf", "l2", "l1", "l0")
+    return tuple(name for name in every if norm in getattr(attacks.get(name), "norms", usual))
+
+
+def check_norm(method: Attack, threat: Threat) -> None:
+    """Raise `UnsupportedError` for a threat in a norm that is not among the ``norms`` of the attack."""
+    norms: tuple[str, ...] = getattr(method, "norms")  # noqa: B009 - not all attacks have it
+    if threat.norm not in norms:
+        raise UnsupportedError(f"{method.name} is defined for {', '.join(norms)}, got a threat in {threat.norm}")
 
 
 def wrong_task(task: Task) -> UnsupportedError:

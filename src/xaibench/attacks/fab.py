@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xaibench.attacks.base import attacks, walk_correct
+from xaibench.attacks.base import attacks, check_norm, walk_correct
 from xaibench.attacks.engine import Answer, Jobs, Problem, Rows, State
 from xaibench.attacks.gradient import check_counts, loss_towards
 from xaibench.attacks.projections import NORMS, length, to_hyperplane
-from xaibench.errors import InputError, UnsupportedError
+from xaibench.errors import InputError
 from xaibench.threats import Threat
 from xaibench.threats.geometry import box, units
 from xaibench.types import Capability, Classifier, require
@@ -38,6 +38,7 @@ class FABT:
     """
 
     name: ClassVar[str]
+    norms: ClassVar[tuple[str, ...]] = NORMS
 
     steps: int = 100
     targets: int = 9
@@ -60,7 +61,7 @@ class FABT:
         def plan(problem: Problem, logits: Tensor) -> tuple[_Towards, Jobs]:
             return _Towards(self, problem), Jobs.targeted(problem, logits, self.targets, self.restarts)
 
-        _check_norm(self.name, threat)
+        check_norm(self, threat)
         return walk_correct(plan, model, x, y, threat, ids=ids, seed=seed, batch_size=self.batch_size)
 
 
@@ -75,6 +76,7 @@ class FAB:
     """
 
     name: ClassVar[str]
+    norms: ClassVar[tuple[str, ...]] = NORMS
 
     steps: int = 100
     restarts: int = 1
@@ -96,7 +98,7 @@ class FAB:
         def plan(problem: Problem, logits: Tensor) -> tuple[_Nearest, Jobs]:
             return _Nearest(self, problem, logits.shape[1] - 1), Jobs.untargeted(problem, self.restarts)
 
-        _check_norm(self.name, threat)
+        check_norm(self, threat)
         return walk_correct(plan, model, x, y, threat, ids=ids, seed=seed, batch_size=self.batch_size)
 
 
@@ -208,11 +210,6 @@ def _step(
     alpha = (reach / (reach + clean_reach)).clamp_max(method.alpha_max)
     mixed = (offset + method.eta * own) * (1 - alpha) + clean_own * (method.eta * alpha)
     return torch.minimum(torch.maximum(clean + mixed.view(clean.shape) * unit, low), high)
-
-
-def _check_norm(name: str, threat: Threat) -> None:
-    if threat.norm not in NORMS:
-        raise UnsupportedError(f"{name} is defined for {', '.join(NORMS)}, got a threat in {threat.norm}")
 
 
 def _check_shares(method: FAB | FABT) -> None:

@@ -29,10 +29,17 @@ def shapes(model: Classifier, x: Tensor, y: Tensor, batch_size: int | None = Non
     whether this model's do is tried on the first samples ``x`` (n, ...), once per model. Without ``batch_size`` the
     fastest of the sizes that agree is taken, and 64 where they do not.
     """
-    known = _known.setdefault(getattr(model, "classifier", model), {})
+    known = _known.setdefault(_innermost(model), {})
     if batch_size not in known:
         known[batch_size] = _chosen(model, x, y) if batch_size is None else _below(model, x, y, batch_size)
     return known[batch_size]
+
+
+def _innermost(model: Classifier) -> Classifier:
+    """The model within those that count, watch or aim."""
+    while (inner := vars(model).get("classifier")) is not None:
+        model = inner
+    return model
 
 
 def scoring(model: Classifier, x: Tensor, sizes: tuple[int, ...]) -> tuple[Callable[[Tensor], Tensor], tuple[int, ...]]:

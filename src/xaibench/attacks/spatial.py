@@ -27,6 +27,7 @@ class SpatialSearch:
 
     name: ClassVar[str]
     tasks: ClassVar[tuple[Task, ...]] = ("image",)
+    norms: ClassVar[tuple[str, ...]] = (Spatial.norm,)
 
     batch_size: int = 256
 

@@ -8,12 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xaibench.attacks.base import attacks, walk_correct
+from xaibench.attacks.base import attacks, check_norm, walk_correct
 from xaibench.attacks.engine import Answer, Jobs, Problem, Rows, State
 from xaibench.attacks.gradient import check_counts
 from xaibench.attacks.proposals import Bumps, Ends, Proposals
 from xaibench.attacks.windows import Schedule, spread
-from xaibench.errors import InputError, UnsupportedError
+from xaibench.errors import InputError
 from xaibench.losses import margin
 from xaibench.threats import Threat
 from xaibench.types import Classifier
@@ -40,6 +40,7 @@ class Square:
     """
 
     name: ClassVar[str]
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
 
     queries: int = 5000
     p: float = 0.8
@@ -62,8 +63,7 @@ class Square:
             proposals = Ends(problem, schedule) if linf else Bumps(problem, schedule)
             return _Search(self, problem, schedule, proposals), Jobs.untargeted(problem, self.restarts)
 
-        if threat.norm not in ("linf", "l2", "l1"):
-            raise UnsupportedError(f"{self.name} is defined for linf, l2, l1, got a threat in {threat.norm}")
+        check_norm(self, threat)
         return walk_correct(plan, model, x, y, threat, ids=ids, seed=seed, batch_size=self.batch_size)
 
 

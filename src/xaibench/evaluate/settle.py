@@ -13,10 +13,10 @@ from xaibench.errors import InputError
 from xaibench.evaluate.plan import Plan
 from xaibench.registry import Spec
 from xaibench.robustness import ensemble_names
-from xaibench.threats import Threat, Words, check_threat, feature_scale, threat
+from xaibench.threats import Spatial, Threat, Words, check_threat, feature_scale, threat
 from xaibench.types import Bounds, Classifier, Task
 
-__all__ = ["customary_curve", "customary_eps", "settle", "threat_at"]
+__all__ = ["customary_curve", "customary_eps", "customary_threat", "settle", "threat_at"]
 
 _FRACTIONS = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0)
 _HALVES = (0.25, 0.5, 2.0)
@@ -72,11 +72,19 @@ def customary_curve(norm: str, eps: float) -> tuple[float, ...]:
 
 
 def threat_at(plan: Plan, radius: float, model: Classifier) -> Threat:
-    """The plan's threat model at a radius; for tables a radius is a fraction of each feature's range."""
-    if plan.norm == Words.norm:
-        return Words(int(radius)).fit(model)
-    scale = None if plan.norm == "l0" else feature_scale(model.task, model.bounds)
-    return threat(plan.norm, radius, scale)
+    """The plan's threat model at a radius, as `customary_threat` has it."""
+    return customary_threat(plan.norm, radius, model)
+
+
+def customary_threat(norm: str, radius: float, model: Classifier, **rules: Any) -> Threat:
+    """The threat model of a norm around inputs of a model; for tables a radius is a fraction of each feature's range.
+
+    ``rules`` are those of `threat`.
+    """
+    if norm == Words.norm:
+        return Words(int(radius), **rules).fit(model)
+    scale = None if norm in ("l0", Spatial.norm) else feature_scale(model.task, model.bounds)
+    return threat(norm, radius, scale, **rules)
 
 
 def _fitting(plan: Plan, model: Classifier) -> dict[str, Any]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from xaibench.types import Classifier, Inputs, Loss, LossGradient
+from xaibench.robustness.overheard import Overheard
+from xaibench.types import Classifier
 
 __all__ = ["Cost", "Meter"]
 
@@ -28,15 +27,12 @@ class Cost:
         return Cost(self.forward + other.forward, self.backward + other.backward, self.seconds + other.seconds)
 
 
-class Meter:
+class Meter(Overheard):
     """A classifier that counts the samples that pass through it; all else is the ``classifier`` itself."""
 
     def __init__(self, classifier: Classifier) -> None:
-        self.classifier = classifier
+        super().__init__(classifier, self._forward, returned=self._backward)
         self._cost = Cost()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.classifier, name)
 
     @contextmanager
     def measured(self) -> Iterator[list[Cost]]:
@@ -47,35 +43,8 @@ class Meter:
         seconds = time.perf_counter() - start
         costs.append(Cost(now.forward - before.forward, now.backward - before.backward, seconds))
 
-    def logits(self, x: Inputs, *, embeddings: Tensor | None = None) -> Tensor:
-        """See `Classifier`; a backward pass through the result counts too."""
-        logits = self.classifier.logits(x, embeddings=embeddings)
-        self._count(forward=len(logits))
-        if logits.requires_grad:
-            logits.register_hook(lambda gradient: self._count(backward=len(gradient)))
-        return logits
+    def _forward(self, _: Tensor, logits: Tensor) -> None:
+        self._cost = replace(self._cost, forward=self._cost.forward + len(logits))
 
-    def predict(self, x: Inputs) -> Tensor:
-        """See `Classifier`."""
-        with torch.no_grad():
-            return self.logits(x).argmax(dim=1)
-
-    def loss_gradient(
-        self, x: Tensor, y: Tensor, loss: Loss = "ce", *, embeddings: Tensor | None = None
-    ) -> LossGradient:
-        """See `Classifier`."""
-        self._count(forward=len(x), backward=len(x))
-        return self.classifier.loss_gradient(x, y, loss, embeddings=embeddings)
-
-    def scorer(self, x: Tensor) -> Callable[[Tensor], Tensor]:
-        """See `Classifier`."""
-        score = self.classifier.scorer(x)
-
-        def counted(batch: Tensor) -> Tensor:
-            self._count(forward=len(batch))
-            return score(batch)
-
-        return counted
-
-    def _count(self, forward: int = 0, backward: int = 0) -> None:
-        self._cost = replace(self._cost, forward=self._cost.forward + forward, backward=self._cost.backward + backward)
+    def _backward(self, samples: int) -> None:
+        self._cost = replace(self._cost, backward=self._cost.backward + samples)

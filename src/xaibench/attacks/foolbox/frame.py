@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from xaibench.attacks.base import attack_correct, wrong_task
+from xaibench.attacks.base import attack_correct, check_norm, wrong_task
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat
@@ -92,8 +92,7 @@ class FoolboxAttack:
         if model.task not in self.tasks:
             raise wrong_task(model.task)
         require(model, self.name, *entry.needs)
-        if threat.norm not in self.norms:
-            raise UnsupportedError(f"{self.name} is defined for {', '.join(self.norms)}, got a threat in {threat.norm}")
+        check_norm(self, threat)
         eps = threat.eps / _unit(threat, model.bounds)
 
         def search(clean: Tensor, labels: Tensor, rng: SampleRng) -> Tensor:

@@ -1,0 +1,191 @@
+"""One attack on one sample, watched: what it looked at, what the model said, what came of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xaibench.attacks import Attack
+from xaibench.attacks.aim import Aimed
+from xaibench.attacks.base import check_inputs
+from xaibench.errors import InputError
+from xaibench.losses import ce, margin
+from xaibench.robustness.overheard import Overheard
+from xaibench.threats import Threat, contains
+from xaibench.types import Classifier
+
+__all__ = ["Strike", "Trajectory", "strike"]
+
+
+@dataclass
+class Trajectory:
+    """What the model said in each pass that an attack on one sample made: of the point that came nearest to success.
+
+    Passes at nothing but the clean input, with which attacks begin and try batch sizes, are one.
+    """
+
+    label: int
+    target: int | None = None
+    """The class aimed at; None where any other will do."""
+    logits: list[Tensor] = field(default_factory=list)
+    """(classes,) for each pass."""
+    distances: list[float] = field(default_factory=list)
+    """From the clean input, in the norm of the threat."""
+    looks: int = 0
+    """Points that the model was asked about, copies that fill a batch up not counted."""
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(passes, classes)."""
+        return torch.stack(self.logits).softmax(dim=1)
+
+    @property
+    def losses(self) -> Tensor:
+        """Cross-entropy with the label, (passes,)."""
+        return ce(torch.stack(self.logits), torch.full((len(self),), self.label))
+
+    def lowest(self, within: float) -> float:
+        """The least probability of the label among the points no further away than ``within``."""
+        inside = torch.tensor(self.distances) <= within + 1e-6
+        return float(self.probabilities[inside, self.label].min())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strike:
+    """What an attack did to one sample; tensors on the CPU."""
+
+    threat: Threat
+    x: Tensor
+    """(1, ...) the clean input."""
+    found: Tensor
+    """(1, ...) the adversarial example, checked again; the clean input where there is none."""
+    broken: bool
+    before: Tensor
+    """Probabilities (classes,) of the clean input."""
+    after: Tensor
+    """Probabilities (classes,) of what was found."""
+    trajectory: Trajectory
+    seconds: float
+    stopped: bool = False
+    """Ended by a limit before the attack was through."""
+
+
+class _LimitError(Exception):
+    """A limit is reached."""
+
+
+def strike(
+    model: Classifier,
+    x: Tensor,
+    label: int,
+    threat: Threat,
+    attack: Attack,
+    *,
+    target: int | None = None,
+    sample_id: int = 0,
+    seed: int = 0,
+    seconds: float = 60.0,
+    looks: int = 1_000_000,
+    watch: Callable[[Trajectory], None] | None = None,
+    guard: AbstractContextManager[Any] | None = None,
+) -> Strike:
+    """Attack one sample ``x`` (1, ...) that the model gives class ``label``, and note what it asks of the model.
+
+    With ``target`` the attack is after that class, and no other will do. It ends after ``seconds``, or as many
+    ``looks`` at the model, with the nearest success seen by then. ``watch`` is told after each pass; every pass is
+    made within ``guard``.
+
+    Raises `InputError` for a sample that the model does not give that class, or gives the target already, and what
+    attacks raise.
+    """
+    x, y, ids, threat = check_inputs(model, x, torch.tensor([label]), threat, torch.tensor([sample_id]))
+    guard = guard or nullcontext()
+    start = time.perf_counter()
+    before = _probabilities(model, x, guard)
+    if int(before.argmax()) != label or label == target:
+        aim = "" if target is None else f" and target {target}"
+        raise InputError(f"expected a label that the model gives, and another target, got label {label}{aim}")
+    trajectory = Trajectory(label, target)
+    listener = _Listener(x=x, threat=threat, trajectory=trajectory, model=model, watch=watch, looks=looks)
+    listener.deadline = start + seconds
+    asked: Any = Overheard(model, listener, guard=guard)
+    if target is not None:
+        asked, y = Aimed(asked, target), torch.zeros_like(y)
+    stopped = False
+    try:
+        found = attack(asked, x, y, threat, ids=ids, seed=seed)
+    except _LimitError:
+        found, stopped = listener.nearest, True
+    after = _probabilities(model, found, guard)
+    return Strike(
+        threat=threat,
+        x=x.cpu(),
+        found=found.cpu(),
+        broken=_succeeded(int(after.argmax()), trajectory),
+        before=before,
+        after=after,
+        trajectory=trajectory,
+        seconds=time.perf_counter() - start,
+        stopped=stopped,
+    )
+
+
+@dataclass(kw_only=True)
+class _Listener:
+    """Hears every pass of an attack, notes the best of its points, and calls an end to it."""
+
+    x: Tensor
+    threat: Threat
+    trajectory: Trajectory
+    model: Classifier
+    watch: Callable[[Trajectory], None] | None
+    looks: int
+    deadline: float = math.inf
+
+    def __post_init__(self) -> None:
+        self.nearest, self._reach = self.x, math.inf
+
+    def __call__(self, points: Tensor, logits: Tensor) -> None:
+        notes = self.trajectory
+        if len(notes) and torch.equal(points, self.x.expand_as(points)):
+            return
+        notes.looks += 1 + int((points[1:] != points[:1]).flatten(1).any(dim=1).sum())
+        best = int(_progress(logits, notes).argmax())
+        point = points[best : best + 1]
+        distance = float(self.threat.distance(point.to(self.x), self.x))
+        notes.logits.append(logits[best].float().cpu())
+        notes.distances.append(distance)
+        if distance < self._reach and _succeeded(int(logits[best].argmax()), notes):
+            inside = contains(self.threat, point.to(self.x), self.x, self.model.bounds)
+            if bool(inside):
+                self.nearest, self._reach = point.detach().clone().to(self.x), distance
+        if self.watch is not None:
+            self.watch(notes)
+        if notes.looks >= self.looks or time.perf_counter() >= self.deadline:
+            raise _LimitError
+
+
+def _progress(logits: Tensor, notes: Trajectory) -> Tensor:
+    """Margins (n,), positive where the attack is there."""
+    if notes.target is None:
+        return margin(logits, torch.full_like(logits[:, 0], notes.label, dtype=torch.int64))
+    return -margin(logits, torch.full_like(logits[:, 0], notes.target, dtype=torch.int64))
+
+
+def _succeeded(answer: int, notes: Trajectory) -> bool:
+    return answer != notes.label if notes.target is None else answer == notes.target
+
+
+def _probabilities(model: Classifier, x: Tensor, guard: AbstractContextManager[Any]) -> Tensor:
+    with guard, torch.no_grad():
+        return model.logits(x)[0].softmax(dim=0).float().cpu()
