@@ -19,7 +19,7 @@ export XAIBENCH_DATA_HOME ?= $(abspath $(DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants app check fix bench robust docs clean
+.PHONY: help demo test mutants app check fix bench robust samples docs clean
 
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -53,6 +53,9 @@ bench: $(READY) ## run the benchmarks
 
 robust: $(READY) ## attack the hardened models again where their weights are new (hours for all)
 	$(BIN)/python reports/robust.py
+
+samples: $(READY) ## make the sample reports in reports/ that are not up to date (minutes)
+	$(BIN)/python reports/samples.py
 
 docs: $(READY) ## bring model cards and the generated parts of the documentation up to date
 	$(BIN)/xaibench card

@@ -29,6 +29,7 @@ def report(
             help="A shipped model, a model folder, a weights file (.keras, .pt2, SavedModel), your own module:factory,"
             " or the folder of a finished report. Several give a leaderboard as well.",
             show_default=False,
+            autocompletion=completion.model,
         ),
     ],
     data: DataName = None,

@@ -66,6 +66,11 @@ def render(view: View) -> str:
     found = view.comparison
     curve = accuracy_chart(found)
     maps = view.maps
+    distances, samples = distance_chart(found), samples_of(view)
+    rows = {
+        group: [figure_row(figure) for figure in found.figures if figure.group == group]
+        for group in ("distances", "transfer", "corruptions", "calibration", "explanations", "movement")
+    }
     return (
         environment()
         .get_template("compare.html.j2")
@@ -74,7 +79,7 @@ def render(view: View) -> str:
             version=version("xaibench"),
             curve=curve,
             plotly=plotly_library() if curve else "",
-            distances=distance_chart(found),
+            distances=distances,
             missing=_missing(found),
             under=under(found) if found.within else "",
             single=bool(found.within and found.attacks and is_single(found)),
@@ -87,13 +92,20 @@ def render(view: View) -> str:
             p_text=p_text,
             level=LEVEL,
             tested=sum(figure.p_value is not None for figure in found.figures),
-            rows={
-                group: [figure_row(figure) for figure in found.figures if figure.group == group]
-                for group in ("distances", "transfer", "corruptions", "calibration", "explanations", "movement")
-            },
+            rows=rows,
+            places=[
+                ("summary", "Verdict"),
+                ("accuracy", "Accuracy"),
+                *([("strain", "Under strain")] if distances or rows["transfer"] or rows["corruptions"] else []),
+                ("calibration", "Calibration"),
+                *([("side", "Side by side")] if samples else []),
+                *([("explanations", "Explanations")] if rows["explanations"] or rows["movement"] else []),
+                ("cost", "Size and speed"),
+                ("method", "Method"),
+            ],
             cost=_cost(found),
             reliability=[reliability_chart(side) for side in found.calibration],
-            samples=samples_of(view),
+            samples=samples,
             signed=signed_labels(maps) if maps else set(),
             unsigned=bool(maps and {method_label(spec) for spec in maps.methods} - signed_labels(maps)),
         )

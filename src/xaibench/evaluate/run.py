@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,7 @@ from xaibench.evaluate.shards import Shards
 from xaibench.metrics import classification_metrics
 from xaibench.types import Classifier, Progress
 
-__all__ = ["data_info", "evaluate_clean", "model_info", "run"]
+__all__ = ["data_info", "evaluate_clean", "is_current", "model_info", "prepared", "run"]
 
 _FRAMEWORKS = {"keras": ("keras", "tensorflow"), "savedmodel": ("keras", "tensorflow")}
 
@@ -56,16 +56,7 @@ def run(
     Raises `InputError` for an unknown model or data set, and for data or a threat that does not fit the model.
     """
     plan = _naming(plan, model, data)
-    model, data = load_pair(
-        plan.model if model is None else model,
-        plan.data if data is None else data,
-        weights=plan.weights,
-        options=plan.options,
-        split=plan.split,
-        n=plan.n,
-        seed=plan.seed,
-    )
-    data = align(model, data)
+    model, data = prepared(plan, model, data)
     plan = settle(plan, model, data)
     with _workspace(out) as folder:
         shards = Shards.open(folder, plan, model, data)
@@ -96,6 +87,31 @@ def run(
         passes=dict(job.passes),
         path=Path(out) if out is not None else None,
         shards=shards.folder if out is not None else None,
+    )
+
+
+def prepared(plan: Plan, model: Classifier | None = None, data: Data | None = None) -> tuple[Classifier, Data]:
+    """The classifier and the samples of a plan, loaded unless they are given, in one order of classes and features."""
+    model, data = load_pair(
+        plan.model if model is None else model,
+        plan.data if data is None else data,
+        weights=plan.weights,
+        options=plan.options,
+        split=plan.split,
+        n=plan.n,
+        seed=plan.seed,
+    )
+    return model, align(model, data)
+
+
+def is_current(plan: Plan, of: Plan, digests: tuple[str, str], versions: Mapping[str, str]) -> bool:
+    """Whether running ``plan`` would repeat what was found by the plan ``of``.
+
+    That is so on a model and data of the same ``digests``, with the same ``versions`` of what computes.
+    """
+    model, data = prepared(plan)
+    return settle(plan, model, data) == of and (
+        (model.digest, data.digest) == digests and dict(versions) == _versions(model.framework)
     )
 
 

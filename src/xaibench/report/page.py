@@ -15,6 +15,7 @@ from xaibench.evaluate.results import Results
 from xaibench.evaluate.summary import halving_radius, percent, signed
 from xaibench.report.charts import curve_chart, histogram, plotly_library, reliability_chart
 from xaibench.report.command import command, python_call
+from xaibench.report.headline import headline
 from xaibench.report.interpretability import FIGURES, movement_charts, movement_rows
 from xaibench.report.labels import method_label, stage_label
 from xaibench.report.samples import Sample, samples_of, signed_methods
@@ -40,6 +41,8 @@ def render(report: Report, adversarials: Mapping[str, Tensor], attributions: Map
         .get_template("report.html.j2")
         .render(
             report=report,
+            headline=headline(report),
+            places=_places(report),
             tiles=_tiles(results),
             notes=_notes(report),
             curve=curve_chart(robustness) if robustness else None,
@@ -114,6 +117,23 @@ def environment() -> Environment:
 def _bind(text: str) -> str:
     """Keep a number and its percent sign on one line."""
     return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _places(report: Report) -> list[tuple[str, str]]:
+    """The table of contents: anchors and what they are called."""
+    results = report.results
+    places = [
+        ("summary", "Summary", True),
+        ("robustness", "Robustness", True),
+        ("interpretability", "Interpretability", results.interpretability is not None),
+        ("explanations", "Explanations", True),
+        ("corruptions", "Corruptions", results.corruptions is not None),
+        ("clean", "Clean metrics", True),
+        ("about", "Data and model", True),
+        ("method", "Method", True),
+        ("again", "Reproduce", True),
+    ]
+    return [(anchor, label) for anchor, label, there in places if there]
 
 
 def _tiles(results: Results) -> list[Tile]:

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from xaibench.data import Data
 from xaibench.errors import InputError, first_line
-from xaibench.evaluate import Evaluation, load_pair
-from xaibench.evaluate.align import align
+from xaibench.evaluate import Evaluation
 from xaibench.evaluate.caveats import find_caveats
 from xaibench.evaluate.clean import clean_logits, clean_metrics
 from xaibench.evaluate.corrupted import measure_corruptions
@@ -26,7 +25,7 @@ from xaibench.evaluate.job import Job
 from xaibench.evaluate.minimal import distances_of, whole_box
 from xaibench.evaluate.proofs import certainly
 from xaibench.evaluate.robustness import holds
-from xaibench.evaluate.run import data_info, model_info
+from xaibench.evaluate.run import data_info, model_info, prepared
 from xaibench.evaluate.selfcheck import self_check
 from xaibench.evaluate.settle import settle, threat_at
 from xaibench.evaluate.shards import Shards
@@ -98,16 +97,7 @@ def _open(report: Report, folder: Path, model: Classifier | None, data: Data | N
     missing = [name for name in plan.given if given[name] is None]
     if missing:
         raise InputError(f"expected `{missing[0]}` as an object, which this report only names, got none")
-    classifier, rows = load_pair(
-        plan.model if model is None else model,
-        plan.data if data is None else data,
-        weights=plan.weights,
-        options=plan.options,
-        split=plan.split,
-        n=plan.n,
-        seed=plan.seed,
-    )
-    rows = align(classifier, rows)
+    classifier, rows = prepared(plan, model, data)
     try:
         agree("plan", plan.model_dump(mode="json"), settle(plan, classifier, rows).model_dump(mode="json"))
     except InputError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -73,6 +74,34 @@ def write_report(evaluation: Evaluation, out: Path | str) -> Path:
     for folder in filter(None, (staging, evaluation.shards)):
         remove_work(folder)
     return out / "index.html"
+
+
+def redraw(folder: Path | str) -> Path:
+    """Draw the page of a finished report again, as this version draws it; its numbers stay untouched.
+
+    Reports of older schemas are drawn too. Raises `InputError` where the folder lacks a report or its tensors.
+    """
+    folder = Path(folder)
+    report = Report.read(folder)
+    adversarials, attributions = (_load(folder / f"{name}.safetensors") for name in ("adversarials", "attributions"))
+    bare = report.timings.model_copy(update={"page_digest": None})
+    page = render(report.model_copy(update={"timings": bare}), adversarials, attributions)
+    write_text(folder / "index.html", page)
+    document = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    if "page_digest" in document["timings"]:
+        document["timings"]["page_digest"] = file_digest(folder / "index.html")
+        write_json(folder / "report.json", document)
+    return folder / "index.html"
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"expected the tensors of a report at {path}, got: {first_line(error)}") from None
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:

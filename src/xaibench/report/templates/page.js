@@ -8,6 +8,78 @@ for (const button of document.querySelectorAll(".copy button")) {
   });
 }
 
+const root = document.documentElement;
+const prefersDark = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : prefersDark.matches);
+const redrawn = [];
+
+const themeButton = document.querySelector(".theme");
+function showTheme() {
+  themeButton.setAttribute("aria-pressed", isDark());
+  for (const draw of redrawn) draw();
+}
+themeButton.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  showTheme();
+});
+prefersDark.addEventListener("change", showTheme);
+showTheme();
+
+const contents = document.querySelector(".contents details");
+const isWide = matchMedia("(min-width: 84rem)");
+const unfold = () => { contents.open = isWide.matches; };
+isWide.addEventListener("change", unfold);
+unfold();
+contents.addEventListener("click", (event) => {
+  if (event.target.matches("a") && !isWide.matches) contents.open = false;
+});
+const links = [...contents.querySelectorAll("a")];
+const places = links.map((link) => document.querySelector(link.getAttribute("href")));
+function markPlace() {
+  const above = places.filter((place) => place.getBoundingClientRect().top < innerHeight / 3);
+  const atEnd = scrollY + innerHeight >= root.scrollHeight - 2 && scrollY > 0;
+  const here = atEnd ? places.length - 1 : Math.max(0, above.length - 1);
+  links.forEach((link, i) => (i === here ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current")));
+}
+addEventListener("scroll", markPlace, { passive: true });
+markPlace();
+
+function element(name, inside, attributes = {}) {
+  const made = Object.assign(document.createElement(name), attributes);
+  made.append(...inside);
+  return made;
+}
+
+function enlargePictures(buttons) {
+  const picture = element("img", [], { alt: "" });
+  const caption = element("figcaption", []);
+  const button = (text) => element("button", [text], { type: "button" });
+  const [back, on, close] = ["← Previous", "Next →", "Close"].map(button);
+  const dialog = element("dialog", [element("figure", [picture, caption]), element("div", [back, on, close])], { className: "enlarged" });
+  dialog.setAttribute("aria-label", "Enlarged picture");
+  document.body.append(dialog);
+  let place = 0;
+  const show = (wanted) => {
+    place = (wanted + buttons.length) % buttons.length;
+    const small = buttons[place].querySelector("img");
+    picture.src = small.src;
+    picture.alt = caption.textContent = small.alt;
+    dialog.classList.toggle("pixelated", Boolean(small.closest(".pixelated")));
+    if (!dialog.open) dialog.showModal();
+  };
+  buttons.forEach((one, i) => one.addEventListener("click", () => show(i)));
+  back.addEventListener("click", () => show(place - 1));
+  on.addEventListener("click", () => show(place + 1));
+  close.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowRight") show(place + 1);
+    if (event.key === "ArrowLeft") show(place - 1);
+  });
+}
+const zooms = [...document.querySelectorAll("button.zoom")];
+if (zooms.length) enlargePictures(zooms);
+
 async function inflate(id) {
   const packed = Uint8Array.from(atob(document.getElementById(id).textContent.trim()), (c) => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -64,14 +136,14 @@ async function drawCharts() {
   const script = document.createElement("script");
   script.textContent = await inflate("plotly");
   document.head.append(script);
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   for (const holder of holders) {
     const data = JSON.parse(document.getElementById(holder.dataset.source).textContent);
     const draw = () => Plotly.react(holder.querySelector(".live"), traces(data, css), layout(data, css),
       { responsive: true, displayModeBar: false });
     holder.classList.add("is-live");
     await draw();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+    redrawn.push(draw);
   }
 }
 drawCharts().catch(() => {

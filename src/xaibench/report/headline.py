@@ -1,0 +1,158 @@
+"""What a reader sees first: three sentences written from the numbers, the verdict, and the bracket in parts."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from xaibench.evaluate.hardness import Robustness, SelfChecks
+from xaibench.evaluate.summary import percent, signed
+from xaibench.report.labels import method_label
+from xaibench.report.schema import Report
+from xaibench.threats.reading import format_radius, norm_label
+
+__all__ = ["Headline", "Part", "headline"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of the samples, and what became of them."""
+
+    kind: str
+    share: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The top of a report."""
+
+    sentences: tuple[str, str, str]
+    """On unchanged inputs, under attack, and on explanations."""
+    verdict: str | None
+    """Of the self-checks, or ``not checked``; None where nothing attacked."""
+    reason: str
+    bracket: tuple[Part, ...]
+    """From proved to wrong from the start; the shares add up to 1. Empty where nothing attacked."""
+    caption: str
+
+
+def headline(report: Report) -> Headline:
+    """The top of a report."""
+    robustness = report.results.robustness
+    verdict, reason = _verdict(robustness)
+    return Headline(
+        sentences=(_clean(report), _robust(report, robustness), _explained(report)),
+        verdict=verdict,
+        reason=reason,
+        bracket=_bracket(robustness) if robustness else (),
+        caption=_caption(report, robustness) if robustness else "",
+    )
+
+
+def _clean(report: Report) -> str:
+    clean = report.results.clean
+    low, high = clean.accuracy_interval
+    return (
+        f"{report.model.name} gets {percent(clean.accuracy)} of {clean.n} unchanged {report.data.name} samples right"
+        f" (95 % interval {percent(low)} to {percent(high)})."
+    )
+
+
+def _robust(report: Report, robustness: Robustness | None) -> str:
+    if robustness is None:
+        reason = next((item.reason for item in report.results.not_measured if item.what == "robustness"), None)
+        return f"How easily it is fooled was not measured: {reason or 'the plan has no attacks'}."
+    proved, left = robustness.bracket
+    broken = _share_broken(robustness)
+    threat = _within(robustness)
+    if robustness.proved is not None and robustness.worst_case.robust[robustness.index] == _proved_count(robustness):
+        return f"{threat}, exactly {percent(left)} stay right: attacks break the others, and these are proved."
+    floor = f"at least {percent(proved)} are proved to stay right and " if proved else ""
+    return f"{threat}, {floor}at most {percent(left)} stay right: attacks break {broken} that it had right."
+
+
+def _share_broken(robustness: Robustness) -> str:
+    right, left = robustness.worst_case.robust[0], robustness.worst_case.robust[robustness.index]
+    return "none of those" if right == left else f"{percent((right - left) / right)} of those" if right else "none"
+
+
+def _proved_count(robustness: Robustness) -> int:
+    return robustness.proved.count[robustness.index] if robustness.proved else 0
+
+
+def _within(robustness: Robustness) -> str:
+    radius = format_radius(robustness.eps)
+    if robustness.norm == "words":
+        return f"With at most {radius} words edited"
+    return f"Under changes of at most {radius} ({norm_label(robustness.norm)})"
+
+
+def _explained(report: Report) -> str:
+    """The explainer that keeps most of itself when its sample is broken, and how much that is; else what was made."""
+    found, samples = report.results.interpretability, report.results.explanations
+    trusted = [method_label(one.explainer) for one in found.trust if one.verdict == "trusted"] if found else []
+    checked = len(found.trust) if found else 0
+    trust = f"{_listed(trusted)} pass{'es' if len(trusted) == 1 else ''} the checks of explanations" if trusted else ""
+    if checked and not trusted:
+        trust = f"None of the {checked} explainers passes all checks of explanations"
+    kept: dict[str, list[float]] = {}
+    for sample in samples:
+        for name, value in sample.agreement.items():
+            kept.setdefault(method_label(name), []).append(value)
+    if kept:
+        best = max(kept, key=lambda name: statistics.median(kept[name]))
+        moved = (
+            f"maps of {best} {'change least' if len(kept) > 1 else 'change'} when an attack succeeds, with a rank"
+            f" correlation of {signed(statistics.median(kept[best]))} to those before"
+        )
+        return f"{trust}; {moved}." if trust else f"{moved[:1].upper()}{moved[1:]}."
+    return f"{trust}." if trust else f"{len(samples)} samples are explained." if samples else "Nothing was explained."
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _verdict(robustness: Robustness | None) -> tuple[str | None, str]:
+    if robustness is None:
+        return None, ""
+    checks = robustness.checks
+    if checks is None:
+        return "not checked", "No self-checks were made of the robust accuracy."
+    return checks.verdict, _why(checks)
+
+
+def _why(checks: SelfChecks) -> str:
+    fired = [one for one in checks.outcomes if one.status in ("fail", "warning")]
+    if not fired:
+        passed = sum(one.status == "pass" for one in checks.outcomes)
+        return f"The robust accuracy can be taken at its word: all {passed} self-checks that apply pass."
+    worst = min(fired, key=lambda one: one.status != "fail")
+    more = f", and {len(fired) - 1} more" if len(fired) > 1 else ""
+    return f"Take the robust accuracy with care: {method_label(worst.check)} {_fired(worst.status)}{more}."
+
+
+def _fired(status: str) -> str:
+    return "fails" if status == "fail" else "warns"
+
+
+def _bracket(robustness: Robustness) -> tuple[Part, ...]:
+    at, clean = robustness.index, robustness.worst_case.accuracy[0]
+    proved, left = robustness.bracket
+    tried = "neither broken nor proved" if robustness.proved else "not broken by any attack"
+    parts = (
+        Part("held", proved, "proved to stay right"),
+        Part("open", left - proved, tried),
+        Part("lost", clean - robustness.worst_case.accuracy[at], "broken by an attack"),
+        Part("wrong", 1 - clean, "wrong from the start"),
+    )
+    return tuple(part for part in parts if part.share > 1e-12)
+
+
+def _caption(report: Report, robustness: Robustness) -> str:
+    low, high = robustness.worst_case.interval[robustness.index]
+    return (
+        f"What becomes of {report.results.clean.n} samples {_within(robustness)[:1].lower()}{_within(robustness)[1:]}."
+        f" The share that no attack broke has the 95 % interval {percent(low)} to {percent(high)}."
+    )
