@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from typing import Any
 
 import streamlit as st
 
+from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.limits import MOST_QUERIES, MOST_STEPS
 from xaibench.registry import Registry, Spec
 from xaibench.report.labels import name_label
 
 __all__ = ["method_widgets"]
 
+_LEFT_OUT = ("batch_size",)
+"""Fields that say how a method is computed, and change nothing of what comes out."""
+
 
 def method_widgets(registry: Registry[Any], name: str) -> Spec:
-    """A widget for each field of a method that has a plain default; gives the spec of what was chosen."""
+    """A widget for each field of a method that has a plain default; gives the spec of what was chosen.
+
+    The values are in the page's address as ``attack.pgd.steps``. What counts something is bounded: see
+    `xaibench.pages.shared.limits`.
+    """
     cls = registry.get(name)
     hints = typing.get_type_hints(cls)
+    fields = [
+        field
+        for field in dataclasses.fields(cls)
+        if field.name not in _LEFT_OUT and _plain(hints[field.name], field.default)
+    ]
     chosen = {
         field.name: _widget(f"{registry.kind}.{name}.{field.name}", field.name, hints[field.name], field.default)
-        for field in dataclasses.fields(cls)
-        if _plain(hints[field.name], field.default)
+        for field in fields
     }
-    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    defaults = {field.name: field.default for field in fields}
     return Spec(name, {key: value for key, value in chosen.items() if value != defaults[key]})
 
 
@@ -36,7 +50,29 @@ def _widget(key: str, name: str, hint: Any, default: Any) -> Any:
     label = name_label(name)
     if typing.get_origin(hint) is typing.Literal:
         options = typing.get_args(hint)
-        return st.selectbox(label, options, index=options.index(default), key=key)
+        return choose(st.selectbox, label, options, key=key, default=default, valid=options.__contains__)
     if hint is bool:
-        return st.toggle(label, default, key=key)
-    return st.number_input(label, value=hint(default), step=1 if hint is int else None, key=key)
+        return choose(st.toggle, label, key=key, default=default, read=lambda text: text == "True")
+    if hint is float:
+        return choose(
+            st.number_input,
+            label,
+            key=key,
+            default=float(default),
+            read=float,
+            valid=math.isfinite,
+            step=default / 4 or 0.1,
+            format="%.4g",
+        )
+    most = max(default, MOST_QUERIES if name == "queries" else MOST_STEPS)
+    value = choose(
+        st.number_input,
+        label,
+        key=key,
+        default=default,
+        read=int,
+        valid=lambda value: value <= most,
+        step=1,
+        max_value=most,
+    )
+    return min(value, most)
