@@ -1,0 +1,110 @@
+"""What jobs refuse, and folders of runs that are not as they should be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from tiny_jobs import ended, tiny, until
+
+from xaibench.errors import InputError
+from xaibench.jobs import find, jobs, remove, start
+from xaibench.places import runs_home
+
+HOSTILE = ("", ".", "..", "../reports", "/etc", "a/b", ".lock", "a\0b", "x" * 200, "näme")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_ids_are_refused(name: str) -> None:
+    with pytest.raises(InputError):
+        find(name)
+
+
+def test_link_out_of_the_runs_is_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "job.json").write_text("{}", encoding="utf-8")
+    runs_home().mkdir()
+    (runs_home() / "link").symlink_to(outside)
+    with pytest.raises(InputError, match="lies in"):
+        find("link")
+    assert jobs() == ()
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("app",), ("train", "recipe.toml"), ("python",), ("--debug", "report"), ("report", "a\0b")]
+)
+def test_only_some_commands_run_as_jobs(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        start(arguments, kind="report", title="No")
+    assert jobs() == ()
+
+
+def test_hostile_kinds_and_titles(tmp_path: Path) -> None:
+    for kind in ("../../etc", "Report", "", "a b"):
+        with pytest.raises(InputError, match="expected a kind"):
+            start(("report", "toy-image"), kind=kind, title="No")
+    title = "<script>\n../../x\r" + "y" * 500
+    job = start(("report", "no-such-model"), kind="report", title=title)
+    assert job.title == ("<script> ../../x " + "y" * 500)[:200]
+    assert job.folder.parent == runs_home()
+    ended(job)
+    assert find(job.id).title == job.title
+
+
+def test_removing_a_job_leaves_what_it_wrote(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.json").write_text("{}", encoding="utf-8")
+    job = ended(start(("report", "no-such-model", "--out", str(out)), kind="report", title="Gone", out=out))
+    remove(job)
+    assert not job.folder.exists()
+    assert (out / "report.json").exists()
+    with pytest.raises(InputError, match="expected a run in"):
+        find(job.id)
+
+
+def test_spoilt_folders_are_passed_over(tmp_path: Path) -> None:
+    job = ended(start(("report", "no-such-model"), kind="report", title="Good"))
+    for name, text in (
+        ("empty", ""),
+        ("list", "[]"),
+        ("half", '{"kind": "report"}'),
+        ("wrong", '{"kind": 3, "out": []}'),
+    ):
+        (runs_home() / name).mkdir()
+        (runs_home() / name / "job.json").write_text(text, encoding="utf-8")
+    assert [each.id for each in jobs()] == [job.id]
+    (job.folder / "progress.json").write_text('{"stages": [{"name": "x"}]}', encoding="utf-8")
+    (job.folder / "log").unlink()
+    assert find(job.id).stages == ()
+    assert find(job.id).message == "it ended without saying why"
+
+
+def test_oldest_ended_jobs_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xaibench.jobs.queue.MOST_KEPT", 1)
+    first, second = (ended(start(("report", "no-such-model"), kind="report", title=name)) for name in "ab")
+    third = start(("report", "no-such-model"), kind="report", title="c")
+    assert [job.id for job in jobs()] == [third.id, second.id]
+    assert not first.folder.exists()
+
+
+def test_process_of_a_job_outlives_the_one_that_started_it(tmp_path: Path) -> None:
+    job = tiny(tmp_path / "one")
+    (process,) = _processes(job.id)
+    assert os.getsid(process) == process != os.getsid(0)
+    until(job, lambda job: job.state == "running")
+    assert os.getpriority(os.PRIO_PROCESS, process) == 10
+
+
+def _processes(mark: str) -> list[int]:
+    """Processes with this text in their command line."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and mark in (folder / "cmdline").read_text(errors="replace"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
