@@ -24,6 +24,7 @@ LAYERS = (
     "card",
     "losses",
     "threats",
+    "drawing",
     "classifiers",
     "architectures",
     "data",

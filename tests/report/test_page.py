@@ -22,7 +22,7 @@ from xaibench.evaluate.results import Caveat
 from xaibench.report import write_report
 from xaibench.report.charts import Frame, curve_chart
 from xaibench.report.command import command, python_call
-from xaibench.report.pictures import collapse, map_picture, perturbation_picture, photo
+from xaibench.drawing.pictures import collapse, map_picture, perturbation_picture, photo
 
 VOID = {"meta", "img", "br"}
 

@@ -7,7 +7,7 @@ import pytest
 from xaibench.attacks import attacks
 from xaibench.explainers import explainers
 from xaibench.metrics.case import quality_metrics
-from xaibench.report.labels import _NAMES, method_label, name_label
+from xaibench.drawing.labels import _NAMES, method_label, name_label
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,103 @@
+"""Names and words as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+
+from xaibench.errors import InputError
+from xaibench.registry import Spec
+
+__all__ = ["edited", "method_label", "name_label", "stage_label"]
+
+_ACRONYMS = {
+    "apgd",
+    "ce",
+    "ddn",
+    "dlr",
+    "ead",
+    "fab",
+    "fgsm",
+    "fmn",
+    "jpeg",
+    "l1",
+    "lime",
+    "lrp",
+    "pgd",
+    "rise",
+    "shap",
+}
+_NAMES = {
+    "carlini_wagner": "Carlini-Wagner",
+    "deconvnet": "DeconvNet",
+    "deep_lift": "DeepLIFT",
+    "deepfool": "DeepFool",
+    "eigen_cam": "Eigen-CAM",
+    "fab_t": "FAB-T",
+    "apgd_t": "APGD-T",
+    "grad_cam": "Grad-CAM",
+    "grad_cam_plus_plus": "Grad-CAM++",
+    "guided_backprop": "Guided backpropagation",
+    "hires_cam": "HiRes-CAM",
+    "hop_skip_jump": "HopSkipJump",
+    "hotflip": "HotFlip",
+    "input_x_gradient": "Input × gradient",
+    "kernel_shap": "Kernel SHAP",
+    "layer_cam": "Layer-CAM",
+    "road": "ROAD",
+    "score_cam": "Score-CAM",
+    "shap_deep": "SHAP Deep",
+    "shap_gradient": "SHAP Gradient",
+    "shap_partition": "SHAP Partition",
+    "shap_tree": "SHAP Tree",
+    "shapley_exact": "Exact Shapley values",
+    "shapley_sampling": "Shapley sampling",
+    "smoothgrad": "SmoothGrad",
+    "vargrad": "VarGrad",
+}
+"""Names that methods have in print, where their words alone do not make them."""
+
+
+def method_label(spec: str) -> str:
+    """A method's name for reading.
+
+    >>> method_label("integrated_gradients:steps=20"), method_label("pgd")
+    ('Integrated gradients (steps=20)', 'PGD')
+    """
+    parsed = Spec.parse(spec)
+    params = ", ".join(f"{key}={value}" for key, value in parsed.params.items())
+    return name_label(parsed.name) + (f" ({params})" if params else "")
+
+
+def name_label(name: str) -> str:
+    """The name of a method, or of one of its fields, for reading.
+
+    >>> name_label("grad_cam_plus_plus"), name_label("shapley_sampling"), name_label("max_step")
+    ('Grad-CAM++', 'Shapley sampling', 'Max step')
+    """
+    words = " ".join(word.upper() if word in _ACRONYMS else word for word in name.split("_"))
+    return _NAMES.get(name, words[:1].upper() + words[1:])
+
+
+def stage_label(stage: str) -> str:
+    """A stage of an ensemble for reading: an attack's spec, or words of the ensemble's own.
+
+    >>> stage_label("apgd_ce:steps=10"), stage_label("margin: 5 corners")
+    ('APGD CE (steps=10)', 'Margin: 5 corners')
+    """
+    try:
+        return method_label(stage)
+    except InputError:
+        return stage[:1].upper() + stage[1:]
+
+
+def edited(words: Sequence[str], other: Sequence[str]) -> list[bool]:
+    """Which words of a text have no counterpart in another version of it.
+
+    >>> edited(["a", "fine", "film"], ["a", "fone", "film"])
+    [False, True, False]
+    """
+    changed = [True] * len(words)
+    for block in SequenceMatcher(None, list(words), list(other), autojunk=False).get_matching_blocks():
+        changed[block.a : block.a + block.size] = [False] * block.size
+    return changed
