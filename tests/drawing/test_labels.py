@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from xaibench.attacks import attacks
+from xaibench.drawing.labels import _NAMES, method_label, name_label
 from xaibench.explainers import explainers
 from xaibench.metrics.case import quality_metrics
-from xaibench.drawing.labels import _NAMES, method_label, name_label
+from xaibench.robustness import ensemble_names
+from xaibench.training import objectives
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ def test_methods_are_called_as_in_print(spec: str, label: str) -> None:
 
 
 def test_no_name_in_the_table_is_out_of_date() -> None:
-    known = {*explainers.names(), *attacks.names(), *quality_metrics.names()}
+    known = {*explainers.names(), *attacks.names(), *quality_metrics.names(), *objectives.names(), *ensemble_names()}
     assert _NAMES.keys() <= known
     labels = [name_label(name) for name in known]
     assert len(set(labels)) == len(labels)

@@ -1,7 +1,7 @@
 """Labelled data: built in, planted evidence, the Hub's layout, and a user's own."""
 
 from xaibench.data.dataset import Data
-from xaibench.data.load import data_at_hand, data_names, load_data
+from xaibench.data.load import data_at_hand, data_names, load_data, row_count
 from xaibench.data.source import TooFewRowsError
 
-__all__ = ["Data", "TooFewRowsError", "data_at_hand", "data_names", "load_data"]
+__all__ = ["Data", "TooFewRowsError", "data_at_hand", "data_names", "load_data", "row_count"]

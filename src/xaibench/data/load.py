@@ -21,7 +21,7 @@ from xaibench.data.labels import check_labels
 from xaibench.data.source import Rows, Source, select_rows
 from xaibench.errors import InputError, unknown_name
 
-__all__ = ["data_at_hand", "data_names", "load_data"]
+__all__ = ["data_at_hand", "data_names", "load_data", "row_count"]
 
 _BUILTIN: dict[str, Callable[[], Source]] = {
     "breast-cancer": breast_cancer,
@@ -58,12 +58,7 @@ def load_data(name_or_path: str | Path, split: str = "test", n: int | None = Non
     >>> load_data("digits", n=5).inputs.shape
     torch.Size([5, 1, 8, 8])
     """
-    name, source = _open(str(name_or_path))
-    if split not in source.splits:
-        small = (
-            "; it has too few rows of each class for a test split" if tuple(source.splits) == ("train", "all") else ""
-        )
-        raise InputError(f"expected a split of {name} ({', '.join(source.splits)}), got {split!r}{small}")
+    name, source = _source_of(name_or_path, split)
     ids = select_rows(source.size(split), n, seed)
     rows = source.read(split, ids)
     _check(rows, source, name)
@@ -83,10 +78,30 @@ def load_data(name_or_path: str | Path, split: str = "test", n: int | None = Non
     )
 
 
+def row_count(name_or_path: str | Path, split: str = "test") -> int:
+    """How many rows a split of a data set has, without reading them; `load_data` takes and raises the same.
+
+    >>> row_count("digits")
+    359
+    """
+    return _source_of(name_or_path, split)[1].size(split)
+
+
 def data_at_hand(name: str) -> bool:
     """Whether a named data set can be read without the network: it is built in, or in the mirror folder."""
     home = mirror_home()
     return name in _BUILTIN or bool(home and name and (home / KNOWN.get(name, name)).is_dir())
+
+
+def _source_of(name_or_path: str | Path, split: str) -> tuple[str, Source]:
+    """A data set's short name and its source, which has this split."""
+    name, source = _open(str(name_or_path))
+    if split not in source.splits:
+        small = (
+            "; it has too few rows of each class for a test split" if tuple(source.splits) == ("train", "all") else ""
+        )
+        raise InputError(f"expected a split of {name} ({', '.join(source.splits)}), got {split!r}{small}")
+    return name, source
 
 
 def _open(text: str) -> tuple[str, Source]:

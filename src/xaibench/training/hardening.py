@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,10 +28,10 @@ from xaibench.training.recipe import Recipe
 from xaibench.training.session import REBUILDABLE, train
 from xaibench.training.threat import training_threat
 from xaibench.training.trackers import Tracking
-from xaibench.types import Bounds, Progress
+from xaibench.types import Bounds, Progress, Task
 from xaibench.zoo import load_model, model_folder
 
-__all__ = ["Hardening", "HeldOut", "harden", "hardening_recipe"]
+__all__ = ["Hardening", "HeldOut", "default_objective", "harden", "hardening_recipe"]
 
 _KEPT = (
     *("n", "seed", "batch_size", "accumulate", "normalize", "optimizer", "augmentation", "text", "precision"),
@@ -43,11 +44,14 @@ _DEFAULTS: dict[str, Any] = {"epochs": 20, "schedule": {"name": "cosine"}}
 _WARMUP = 0.25
 """Share of the training in which the radius grows: large ones keep a network at chance level if met at once."""
 
-_OBJECTIVES = {"image": "trades", "tabular": "trades", "text": "word_substitution"}
+_OBJECTIVES: dict[Task, str] = {"image": "trades", "tabular": "trades", "text": "word_substitution"}
 
 _DATA_DECIDES = ("classes", "input_shape", "vocabulary")
 
 _ROWS = 512
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+"""Folders that can lend a model their name."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,8 @@ def harden(
         objective: a registered objective; `trades` by default, `word_substitution` for text.
         threat: what to train against; else ``norm`` (linf, for text words) and ``eps`` (customary for such data).
         from_scratch: begin with new weights of the same architecture in place of the model's.
-        out: the folder to write; ``models/<name>-robust`` by default. It must not hold a model yet.
+        out: the folder to write, which names the copy; ``models/<name>-robust`` by default. It must not hold a model
+            yet.
         overwrite: replace a model in ``out``, at the very end.
         resume: go on from the checkpoint that an interrupted run left.
         recipe_file: a TOML file with fields of `Recipe` that replace the derived ones.
@@ -128,6 +133,8 @@ def harden(
         InputError: for a model that cannot be built anew, and as `train` does.
     """
     changes = _merged(_read(recipe_file), recipe)
+    if out is not None and _NAME.fullmatch(Path(out).name):
+        changes.setdefault("name", Path(out).name)
     plan = hardening_recipe(
         model, data, objective=objective, threat=threat, norm=norm, eps=eps, from_scratch=from_scratch, changes=changes
     )
@@ -192,7 +199,7 @@ def hardening_recipe(
     else:
         values["init"] = str(model)
     given = dict(changes or {})
-    spec = Spec.parse(objective or _OBJECTIVES[card.task])
+    spec = Spec.parse(objective or default_objective(card.task))
     if objective is not None or "objective" not in given:
         given["objective"] = {"name": spec.name, "params": dict(spec.params)}
     if not isinstance(given.get("threat", {}), Mapping):
@@ -202,6 +209,11 @@ def hardening_recipe(
     goal = objectives.create(Spec(plan.objective.name, plan.objective.params))
     needs_task(goal, card.task)
     return plan.model_copy(update={"summary": plan.summary or _summary(card, plan, goal)})
+
+
+def default_objective(task: Task) -> str:
+    """The objective that a model for this kind of data is hardened by unless another is named."""
+    return _OBJECTIVES[task]
 
 
 def _summary(card: Card, plan: Recipe, goal: Objective) -> str:

@@ -2,11 +2,147 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
+
+from xaibench.drawing.labels import name_label
+from xaibench.errors import InputError
+from xaibench.pages.harden.launch import KIND
+from xaibench.pages.shared import cached
+from xaibench.pages.shared.address import choose, put
+from xaibench.pages.shared.running import RUN
+from xaibench.pages.shared.text import plain
+
+if TYPE_CHECKING:
+    from xaibench.card import Card
+    from xaibench.jobs import Job
+    from xaibench.pages.harden.plan import Plan
 
 __all__ = ["show"]
 
+_NEW = "new"
+_ERROR = "_harden.error"
+"""Where in the session the reason lies why a training did not start."""
+
 
 def show() -> None:
-    """The page."""
-    st.header("Harden")
+    """The page: what hardening has done, or the training that the address names, and a new one beside it."""
+    from xaibench.pages.shared.subject import choose_model
+
+    st.header("Train a copy that is harder to fool")
+    name = choose_model()
+    job = _choose_training()
+    if job is not None:
+        from xaibench.pages.harden.running import show_training
+
+        show_training(job)
+        st.divider()
+    if name is None:
+        return
+    results, new = st.columns([3, 2], gap="large")
+    with results:
+        _show_results(name, cached.card(name))
+    with new, st.container(border=True):
+        st.subheader("A new training")
+        _offer(name)
+
+
+def _choose_training() -> Job | None:
+    """The training to look at, from those that the app has started; None for none."""
+    from xaibench.jobs import jobs
+
+    known = {job.id: job for job in jobs(KIND)}
+    if not known:
+        return None
+    alive = sum(job.is_alive for job in known.values())
+    label = "Trainings" + (f", {alive} of them not finished" if alive else "")
+    chosen = choose(
+        st.selectbox,
+        label,
+        [_NEW, *known],
+        key=RUN,
+        default=_NEW,
+        valid=lambda run: run == _NEW or run in known,
+        format_func=lambda run: "None: results and a new training" if run == _NEW else _title(known[run]),
+    )
+    return known.get(chosen)
+
+
+def _title(job: Job) -> str:
+    return f"{job.title}: {job.state}"
+
+
+def _show_results(name: str, card: Card) -> None:
+    """What hardening did to this model, or made it; of any model, what it did to the others."""
+    from xaibench.pages.harden.results import described, overview, published
+
+    outcomes = published()
+    own = next((one for one in outcomes if name in (one.before, one.after)), None)
+    if own is not None:
+        st.subheader(f"{plain(own.before)}, hardened")
+        st.markdown(f"**{plain(own.sentence)}**")
+        st.caption(plain(own.source))
+    _show_history(own.after if own is not None else name, card)
+    if outcomes:
+        st.subheader("What hardening did to the models here")
+        st.plotly_chart(overview(outcomes), alt=described(outcomes), config={"displayModeBar": False})
+        st.caption(
+            "Accuracy on test rows under the strictest attacks at hand, before and after; a line's length is the gain."
+        )
+
+
+def _show_history(name: str, card: Card) -> None:
+    """How a hardened model was trained, from its card."""
+    from xaibench.pages.harden.results import threat_words
+    from xaibench.pages.harden.running import draw_curves
+    from xaibench.zoo import model_names
+
+    if name not in model_names():
+        return
+    card = card if card.name == name else cached.card(name)
+    threat = card.recipe.get("threat")
+    if not threat or not card.history:
+        return
+    objective = card.recipe.get("objective", {}).get("name", "standard")
+    words = threat_words(threat["norm"], float(threat["eps"]))
+    st.markdown(f"How {plain(name)} was trained: {name_label(objective)} against {plain(words)}.")
+    draw_curves([dict(line) for line in card.history])
+
+
+def _offer(name: str) -> None:
+    """The choices of a new training, how long it will take, and its start."""
+    from xaibench.pages.harden.launch import seconds_of
+    from xaibench.pages.harden.plan import choose_plan
+
+    try:
+        plan = choose_plan(name, cached.card(name))
+        seconds = seconds_of(plan)
+    except InputError as error:
+        st.info(plain(str(error)))
+        return
+    from xaibench.cli.stages import show_time
+
+    st.markdown(f"**About {show_time(seconds)}** on this machine, by one step of it.")
+    st.button(
+        "Start hardening",
+        key="harden-start",
+        type="primary",
+        icon=":material/play_arrow:",
+        width="stretch",
+        on_click=_begin,
+        args=(plan, seconds),
+    )
+    if refused := st.session_state.pop(_ERROR, None):
+        st.error(plain(refused))
+    st.caption("The model itself stays as it is. The copy appears in Models when it is done.")
+
+
+def _begin(plan: Plan, seconds: float) -> None:
+    """Callback: start the training and look at it."""
+    from xaibench.pages.harden.launch import start
+
+    try:
+        put(**{RUN: start(plan, seconds).id})
+    except InputError as error:
+        st.session_state[_ERROR] = str(error)

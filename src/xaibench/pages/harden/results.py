@@ -1,0 +1,174 @@
+"""What hardening did to models: accuracies before and after, as they were measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xaibench.drawing.labels import name_label
+from xaibench.errors import InputError
+from xaibench.pages.shared.charts import percent
+from xaibench.places import reports_home
+
+__all__ = ["Outcome", "described", "outcome_of", "overview", "published", "threat_words"]
+
+_CHECKOUT = Path(__file__).resolve().parents[4]
+_UNITS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Clean and robust accuracy of a model and of its hardened copy, on ``n`` rows each."""
+
+    before: str
+    after: str
+    clean: tuple[float, float]
+    robust: tuple[float, float]
+    norm: str
+    eps: float
+    attack: str
+    n: int
+
+    @property
+    def sentence(self) -> str:
+        """The finding, in words and numbers."""
+        kept, gained = self.clean[1] - self.clean[0], self.robust[1] - self.robust[0]
+        rose = "rose" if gained > 0 else "fell"
+        if not gained:
+            robust = f"Accuracy under attack is still {percent(self.robust[1])}"
+        else:
+            robust = f"Accuracy under attack {rose} from {percent(self.robust[0])} to {percent(self.robust[1])}"
+        if abs(kept) < 0.0005:
+            return f"{robust}; clean accuracy is still {percent(self.clean[1])}."
+        cost = "at a cost of" if kept < 0 else "with"
+        points = f"{100 * abs(kept):.1f} points {'of' if kept < 0 else 'more'} clean accuracy"
+        return f"{robust}, {cost} {points} ({percent(self.clean[0])} to {percent(self.clean[1])})."
+
+    @property
+    def source(self) -> str:
+        """What was measured how."""
+        return f"{self.n} test rows, {threat_words(self.norm, self.eps)}, attacked by {name_label(self.attack)}."
+
+
+def threat_words(norm: str, eps: float) -> str:
+    """A threat as people read it.
+
+    >>> threat_words("linf", 8 / 255), threat_words("words", 4.0)
+    ('changes of up to 0.031 (Linf)', 'up to 4 changed words')
+    """
+    if norm == "words":
+        return f"up to {eps:g} changed words"
+    return f"changes of up to {eps:.2g} ({_UNITS.get(norm, norm)})"
+
+
+def published() -> tuple[Outcome, ...]:
+    """Every pair of a model and its hardened copy that was judged by the strictest attack, by name."""
+    found: dict[str, dict[str, Any]] = {}
+    for home in (_CHECKOUT / "reports", reports_home()):
+        for path in sorted((home / "robust").glob("*.json")):
+            found[path.stem] = _read(path)
+    outcomes = (
+        _paired(told, found[name.removesuffix("-robust")], name)
+        for name, told in sorted(found.items())
+        if name.endswith("-robust") and name.removesuffix("-robust") in found
+    )
+    return tuple(outcome for outcome in outcomes if outcome is not None)
+
+
+def outcome_of(result: str, *, before: str, after: str, norm: str, eps: float) -> Outcome | None:
+    """What the JSON that ``xaibench harden --json`` printed says; None where that is nothing yet."""
+    try:
+        told = json.loads(result)
+        sides = told["before"], told["after"]
+        clean, robust = (tuple(float(side[key]) for side in sides) for key in ("clean", "robust"))
+        return Outcome(
+            before=before,
+            after=after,
+            clean=(clean[0], clean[1]),
+            robust=(robust[0], robust[1]),
+            norm=norm,
+            eps=eps,
+            attack="pgd",
+            n=int(sides[1]["n"]),
+        )
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def overview(outcomes: Sequence[Outcome]) -> Any:
+    """Accuracy under attack before and after, a line for each model, as a Plotly figure."""
+    import plotly.graph_objects as go
+
+    from xaibench.pages.harden.curves import ATTACKED, CLEAN, PLAIN
+
+    ordered = sorted(outcomes, key=lambda one: one.robust[1])
+    names = [f"{one.before}<br><sub>{threat_words(one.norm, one.eps)}</sub>" for one in ordered]
+    gaps: list[float | None] = [value for one in ordered for value in (*one.robust, None)]
+    figure = go.Figure(
+        go.Scatter(
+            x=gaps,
+            y=[name for name in names for _ in range(3)],
+            mode="lines",
+            line={"color": ATTACKED, "width": 3},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    )
+    for label, values, colour, symbol in (
+        ("under attack, before", [one.robust[0] for one in ordered], PLAIN, "circle-open"),
+        ("under attack, hardened", [one.robust[1] for one in ordered], ATTACKED, "circle"),
+        ("clean, hardened", [one.clean[1] for one in ordered], CLEAN, "diamond"),
+    ):
+        figure.add_scatter(
+            x=values,
+            y=names,
+            name=label,
+            mode="markers",
+            marker={"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2, "color": colour}},
+            hovertemplate="%{y}: %{x:.1%}<extra>" + label + "</extra>",
+        )
+    figure.update_xaxes(range=[-0.03, 1.03], tickformat=".0%", title=None)
+    figure.update_yaxes(showgrid=False, ticks="")
+    figure.update_layout(
+        height=90 + 46 * len(ordered),
+        margin={"l": 0, "r": 8, "t": 8, "b": 8},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    return figure
+
+
+def described(outcomes: Sequence[Outcome]) -> str:
+    """The overview in words."""
+    return "Accuracy under attack before and after hardening. " + "; ".join(
+        f"{one.before}: {percent(one.robust[0])}, {percent(one.robust[1])}" for one in outcomes
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected the figures of a robustness evaluation in {path.name}, got: {error}") from None
+    return told if isinstance(told, dict) else {}
+
+
+def _paired(after: dict[str, Any], before: dict[str, Any], name: str) -> Outcome | None:
+    """The two as one; None unless they were measured alike."""
+    if any(before.get(key) != after.get(key) for key in ("norm", "eps", "attack", "n", "data_digest")):
+        return None
+    try:
+        return Outcome(
+            before=name.removesuffix("-robust"),
+            after=name,
+            clean=(float(before["clean_accuracy"]), float(after["clean_accuracy"])),
+            robust=(float(before["robust_accuracy"]), float(after["robust_accuracy"])),
+            norm=str(after["norm"]),
+            eps=float(after["eps"]),
+            attack=str(after["attack"]),
+            n=int(after["n"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
