@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -418,3 +419,15 @@ def test_products_with_the_input_on_either_side_are_layers(rule: str) -> None:
     assert float(expected.values.abs().max()) > 1e-2
     torch.testing.assert_close(found.values, expected.values, rtol=1e-4, atol=1e-6)
     assert found.trust.uncovered == expected.trust.uncovered == ()
+
+
+@pytest.mark.parametrize("method", ["lrp", "deep_lift"])
+def test_memory_format_changes_nothing(method: str) -> None:
+    """Pooling to one place gives other strides where channels lie last in memory."""
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    last = copy.deepcopy(layers).to(memory_format=torch.channels_last)
+    x = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    expected, found = (
+        explain(TorchClassifier(module, input_shape=(3, 6, 6)), x, method=method).values for module in (layers, last)
+    )
+    torch.testing.assert_close(found, expected)

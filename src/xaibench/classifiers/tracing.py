@@ -44,11 +44,31 @@ def traced(module: nn.Module, interface: Interface, x: Tensor) -> torch.export.E
         try:
             whole = _FromInputUnits(module, interface)
             whole.training = False  # the module below is so already, and programs cannot be told
-            return torch.export.export(whole, (x,), strict=False).run_decompositions()
+            return _without_restriding(torch.export.export(whole, (x,), strict=False).run_decompositions())
         except UnsupportedError:
             raise
         except Exception as error:  # whatever the module brings about inside torch
             raise UnsupportedError(f"the model cannot be traced as a graph: {first_line(error)}") from error
+
+
+def _without_restriding(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """The program without views that only name other strides for axes of length one.
+
+    Pooling to a single place makes one where channels lie last in memory: it changes no value, but is no operation that
+    anything has a rule for.
+    """
+    graph = program.graph
+    for node in graph.find_nodes(op="call_function", target=torch.ops.aten.as_strided.default):
+        before, after = node.args[0].meta["val"], node.meta["val"]
+        strides = zip(before.shape, before.stride(), after.stride(), strict=False)
+        if (
+            before.shape == after.shape
+            and before.storage_offset() == after.storage_offset()
+            and all(size == 1 or one == other for size, one, other in strides)
+        ):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+    return program
 
 
 def constants_of(program: torch.export.ExportedProgram) -> dict[str, Tensor]:
