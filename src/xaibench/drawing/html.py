@@ -32,8 +32,6 @@ _SMALL = 64
 """Pictures below this many pixels a side are enlarged without smoothing."""
 _NARROWEST = 11
 """Width, in letters' heights, below which pictures of a gallery do not shrink: two stand side by side on a phone."""
-_WIDEST = 15
-"""Width, in letters' heights, that a picture of a notebook's card takes at most."""
 _FEATURES = 10
 _BADGES = {
     "trusted": (_FOR, "✓"),
@@ -113,7 +111,7 @@ def share_bar(parts: Sequence[tuple[str, float, str]], label: str) -> str:
 
 def gallery(cells: Iterable[str]) -> str:
     """Pieces of HTML side by side, as many in a row as the window has room for."""
-    inside = "".join(f'<div style="min-width:0;max-width:{_WIDEST}rem">{cell}</div>' for cell in cells)
+    inside = "".join(f'<div style="min-width:0">{cell}</div>' for cell in cells)
     columns = f"repeat(auto-fill,minmax(min({_NARROWEST}rem,45%),1fr))"
     return f'<div style="display:grid;gap:1.25rem 1rem;grid-template-columns:{columns}">{inside}</div>'
 

@@ -226,3 +226,13 @@ class Evaluation:
         from xaibench.evaluate.summary import summarise
 
         return summarise(self)
+
+    def __repr__(self) -> str:
+        from xaibench.evaluate.drawn import evaluation_line
+
+        return evaluation_line(self)
+
+    def _repr_html_(self) -> str:
+        from xaibench.evaluate.drawn import evaluation_html
+
+        return evaluation_html(self)

@@ -58,3 +58,13 @@ class Attribution:
         """(n,): how far the values miss the change of the logit from the baseline to the input that they should add up
         to, relative to it; None for methods that do not promise completeness."""
         return self.trust.completeness_gap
+
+    def __repr__(self) -> str:
+        from xaibench.explainers.drawn import attribution_line
+
+        return attribution_line(self)
+
+    def _repr_html_(self) -> str:
+        from xaibench.explainers.drawn import attribution_html
+
+        return attribution_html(self)

@@ -45,6 +45,11 @@ class Comparison:
         others = (self.agreement.mean(dim=0).sum(dim=1) - 1) / (methods - 1)
         return dict(zip(self.attributions, others.tolist(), strict=True))
 
+    def _repr_html_(self) -> str:
+        from xaibench.explainers.drawn import comparison_html
+
+        return comparison_html(self)
+
 
 def compare_explainers(
     model: Classifier,

@@ -67,6 +67,16 @@ class RobustnessResult:
     def __len__(self) -> int:
         return len(self.robust)
 
+    def __repr__(self) -> str:
+        from xaibench.robustness.drawn import robustness_line
+
+        return robustness_line(self)
+
+    def _repr_html_(self) -> str:
+        from xaibench.robustness.drawn import robustness_html
+
+        return robustness_html(self)
+
     @property
     def clean_accuracy(self) -> float:
         """Share of samples that are classified correctly as they are."""

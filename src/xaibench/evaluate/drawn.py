@@ -1,0 +1,69 @@
+"""How an evaluation draws itself in a notebook: its sentences, its bracket, and accuracy over the radii."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xaibench.drawing.html import card, facts, paragraph, share_bar, table
+from xaibench.drawing.labels import method_label
+from xaibench.threats.reading import format_radius, format_threat
+
+if TYPE_CHECKING:
+    from xaibench.evaluate.hardness import Robustness
+    from xaibench.evaluate.results import Evaluation
+
+__all__ = ["evaluation_html", "evaluation_line"]
+
+
+def evaluation_line(found: Evaluation) -> str:
+    """An evaluation in one line, without its tensors."""
+    robustness = found.results.robustness
+    within = (
+        "robustness not measured"
+        if robustness is None
+        else f"{robustness.bracket[1]:.1%} within {format_threat(robustness.norm, robustness.eps)}"
+    )
+    return (
+        f"Evaluation({found.model.name} on {found.data.n} samples of {found.data.name}:"
+        f" {found.clean.accuracy:.1%} accurate, {within})"
+    )
+
+
+def evaluation_html(found: Evaluation) -> str:
+    """An evaluation as HTML."""
+    robustness = found.results.robustness
+    checks = None if robustness is None else robustness.checks
+    known = [
+        ("digest", found.digest[:12]),
+        ("seed", str(found.plan.seed)),
+        ("time", f"{sum(found.seconds.values()):.3g} s"),
+        *([] if found.path is None else [("folder", str(found.path))]),
+    ]
+    return card(
+        f"{found.model.name} on {found.data.n} samples of {found.data.name}/{found.data.split}",
+        None if checks is None else checks.verdict,
+        paragraph(found.summary),
+        *([] if robustness is None else _robustness(robustness, found.clean.accuracy)),
+        facts(known),
+    )
+
+
+def _robustness(found: Robustness, clean: float) -> list[str]:
+    proved, robust = found.bracket
+    parts = [
+        ("proved", proved, "for"),
+        ("not broken, not proved", robust - proved, "open"),
+        ("broken", clean - robust, "against"),
+    ]
+    threat = format_threat(found.norm, found.eps)
+    curves = [*found.curves, found.worst_case] if len(found.curves) > 1 else [found.worst_case]
+    rows = [
+        (format_radius(radius), *(f"{curve.accuracy[place]:.1%}" for curve in curves))
+        for place, radius in enumerate(found.radii)
+    ]
+    names = ["all attacks" if curve is found.worst_case else method_label(curve.attack) for curve in curves]
+    return [
+        paragraph(f"Within {threat}:"),
+        share_bar(parts, f"proved {proved:.1%}, not broken {robust:.1%} within {threat}"),
+        table(("robust accuracy at", *names), rows),
+    ]
