@@ -425,7 +425,7 @@ def test_products_with_the_input_on_either_side_are_layers(rule: str) -> None:
 def test_memory_format_changes_nothing(method: str) -> None:
     """Pooling to one place gives other strides where channels lie last in memory."""
     layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
-    last = copy.deepcopy(layers).to(memory_format=torch.channels_last)
+    last = copy.deepcopy(layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     expected, found = (
         explain(TorchClassifier(module, input_shape=(3, 6, 6)), x, method=method).values for module in (layers, last)

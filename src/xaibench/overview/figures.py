@@ -12,10 +12,10 @@ from xaibench.overview.embedding import EmbeddingMap
 from xaibench.overview.importance import GlobalImportance
 from xaibench.overview.swarm import Beeswarm
 
-__all__ = ["importance_figure", "map_figure", "swarm_figure"]
+__all__ = ["PALETTE", "importance_figure", "map_figure", "swarm_figure"]
 
 _BLUE = "#6C8EBF"
-_PALETTE = (
+PALETTE = (
     "#0072B2",
     "#D55E00",
     "#009E73",
@@ -27,6 +27,7 @@ _PALETTE = (
     "#BCBD22",
     "#17BECF",
 )
+"""Colours of classes, the first six told apart by most colour-blind people (Okabe and Ito)."""
 
 
 def importance_figure(found: GlobalImportance, *, most: int = 15) -> Any:
@@ -111,7 +112,7 @@ def map_figure(
                     y=some[:, 1].tolist(),
                     mode="markers",
                     name=f"{name}{suffix}",
-                    marker={"color": _PALETTE[place % len(_PALETTE)], "symbol": symbol, "size": 7, "opacity": 0.75},
+                    marker={"color": PALETTE[place % len(PALETTE)], "symbol": symbol, "size": 7, "opacity": 0.75},
                 )
     named = {"pca": "principal axes", "tsne": "t-SNE"}[found.method]
     figure.update_layout(

@@ -1,0 +1,127 @@
+"""Charts of the page: bars with intervals, and tables of numbers as colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["STILL", "heat_map", "interval_bars", "movement_lines"]
+
+STILL = {"displayModeBar": False}
+"""Settings of a chart that is looked at, not zoomed."""
+
+_STRONG, _PALE = "#2F6DB5", "#A9C3E6"
+_CAUSES = {
+    "noise": ("random noise", "#7F7F7F", "dot"),
+    "attack": ("attack on the prediction", "#D55E00", "dash"),
+    "manipulation": ("attack on the explanation", "#2F6DB5", "solid"),
+}
+
+
+def interval_bars(
+    names: Sequence[str],
+    means: Sequence[float],
+    intervals: Sequence[tuple[float | None, float | None]],
+    *,
+    strong: Sequence[bool],
+    axis: str,
+) -> Any:
+    """Horizontal bars from the top down with their intervals; ``strong`` ones are darker."""
+    import plotly.graph_objects as go
+
+    ends = [
+        (mean if low is None else low, mean if high is None else high)
+        for mean, (low, high) in zip(means, intervals, strict=True)
+    ]
+    figure = go.Figure(
+        go.Bar(
+            x=list(means),
+            y=list(names),
+            orientation="h",
+            marker_color=[_STRONG if one else _PALE for one in strong],
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [high - mean for mean, (_, high) in zip(means, ends, strict=True)],
+                "arrayminus": [mean - low for mean, (low, _) in zip(means, ends, strict=True)],
+                "color": "#7F7F7F",
+                "thickness": 1.5,
+                "width": 4,
+            },
+            customdata=[f"{mean:.3g} ({low:.3g} to {high:.3g})" for mean, (low, high) in zip(means, ends, strict=True)],
+            hovertemplate="%{y}: %{customdata}<extra></extra>",
+        )
+    )
+    figure.update_layout(height=70 + 24 * len(names), margin={"l": 0, "r": 12, "t": 8, "b": 40}, bargap=0.25)
+    figure.update_yaxes(autorange="reversed", type="category", ticks="", showgrid=False, automargin=True)
+    figure.update_xaxes(title=axis, zeroline=True)
+    return figure
+
+
+def heat_map(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    shades: Sequence[Sequence[float | None]],
+    texts: Sequence[Sequence[str]],
+    *,
+    hover: str,
+) -> Any:
+    """A table whose cells are shaded from pale (0) to strong blue (1); None stays empty."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure(
+        go.Heatmap(
+            z=[list(row) for row in shades],
+            x=list(columns),
+            y=list(rows),
+            text=[list(row) for row in texts],
+            texttemplate="%{text}",
+            textfont={"size": 13},
+            colorscale=[[0, "#F2F5FA"], [0.5, "#A9C3E6"], [1, "#2F6DB5"]],
+            zmin=0,
+            zmax=1,
+            showscale=False,
+            xgap=3,
+            ygap=3,
+            hovertemplate=hover,
+        )
+    )
+    figure.update_layout(height=90 + 38 * len(rows), margin={"l": 0, "r": 8, "t": 8, "b": 8})
+    figure.update_yaxes(autorange="reversed", type="category", ticks="", showgrid=False, automargin=True)
+    figure.update_xaxes(type="category", side="top", ticks="", showgrid=False, automargin=True)
+    return figure
+
+
+def movement_lines(curves: Sequence[Any], figure_name: str, *, unit: str) -> Any:
+    """What is left of one method's maps by radius, a line with its band for each cause; ``curves`` as reports hold."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for curve in sorted(curves, key=lambda curve: list(_CAUSES).index(curve.cause)):
+        label, colour, dash = _CAUSES[curve.cause]
+        estimates = [point.figures[figure_name] for point in curve.points]
+        figure.add_scatter(
+            x=[0.0, *(point.radius for point in curve.points)],
+            y=[1.0, *(one.mean for one in estimates)],
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [0.0, *(one.ends[1] - one.mean for one in estimates)],
+                "arrayminus": [0.0, *(one.mean - one.ends[0] for one in estimates)],
+                "thickness": 1,
+                "width": 3,
+            },
+            mode="lines+markers",
+            name=label,
+            line={"color": colour, "dash": dash},
+            customdata=[0, *(point.n for point in curve.points)],
+            hovertemplate="%{y:.2f} at %{x:.3g}, %{customdata} samples<extra>" + label + "</extra>",
+        )
+    figure.update_layout(
+        height=300,
+        margin={"l": 0, "r": 8, "t": 8, "b": 40},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    figure.update_yaxes(range=[-0.05, 1.05], tickformat=".0%" if figure_name == "top_k_overlap" else ".1f")
+    figure.update_xaxes(title=unit, rangemode="tozero")
+    return figure

@@ -1,0 +1,180 @@
+"""What the page computes of many samples, method by method, each once: keyed by digests and specs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import streamlit as st
+
+from xaibench.errors import UnsupportedError, first_line
+from xaibench.pages.shared import cached
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xaibench.data import Data
+    from xaibench.evaluate.interpreted import ExplanationCurve
+    from xaibench.explainers import Attribution
+    from xaibench.overview import EmbeddingMap, GlobalImportance
+    from xaibench.quality import Assessment
+    from xaibench.types import Classifier
+
+__all__ = [
+    "METRICS",
+    "assessed",
+    "attacked_rows",
+    "each",
+    "embedded",
+    "explained_rows",
+    "key_of",
+    "moved",
+    "permuted",
+    "subject_rows",
+]
+
+T = TypeVar("T")
+METRICS = ("faithfulness_correlation", "insertion", "deletion", "random_logit", "max_sensitivity", "complexity")
+"""Faithfulness three ways, whether the class matters, stability and complexity: each of another kind of quality."""
+
+
+def subject_rows(name: str) -> tuple[Classifier, Data]:
+    """A model by name, and the rows of its own data."""
+    card = cached.card(name)
+    return cached.classifier(name, card.weights_digest), cached.rows(card.data.name, card.data.test_split)
+
+
+def key_of(model: Classifier, data: Data) -> tuple[str, str]:
+    """Digests of both, for caches."""
+    return model.digest, data.digest
+
+
+def each(
+    methods: Sequence[str], work: Callable[[str], T], *, doing: Callable[[str], str]
+) -> tuple[dict[str, T], dict[str, str]]:
+    """``work`` of every method, with a bar that tells how far it is; and the reasons of those that do not apply."""
+    found: dict[str, T] = {}
+    refused: dict[str, str] = {}
+    bar = st.empty()
+    for place, method in enumerate(methods):
+        bar.progress(place / len(methods), text=f"{doing(method)} ({place + 1} of {len(methods)})")
+        try:
+            found[method] = work(method)
+        except UnsupportedError as error:
+            refused[method] = first_line(error)
+    bar.empty()
+    return found, refused
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def assessed(_model: Classifier, _data: Data, method: str, n: int, key: tuple[str, str]) -> Assessment:
+    """One method by `METRICS` on the first rows."""
+    from xaibench.quality import assess
+
+    with cached._ONE_AT_A_TIME:
+        return assess(_model, _first(_model, _data, n), method, METRICS)
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def explained_rows(
+    _model: Classifier, _data: Data, method: str, n: int, key: tuple[str, str], *, checked: bool = True
+) -> Attribution:
+    """Attributions of the first rows for the predicted classes, with all checks of trust or the quick ones."""
+    from xaibench.explainers import explain
+
+    with cached._ONE_AT_A_TIME:
+        return explain(_model, _first(_model, _data, n), method=method, trust="full" if checked else "quick")
+
+
+@st.cache_data(show_spinner=False, max_entries=128)
+def moved(
+    _model: Classifier, _data: Data, method: str, n: int, key: tuple[str, str]
+) -> tuple[tuple[ExplanationCurve, ...], str]:
+    """How far one method's maps of the first rows are moved, by cause and radius, and the unit of the radius."""
+    from xaibench.evaluate import Plan, run
+    from xaibench.threats.reading import norm_label
+
+    plan = Plan(
+        model=_data.name,
+        data=_data.name,
+        n=n,
+        attacks=("hotflip" if _model.task == "text" else "pgd",),
+        explainers=(method,),
+        assessed=min(n, 2),
+        compared=n,
+        manipulated=0 if _model.task == "text" else n,
+        samples=0,
+        proofs=0,
+        checks=False,
+        minimal=0,
+        corruptions=0,
+    )
+    with cached._ONE_AT_A_TIME:
+        results = run(plan, _model, _data.take(range(min(n, len(_data))))).results
+    if results.interpretability is None or not results.interpretability.curves:
+        raise UnsupportedError("; ".join(one.reason for one in results.not_measured) or "no map was moved")
+    assert results.robustness is not None
+    norm = results.robustness.norm
+    unit = results.robustness.unit if norm == "words" else f"{norm_label(norm)} radius, {results.robustness.unit}"
+    return results.interpretability.curves, unit
+
+
+@st.cache_data(show_spinner="Attacking the samples", max_entries=32)
+def attacked_rows(
+    _model: Classifier, _data: Data, spec: str, eps: float, n: int, key: tuple[str, str]
+) -> tuple[Tensor, Tensor]:
+    """The first rows after an attack in Linf on their true classes, and what is predicted of them then."""
+    import torch
+
+    from xaibench.attacks import attacks
+    from xaibench.threats import feature_scale, threat
+
+    rows = _data.take(range(min(n, len(_data))))
+    assert isinstance(rows.inputs, torch.Tensor)
+    ball = threat("linf", eps, feature_scale(_model.task, _model.bounds))
+    found = []
+    for part in range(0, len(rows), _PART):
+        piece = slice(part, part + _PART)
+        with cached._ONE_AT_A_TIME:
+            found.append(
+                attacks.create(spec)(_model, rows.inputs[piece], rows.labels[piece], ball, ids=rows.ids[piece]).cpu()
+            )
+    x = torch.cat(found)
+    with cached._ONE_AT_A_TIME:
+        return x, torch.cat([_model.predict(part).cpu() for part in x.split(_PART)])
+
+
+_PART = 50
+"""Samples that are attacked before another session may have the model."""
+
+
+@st.cache_data(show_spinner="Laying out the map", max_entries=32)
+def embedded(
+    _model: Classifier,
+    _data: Data,
+    _others: Tensor | None,
+    method: str,
+    n: int,
+    attack: tuple[str, float] | None,
+    key: tuple[str, str],
+) -> EmbeddingMap:
+    """The first rows, and others after an attack, in one plane; ``attack`` and ``key`` stand for what is in it."""
+    from xaibench.overview import embedding_map
+
+    with cached._ONE_AT_A_TIME:
+        return embedding_map(_model, _first(_model, _data, n), _others, method=method)  # type: ignore[arg-type]
+
+
+@st.cache_data(show_spinner="Permuting the features", max_entries=16)
+def permuted(_model: Classifier, _data: Data, score: str, key: tuple[str, str]) -> GlobalImportance:
+    """The permutation importance of a table's features."""
+    from xaibench.overview import permutation_importance
+
+    with cached._ONE_AT_A_TIME:
+        return permutation_importance(_model, _data, score=score)  # type: ignore[arg-type]
+
+
+def _first(model: Classifier, data: Data, n: int) -> Tensor:
+    """The first rows as the model takes them."""
+    inputs = data.inputs[:n]
+    return model.encode(inputs) if model.task == "text" else inputs  # type: ignore[arg-type, return-value]

@@ -1,0 +1,165 @@
+"""The data as the model sees them: samples in a plane, before and after an attack, and the one that was picked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from xaibench.errors import UnsupportedError, first_line
+from xaibench.pages.explanations import computed
+from xaibench.pages.explanations.map_chart import map_chart
+from xaibench.pages.explanations.points import SHOWN, Attack, Points, choose_attack, points_of
+from xaibench.pages.shared.address import choose, put
+from xaibench.pages.shared.charts import percent
+from xaibench.pages.shared.links import link_button
+from xaibench.pages.shared.pictures import figure
+from xaibench.pages.shared.text import plain
+from xaibench.report.labels import name_label
+
+if TYPE_CHECKING:
+    from xaibench.overview import EmbeddingMap
+    from xaibench.types import Classifier
+
+__all__ = ["show_map"]
+
+_EXCERPT = 400
+"""Characters of a text beside the map."""
+_LAYOUTS = {"pca": "PCA", "tsne": "t-SNE"}
+
+
+def show_map(name: str) -> None:
+    """The map beside the picked point."""
+    model, data = computed.subject_rows(name)
+    with st.sidebar:
+        layout = choose(
+            st.radio,
+            "Layout",
+            list(_LAYOUTS),
+            key="layout",
+            default="pca",
+            valid=_LAYOUTS.__contains__,
+            format_func=lambda name: _LAYOUTS[name],
+            horizontal=True,
+            help="PCA keeps the widest directions of the layer before the last; t-SNE keeps neighbours together, and"
+            " its distances between groups mean nothing.",
+        )
+        attack = choose_attack(model, data)
+    points = points_of(model, data, attack)
+    key = computed.key_of(model, data)
+    done = (attack.spec, attack.eps) if attack and points.attacked is not None else None
+    try:
+        found = computed.embedded(model, data, points.attacked, layout, SHOWN, done, key)
+    except UnsupportedError as error:
+        st.info(plain(first_line(error)))
+        return
+    st.markdown(_in_words(points, attack))
+    chart, side = st.columns([3, 1.3], gap="medium")
+    with side:
+        place = _choose_point(points)
+        _show_point(model, points, place)
+        _show_links(name, points, place, attack)
+    with chart:
+        _show_chart(found, points, place)
+
+
+def _in_words(points: Points, attack: Attack | None) -> str:
+    n, right = len(points.data), int(points.right.sum())
+    text = f"#### {right} of {n} samples are classified correctly"
+    if points.after is None or attack is None:
+        return text
+    fooled = int(points.fooled.sum())
+    return (
+        f"{text}; {right - fooled} still are after {plain(name_label(attack.name))} within {attack.eps:.3g}\n"
+        f"Lines lead from the {fooled} that are fooled to where the model sees them then."
+    )
+
+
+def _show_chart(found: EmbeddingMap, points: Points, place: int) -> None:
+    chart = map_chart(found, points, place)
+    alt = (
+        f"Map of {len(points.data)} samples by class, {int((~points.right).sum())} of them wrong"
+        + (f", and of the {int(points.fooled.sum())} that the attack fools" if points.after is not None else "")
+        + "; the list of points beside it opens the same ones"
+    )
+    st.plotly_chart(
+        chart,
+        key="map",
+        on_select=_picked,
+        selection_mode="points",
+        config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
+        alt=alt,
+    )
+    kept = f"Its axes show {float(found.explained.sum()):.0%} of the variance. " if found.explained is not None else ""
+    st.caption(
+        f"{_LAYOUTS[found.method]} of what enters the last layer. {kept}Trustworthiness {found.trustworthiness:.2f}:"
+        " the share of neighbourhoods that are real. Click a point to open it."
+    )
+
+
+def _picked() -> None:
+    """A click on the map picks the sample of its address."""
+    state: Any = st.session_state.get("map")
+    chosen = state.selection.points if state else []
+    if chosen:
+        put(sample=str(chosen[0]["customdata"][0]))
+
+
+def _choose_point(points: Points) -> int:
+    """The position of the picked sample; the list does by keyboard what a click on the map does."""
+    ids = points.data.ids.tolist()
+    names = points.data.class_names
+    fooled = points.fooled.nonzero().flatten().tolist()
+    first = ids[fooled[0]] if fooled else ids[0]
+
+    def told(row: int) -> str:
+        place = ids.index(row)
+        label = names[int(points.data.labels[place])]
+        note = " ✗ wrong" if not points.right[place] else " → fooled" if points.fooled[place] else ""
+        return f"{row}: {label}{note}"
+
+    row = choose(
+        st.selectbox,
+        "Point",
+        ids,
+        key="sample",
+        default=first,
+        read=int,
+        valid=ids.__contains__,
+        format_func=told,
+    )
+    return ids.index(row)
+
+
+def _show_point(model: Classifier, points: Points, place: int) -> None:
+    names = points.data.class_names
+    said = points.probabilities[place]
+    now = f"{names[int(said.argmax())]}, {percent(float(said.max()))}"
+    label = names[int(points.data.labels[place])]
+    if model.task == "image":
+        from xaibench.pages.shared.pictures import gallery
+        from xaibench.report.pictures import photo
+
+        bounds = (float(model.bounds.lower), float(model.bounds.upper))  # type: ignore[arg-type]
+        side = max(points.data.inputs.shape[2:])  # type: ignore[union-attr]
+        cells = [figure(photo(points.data.inputs[place], bounds), f"Before: {now}", side=side)]  # type: ignore[arg-type]
+        if points.attacked is not None and points.after is not None:
+            after = f"After: {names[int(points.after[place])]}"
+            cells.append(figure(photo(points.attacked[place], bounds), after, side=side))
+        st.html(gallery(cells))
+        st.caption(plain(f"It is {label}."))
+    else:
+        line = f"**{plain(now)}**; it is {plain(label)}."
+        if points.after is not None:
+            line += f" After the attack: **{plain(names[int(points.after[place])])}**."
+        st.markdown(line)
+        if model.task == "text":
+            text = str(points.data.inputs[place])
+            st.caption(plain(text[:_EXCERPT] + ("…" if len(text) > _EXCERPT else "")))
+
+
+def _show_links(name: str, points: Points, place: int, attack: Attack | None) -> None:
+    row = str(int(points.data.ids[place]))
+    link_button("Explain it", "explain", key="to-explain", icon=":material/search_insights:", model=name, sample=row)
+    choices = {} if attack is None else {"attack": attack.name, "norm": "linf", "eps": str(attack.eps)}
+    link_button("Attack it", "attack", key="to-attack", icon=":material/bolt:", model=name, sample=row, **choices)

@@ -1,0 +1,109 @@
+"""How far maps move: under random noise, under attacks on the prediction, and under attacks on the map itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from xaibench.pages.explanations import computed
+from xaibench.pages.explanations.charts import STILL, movement_lines
+from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.text import plain
+from xaibench.report.interpretability import FIGURES
+from xaibench.report.labels import method_label, name_label
+
+if TYPE_CHECKING:
+    from xaibench.evaluate.interpreted import ExplanationCurve
+
+__all__ = ["in_words", "show_movement"]
+
+_SAMPLES = 8
+"""Samples whose maps are attacked while the reader waits: each costs 20 steps at each of four radii."""
+_METHODS = ("saliency", "integrated_gradients")
+_MOST_METHODS = 4
+
+
+def show_movement(name: str) -> None:
+    """Charts of what is left of maps by radius, a column for each method."""
+    from xaibench.explainers import explainers
+
+    model, data = computed.subject_rows(name)
+    names = explainers.names()
+    with st.sidebar:
+        methods = choose(
+            st.multiselect,
+            "Explanations to move",
+            names,
+            key="moved",
+            default=list(_METHODS),
+            read=lambda text: [name for name in text.split(",") if name],
+            write=",".join,
+            valid=lambda chosen: set(chosen) <= set(names) and len(chosen) <= _MOST_METHODS,
+            format_func=name_label,
+            max_selections=_MOST_METHODS,
+        )
+        figures = ["top_k_overlap", "rank_correlation"]
+        figure = choose(
+            st.selectbox,
+            "What is left",
+            figures,
+            key="left",
+            default=figures[0],
+            valid=figures.__contains__,
+            format_func=lambda name: FIGURES[name],
+        )
+    if not methods:
+        st.info("Choose an explanation at the side.")
+        return
+    key = computed.key_of(model, data)
+    found, refused = computed.each(
+        methods,
+        lambda method: computed.moved(model, data, method, _SAMPLES, key),
+        doing=lambda method: f"Moving the maps of {name_label(method)}",
+    )
+    for method, reason in refused.items():
+        st.caption(plain(f"{name_label(method)} is left out: {reason}"))
+    if not found:
+        return
+    st.markdown(in_words({method: curves for method, (curves, _) in found.items()}))
+    columns = st.columns(min(len(found), 2))
+    for place, (method, (curves, unit)) in enumerate(found.items()):
+        with columns[place % len(columns)]:
+            st.markdown(f"**{plain(method_label(method))}**: {FIGURES[figure].lower()}")
+            chart = movement_lines(curves, figure, unit=unit)
+            st.plotly_chart(chart, key=f"moved {method}", config=STILL, alt=_described(method, curves, figure))
+    st.caption(
+        f"On {_SAMPLES} samples, with 95 % intervals. The attack on the explanation keeps the prediction, and finds a"
+        " lower bound of what is possible. Samples join the attack on the prediction as the radius reaches what broke"
+        " them. Reports measure more samples."
+    )
+
+
+def in_words(curves: Mapping[str, Sequence[ExplanationCurve]]) -> str:
+    """What an attack on the map leaves at the largest radius, as Markdown."""
+    left = {
+        method: curve.points[-1] for method, own in curves.items() for curve in own if curve.cause == "manipulation"
+    }
+    if not left:
+        return "#### How far maps move when the prediction is attacked"
+    share = {method: point.figures["top_k_overlap"].mean for method, point in left.items()}
+    hardest, easiest = max(share, key=lambda one: share[one]), min(share, key=lambda one: share[one])
+    radius = left[easiest].radius
+    text = (
+        f"#### An unseen change leaves {share[easiest]:.0%} of the top places of {plain(method_label(easiest))}\n"
+        f"At a radius of {radius:.3g}, with every prediction kept."
+    )
+    if len(share) > 1:
+        text += f" Of {plain(method_label(hardest))} it leaves {share[hardest]:.0%}."
+    return text
+
+
+def _described(method: str, curves: Sequence[ExplanationCurve], figure: str) -> str:
+    parts = [
+        f"{curve.cause}: "
+        + ", ".join(f"{point.figures[figure].mean:.2f} at {point.radius:g}" for point in curve.points)
+        for curve in curves
+    ]
+    return f"{FIGURES[figure]} of {method_label(method)}; " + "; ".join(parts)

@@ -1,0 +1,215 @@
+"""Methods by quality metrics on the chosen model, with their trust and how far they agree."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from xaibench.errors import UnsupportedError
+from xaibench.pages.explanations import computed
+from xaibench.pages.explanations.charts import STILL, heat_map
+from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.text import plain
+from xaibench.report.labels import method_label, name_label
+
+if TYPE_CHECKING:
+    from xaibench.explainers import Attribution
+    from xaibench.quality import Score
+    from xaibench.types import Task
+
+__all__ = ["choose_methods", "show_quality"]
+
+_FEWEST, _MOST, _USUAL = 4, 32, 8
+"""Samples: every method explains each of them some dozen times while the reader waits."""
+_MOST_METHODS = 8
+_MARKS = {"trusted": "✓", "doubtful": "?", "unreliable": "✗"}
+
+
+def choose_methods(task: Task) -> list[str]:
+    """The methods to look at, the task's own panel at first."""
+    from xaibench.explainers import DEFAULT_PANEL, explainers
+
+    names = explainers.names()
+    return choose(
+        st.multiselect,
+        "Explanations",
+        names,
+        key="method",
+        default=[name for name in DEFAULT_PANEL[task] if name in explainers],
+        read=lambda text: [name for name in text.split(",") if name],
+        write=",".join,
+        valid=lambda chosen: set(chosen) <= set(names) and len(chosen) <= _MOST_METHODS,
+        format_func=name_label,
+        max_selections=_MOST_METHODS,
+    )
+
+
+def show_quality(name: str) -> None:
+    """A table of methods by metrics, the better the darker; trust, agreement, and all figures with intervals."""
+    model, data = computed.subject_rows(name)
+    with st.sidebar:
+        methods = choose_methods(model.task)
+        n = choose(
+            st.slider,
+            "Samples",
+            _FEWEST,
+            _MOST,
+            key="n",
+            default=_USUAL,
+            read=int,
+            valid=lambda n: _FEWEST <= n <= _MOST,
+        )
+    if not methods:
+        st.info("Choose an explanation at the side.")
+        return
+    key = computed.key_of(model, data)
+    found, refused = computed.each(
+        methods,
+        lambda method: _measured(name, method, n, key),
+        doing=lambda method: f"Measuring {name_label(method)}",
+    )
+    for method, reason in refused.items():
+        st.caption(plain(f"{name_label(method)} is left out: {reason}"))
+    if not found:
+        return
+    trust = {method: one for method, (one, _) in found.items()}
+    scores = {method: rows for method, (_, rows) in found.items()}
+    st.markdown(best_in_words(scores, n))
+    _show_scores(scores, trust)
+    _show_meanings()
+    if len(found) > 1:
+        _show_agreement(trust, n)
+
+
+def _measured(name: str, method: str, n: int, key: tuple[str, str]) -> tuple[Attribution, dict[str, Score]]:
+    model, data = computed.subject_rows(name)
+    attribution = computed.explained_rows(model, data, method, n, key)
+    assessment = computed.assessed(model, data, method, n, key)
+    if not assessment.methods:
+        raise UnsupportedError(assessment.refused[0].reason)
+    return attribution, {score.metric: score for score in assessment.scores}
+
+
+def best_in_words(scores: Mapping[str, Mapping[str, Score]], n: int) -> str:
+    """Which method has most of the best figures, as Markdown."""
+    wins: dict[str, list[str]] = {method: [] for method in scores}
+    measured = 0
+    for metric in computed.METRICS:
+        values = {method: rows[metric].mean for method, rows in scores.items() if metric in rows}
+        values = {method: value for method, value in values.items() if not math.isnan(value)}
+        if len(values) < 2:
+            continue
+        measured += 1
+        higher = next(iter(rows[metric].higher_is_better for rows in scores.values() if metric in rows))
+        wins[(max if higher else min)(values, key=lambda method: values[method])].append(metric)
+    best = max(wins, key=lambda method: len(wins[method]))
+    if not wins[best]:
+        return f"#### Measured on {n} samples"
+    metrics = ", ".join(name_label(metric).lower() for metric in wins[best])
+    return (
+        f"#### {plain(method_label(best))} has the best figure in {len(wins[best])} of {measured}\n"
+        f"{plain(metrics[:1].upper() + metrics[1:])}: means over {n} samples. The darker a cell, the better the method"
+        " beside the others in its column; intervals are below."
+    )
+
+
+def _show_scores(scores: Mapping[str, Mapping[str, Score]], trust: Mapping[str, Attribution]) -> None:
+    metrics = [metric for metric in computed.METRICS if any(metric in rows for rows in scores.values())]
+    better = {
+        metric: next(rows[metric].higher_is_better for rows in scores.values() if metric in rows) for metric in metrics
+    }
+    heads = [f"{name_label(metric)} {'↑' if better[metric] else '↓'}" for metric in metrics]
+    means = {
+        (method, metric): rows[metric].mean if metric in rows else math.nan
+        for method, rows in scores.items()
+        for metric in metrics
+    }
+    shades = [
+        [
+            _shade(means[method, metric], [means[other, metric] for other in scores], better[metric])
+            for metric in metrics
+        ]
+        for method in scores
+    ]
+    texts = [[_number(means[method, metric]) for metric in metrics] for method in scores]
+    names = [f"{method_label(method)} {_MARKS[trust[method].trust.verdict]}" for method in scores]
+    wrapped = [head.replace(" ", "<br>", 1) for head in heads]
+    chart = heat_map(names, wrapped, shades, texts, hover="%{y}: %{text}<extra></extra>")
+    alt = "; ".join(
+        f"{name}: " + ", ".join(f"{head} {text}" for head, text in zip(heads, row, strict=True))
+        for name, row in zip(names, texts, strict=True)
+    )
+    st.plotly_chart(chart, key="quality", config=STILL, alt=alt)
+    st.caption("✓ trusted, ? doubtful, ✗ unreliable, by the checks below. ↑ higher is better, ↓ lower is better.")
+    with st.expander("Figures with 95 % intervals, and what the checks say"):
+        st.dataframe(
+            [
+                {
+                    "Method": method_label(method),
+                    "Trust": trust[method].trust.verdict,
+                    "Because": trust[method].trust.reason,
+                    **{
+                        head: _with_interval(rows[metric]) if metric in rows else "–"
+                        for metric, head in zip(metrics, heads, strict=True)
+                    },
+                }
+                for method, rows in scores.items()
+            ],
+            hide_index=True,
+        )
+
+
+def _show_meanings() -> None:
+    from xaibench.metrics import quality_metrics
+
+    with st.expander("What the figures mean"):
+        for metric in computed.METRICS:
+            meaning = (inspect.getdoc(quality_metrics.get(metric)) or "").split("\n\n")[0]
+            st.markdown(f"**{name_label(metric)}**: {plain(meaning)}")
+
+
+def _show_agreement(found: Mapping[str, Attribution], n: int) -> None:
+    from xaibench.explainers.comparison import agreement
+
+    mean = agreement(tuple(found.values()), n).mean(dim=0).tolist()
+    names = [method_label(method) for method in found]
+    pairs = [(mean[i][j], i, j) for i in range(len(names)) for j in range(i)]
+    most, least = max(pairs), min(pairs)
+    st.subheader("How far do they agree?")
+    st.markdown(
+        f"**{plain(names[most[2]])}** and **{plain(names[most[1]])}** agree most (rank correlation {most[0]:.2f}),"
+        f" **{plain(names[least[2]])}** and **{plain(names[least[1]])}** least ({least[0]:.2f}).".replace("-", "−")
+    )
+    texts = [[f"{value:.2f}" for value in row] for row in mean]
+    shades = [[max(0.0, value) for value in row] for row in mean]
+    chart = heat_map(names, names, shades, texts, hover="%{y} and %{x}: %{text}<extra></extra>")
+    alt = "; ".join(f"{names[j]} and {names[i]}: {value:.2f}" for value, i, j in pairs)
+    st.plotly_chart(chart, key="agreement", config=STILL, alt=alt)
+    st.caption(
+        "Mean rank correlation of two methods' values on the same samples: 1 is the same order, 0 none in common."
+    )
+
+
+def _shade(value: float, column: list[float], higher: bool) -> float | None:
+    """From 0, the worst of a column, to 1, the best."""
+    known = [one for one in column if not math.isnan(one)]
+    if math.isnan(value):
+        return None
+    low, high = min(known), max(known)
+    if high == low:
+        return 0.5
+    share = (value - low) / (high - low)
+    return share if higher else 1 - share
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
+
+
+def _with_interval(score: Score) -> str:
+    low, high = score.interval
+    return _number(score.mean) if math.isnan(low) else f"{_number(score.mean)} ({_number(low)} to {_number(high)})"

@@ -1,0 +1,210 @@
+"""Methods in the order in which they find what is known to be the evidence."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from xaibench.pages.explanations.charts import STILL, interval_bars
+from xaibench.pages.explanations.rankings import find_rankings, place_of
+from xaibench.pages.shared import cached
+from xaibench.pages.shared.address import choose, keep, put
+from xaibench.pages.shared.charts import described
+from xaibench.pages.shared.text import plain
+from xaibench.report.labels import method_label, name_label
+
+if TYPE_CHECKING:
+    from xaibench.quality import RankingRecord
+
+__all__ = ["show_ranking"]
+
+_EXAMPLE = "evidence-cnn"
+_FEWEST, _MOST, _USUAL = 8, 64, 32
+"""Samples of a ranking: fewer tell nothing apart, more take an hour."""
+
+
+def show_ranking(model: str) -> None:
+    """The ranking of a model, or the example's until it has one; and the way to make one."""
+    rankings = find_rankings()
+    if rankings:
+        own = [name for name, one in rankings.items() if one.model == model]
+        first = own[-1] if own else _EXAMPLE if _EXAMPLE in rankings else next(iter(rankings))
+        if not own:
+            st.caption(
+                plain(f"{model} has no ranking yet: below you can start one. Here is that of {rankings[first].model}.")
+            )
+        name = choose(
+            st.selectbox,
+            "Ranking",
+            list(rankings),
+            key="ranking",
+            default=first,
+            valid=rankings.__contains__,
+            format_func=lambda name: _title(rankings[name]),
+        )
+        _show(rankings[name])
+    _start(model)
+
+
+def _title(found: RankingRecord) -> str:
+    return f"{found.model}, {found.n} samples of {found.data} ({found.split})"
+
+
+def _show(found: RankingRecord) -> None:
+    from xaibench.metrics import quality_metrics
+
+    metric = choose(
+        st.selectbox,
+        "Order by",
+        found.metrics,
+        key="metric",
+        default=found.by,
+        valid=found.metrics.__contains__,
+        format_func=name_label,
+    )
+    rows = found.of_metric(metric)
+    if not rows:
+        st.info("No method has this figure.")
+        return
+    st.markdown(verdict(found, metric))
+    meaning = (inspect.getdoc(quality_metrics.get(metric)) or "").split("\n\n")[0] if metric in quality_metrics else ""
+    st.caption(plain(f"{meaning} Lines are 95 % intervals; dark bars do as well as the first within chance."))
+    names = [method_label(row.method) for row in rows]
+    means = [row.mean or 0.0 for row in rows]
+    level = as_good_as_first(found, metric)
+    chart = interval_bars(
+        names,
+        means,
+        [row.interval for row in rows],
+        strong=[row.method in level for row in rows],
+        axis=f"{name_label(metric)} ({'higher' if rows[0].higher_is_better else 'lower'} is better)",
+    )
+    st.plotly_chart(chart, key="ranked", config=STILL, alt=described(names, {metric: means}))
+    with st.expander("All figures"):
+        _table(found)
+    if found.refused:
+        with st.expander(f"What does not apply ({len(found.refused)})"):
+            for one in found.refused:
+                what = method_label(one.method) if one.metric is None else f"{name_label(one.metric)} of {one.method}"
+                st.caption(plain(f"{what}: {one.reason}"))
+    st.caption(
+        plain(
+            f"Made by `xaibench rank-explainers {found.model} --split {found.split} --seed {found.seed} --out FOLDER`."
+        )
+        + (f" {found.left_out} samples that the model gets wrong are left out." if found.left_out else "")
+        + _outdated(found)
+    )
+
+
+def _outdated(found: RankingRecord) -> str:
+    from xaibench.homes import model_names
+
+    if found.model in model_names() and cached.card(found.model).weights_digest != found.model_digest:
+        return " The model has changed since."
+    return ""
+
+
+def as_good_as_first(found: RankingRecord, metric: str) -> tuple[str, ...]:
+    """The first method by a metric, and those after it that do as well within chance.
+
+    By the metric that orders, these are the ones that are tied in a row; by others, those whose interval reaches that
+    of the first.
+    """
+    rows = found.of_metric(metric)
+    if metric == found.by:
+        level = [found.ranking[0].method]
+        for place in found.ranking[1:]:
+            if not place.tied:
+                break
+            level.append(place.method)
+        return tuple(level)
+    better = 0 if rows[0].higher_is_better else 1
+    edge = rows[0].interval[better]
+    return tuple(
+        row.method for row in rows if row is rows[0] or (edge is not None and _reaches(row.interval, edge, better))
+    )
+
+
+def _reaches(interval: tuple[float | None, float | None], edge: float, better: int) -> bool:
+    end = interval[1 - better]
+    return end is not None and (end >= edge if better == 0 else end <= edge)
+
+
+def verdict(found: RankingRecord, metric: str) -> str:
+    """What a ranking says, in two or three sentences, as Markdown."""
+    rows = found.of_metric(metric)
+    first, last = rows[0], rows[-1]
+    low, high = first.interval
+    within = "" if low is None or high is None else f" (95 % interval {low:.2f} to {high:.2f})"
+    text = (
+        f"#### {plain(method_label(first.method))} comes first\n{plain(name_label(metric))}"
+        f" **{first.mean:.2f}**{within} on {found.n} samples."
+    )
+    level = [plain(method_label(method)) for method in as_good_as_first(found, metric)[1:]]
+    if level:
+        verb = "does" if len(level) == 1 else "do"
+        text += f" {_listed(level)} {verb} as well within chance."
+    if len(rows) > 1:
+        text += f" Last is {plain(method_label(last.method))} with {last.mean:.2f}."
+    if metric == "spurious_mass":
+        text += (
+            " A model that leans on the watermark shows it here: the methods at the *end* of this list point at it,"
+            " and are right to."
+        )
+    return text
+
+
+def _listed(names: list[str]) -> str:
+    shown = names[:4]
+    more = [f"{len(names) - 4} more"] if len(names) > 4 else []
+    parts = [*shown, *more]
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+def _table(found: RankingRecord) -> None:
+    better = {row.metric: row.higher_is_better for row in found.scores}
+    means = {(row.method, row.metric): row.mean for row in found.scores}
+    heads = {metric: f"{name_label(metric)} {'↑' if better[metric] else '↓'}" for metric in found.metrics}
+    st.dataframe(
+        [
+            {
+                "Place": f"{'=' if row.tied else ''}{row.place}",
+                "Method": method_label(row.method),
+                **{heads[metric]: means.get((row.method, metric)) for metric in found.metrics},
+                "First in": row.first,
+            }
+            for row in found.ranking
+        ],
+        hide_index=True,
+        column_config={
+            **{head: st.column_config.NumberColumn(format="%.3f") for head in heads.values()},
+            "First in": st.column_config.NumberColumn(
+                format="percent", help="Share of redrawn samples on which the method comes first"
+            ),
+        },
+    )
+
+
+def _start(model: str) -> None:
+    from xaibench.pages.shared.running import show_job
+
+    st.subheader("Rank the methods on a model of yours")
+    with st.form("rank", border=False):
+        left, right = st.columns([3, 1], vertical_alignment="bottom")
+        n = left.slider("Samples", _FEWEST, _MOST, _USUAL, help="Intervals shrink with their square root.")
+        card = cached.card(model)
+        pressed = right.form_submit_button(f"Rank on {model}", icon=":material/leaderboard:", width="stretch")
+    st.caption(
+        plain(f"On {card.data.name}: every method that applies, some minutes. It goes on when you leave the page.")
+    )
+    if pressed:
+        from xaibench.jobs import start
+
+        arguments = ("rank-explainers", model, "--n", str(n))
+        out = place_of(arguments)
+        job = start((*arguments, "--out", str(out)), kind="rank", title=f"Ranking of explainers on {model}", out=out)
+        put(ranking_run=job.id)
+    if run := keep("ranking_run"):
+        show_job(run)
