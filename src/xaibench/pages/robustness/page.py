@@ -1,12 +1,103 @@
-"""Robustness: a whole evaluation, watched while it runs."""
+"""The Robustness page: how much of a model's accuracy survives attacks, measured in the background."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
+
+from xaibench.errors import InputError
+from xaibench.pages.robustness.findings import show_findings
+from xaibench.pages.robustness.launch import show_launch
+from xaibench.pages.shared import cached
+from xaibench.pages.shared.address import choose, chosen, forget, keep
+from xaibench.pages.shared.finished import report, reports_of
+from xaibench.pages.shared.running import RUN, show_job, show_jobs
+from xaibench.pages.shared.subject import choose_model
+from xaibench.pages.shared.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from xaibench.jobs import Job
+    from xaibench.report import Report
 
 __all__ = ["show"]
 
+_KIND = "report"
+
 
 def show() -> None:
-    """The page."""
-    st.header("Robustness")
+    """Draw the page."""
+    st.title("Robustness", anchor=False)
+    name = choose_model()
+    if name is None:
+        return
+    job = _asked()
+    found = reports_of(name)
+    shown = _choose_report(found, job)
+    latest = next(iter(found.values()), None)
+    with st.expander("Measure", icon=":material/play_arrow:", expanded=shown is None and job is None):
+        show_launch(name, cached.card(name), latest)
+    if job is not None:
+        show_job(job.id)
+    if shown is not None:
+        show_findings(shown, found[shown])
+    elif job is None:
+        st.markdown(
+            "Nothing has been measured of this model yet. **Start** attacks it in the background with the strongest"
+            " attacks that fit, proves what cannot be broken, and says whether the numbers can be trusted; the page"
+            " may be closed meanwhile."
+        )
+    with st.expander("Runs", icon=":material/history:"):
+        show_jobs(_KIND)
+
+
+def _asked() -> Job | None:
+    """The run that the address names, if it is one of this page."""
+    from xaibench.jobs import find
+
+    if not chosen(RUN):
+        return None
+    try:
+        job = find(chosen(RUN))
+    except InputError:
+        st.warning("The run that this address names is not here any more.")
+        forget(RUN)
+        return None
+    if job.kind != _KIND:
+        return None
+    keep(RUN)
+    return job
+
+
+def _choose_report(found: Mapping[str, Report], job: Job | None) -> str | None:
+    """The report that is shown: that of the run in the address, the one chosen, or the latest."""
+    asked = chosen("report")
+    if asked and asked not in found:
+        try:
+            st.info(plain(f"{asked} is a report on {report(asked).model.name}: choose that model to see it."))
+        except InputError as error:
+            st.error(plain(str(error)))
+        forget("report")
+    if not found:
+        return None
+    own = job.out.name if job is not None and job.out is not None else None
+    return choose(
+        st.sidebar.selectbox,
+        "Report",
+        list(found),
+        key="report",
+        default=own if own in found else next(iter(found)),
+        valid=found.__contains__,
+        format_func=lambda name: _label(found[name]),
+    )
+
+
+def _label(report: Report) -> str:
+    from xaibench.threats.reading import format_threat
+
+    robustness = report.results.robustness
+    threat = format_threat(robustness.norm, robustness.eps) if robustness else "no attack"
+    moment = report.timings.finished[:16].replace("T", " ")
+    return f"{threat}, {report.data.n} samples, {moment}"

@@ -128,7 +128,7 @@ def _state(job: Job) -> None:
 
 def _progress(job: Job, stage: Stage | None, ran: str) -> str:
     from xaibench.cli.stages import show_time
-    from xaibench.report.labels import stage_label
+    from xaibench.drawing.labels import stage_label
 
     if stage is None:
         return f"{'Beginning' if not job.stages else 'Putting together'} · {ran}"
@@ -176,7 +176,7 @@ def _try(act: Callable[[], object]) -> None:
 
 def _details(job: Job) -> None:
     from xaibench.cli.stages import show_time
-    from xaibench.report.labels import stage_label
+    from xaibench.drawing.labels import stage_label
 
     done = [f"{stage_label(stage.name)} {show_time(stage.seconds)}" for stage in job.stages if stage.is_done]
     if done:

@@ -1,0 +1,175 @@
+"""What a report says of robustness, as Plotly figures in colours that the colour-blind tell apart, each with a text."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xaibench.evaluate.hardness import ClassRobustness, Corruptions, MinimalDistances, Robustness
+
+__all__ = ["class_bars", "corruption_bars", "curve", "curve_text", "distance_bars"]
+
+_WORST, _BAND = "rgba(128,138,152,0.5)", "rgba(128,138,152,0.18)"
+_SLOTS = ("#2f83c7", "#d9691e", "#1d9a74", "#b0619a", "#a08c12")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+_ACCENT = "#7c6bc4"
+_MARGIN = {"l": 0, "r": 8, "t": 8, "b": 0}
+_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
+
+
+def curve(robustness: Robustness) -> Any:
+    """Robust accuracy over the radius: the worst case with its interval, every attack, and what is proved."""
+    import plotly.graph_objects as go
+
+    from xaibench.report.charts import curve_chart
+    from xaibench.threats.reading import format_radius
+
+    chart = curve_chart(robustness)
+    figure = go.Figure()
+    for trace in chart.traces:
+        worst, slot = trace["slot"] == 0, min(max(trace["slot"], 1), len(_SLOTS)) - 1
+        colour = _WORST if worst else _SLOTS[slot]
+        if worst:
+            hidden = {"x": trace["x"], "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+            figure.add_trace(go.Scatter(y=trace["low"], **hidden))
+            figure.add_trace(go.Scatter(y=trace["high"], fill="tonexty", fillcolor=_BAND, **hidden))
+        figure.add_trace(
+            go.Scatter(
+                x=trace["x"],
+                y=trace["y"],
+                name="worst case, 95 % interval" if worst else trace["name"],
+                mode="lines" if worst else "lines+markers",
+                line={"color": colour, "width": 8 if worst else 2.4, "dash": "solid" if worst else _DASHES[slot]},
+                marker={"size": 7},
+                customdata=list(zip(trace["low"], trace["high"], strict=True)),
+                hovertemplate="%{y:.1f} % (%{customdata[0]:.1f} to %{customdata[1]:.1f})",
+                cliponaxis=False,
+            )
+        )
+    figure.add_vline(x=chart.eps, line={"color": _ACCENT, "width": 1.5, "dash": "dash"})
+    figure.add_annotation(
+        x=chart.eps,
+        y=1,
+        yref="paper",
+        xanchor="left",
+        xshift=5,
+        yanchor="top",
+        showarrow=False,
+        text=f"<b>ε = {format_radius(chart.eps)}</b>",
+        font={"color": _ACCENT},
+    )
+    figure.update_layout(height=360, margin=_MARGIN, hovermode="x unified", legend=_LEGEND)
+    figure.update_xaxes(
+        title=chart.unit,
+        tickvals=list(chart.ticks),
+        ticktext=[format_radius(tick) for tick in chart.ticks],
+        range=[-0.015 * robustness.radii[-1], 1.02 * robustness.radii[-1]],
+        fixedrange=True,
+    )
+    figure.update_yaxes(title="correct", range=[0, 102], ticksuffix=" %", dtick=20, fixedrange=True)
+    return figure
+
+
+def curve_text(robustness: Robustness) -> str:
+    """The curve in words, for those who do not see it."""
+    from xaibench.evaluate.summary import percent
+    from xaibench.threats.reading import format_radius
+
+    worst = zip(robustness.radii, robustness.worst_case.accuracy, strict=True)
+    points = ", ".join(f"{percent(share)} at {format_radius(radius)}" for radius, share in worst)
+    return f"Robust accuracy under the worst of all attacks over the radius: {points}."
+
+
+def class_bars(classes: list[ClassRobustness]) -> Any:
+    """Of each class the samples that are proved, open, broken and wrong, as one bar of counts."""
+    import plotly.graph_objects as go
+
+    names = [one.name for one in classes]
+    parts = {
+        "proved": ([one.proved for one in classes], _SLOTS[0], ""),
+        "neither broken nor proved": ([one.robust - one.proved for one in classes], _SLOTS[0], "/"),
+        "broken": ([one.correct - one.robust for one in classes], _SLOTS[1], ""),
+        "wrong from the start": ([one.support - one.correct for one in classes], _WORST, ""),
+    }
+    figure = go.Figure(
+        [
+            go.Bar(
+                name=label,
+                y=names,
+                x=counts,
+                orientation="h",
+                marker={"color": colour, "pattern": {"shape": pattern}},
+                hovertemplate="%{y}: %{x}<extra>" + label + "</extra>",
+            )
+            for label, (counts, colour, pattern) in parts.items()
+            if any(counts)
+        ]
+    )
+    figure.update_layout(
+        barmode="stack",
+        height=90 + 26 * len(names),
+        margin=_MARGIN,
+        bargap=0.25,
+        legend={**_LEGEND, "traceorder": "normal"},
+    )
+    figure.update_yaxes(autorange="reversed", type="category", fixedrange=True, showgrid=False)
+    figure.update_xaxes(title="samples", fixedrange=True)
+    return figure
+
+
+def distance_bars(minimal: MinimalDistances, unit: str) -> Any:
+    """How many samples have their nearest adversarial example at each distance."""
+    import plotly.graph_objects as go
+
+    edges = minimal.edges
+    middles = [(low + high) / 2 for low, high in pairwise(edges)]
+    figure = go.Figure(
+        go.Bar(
+            x=middles,
+            y=list(minimal.counts),
+            width=[0.94 * (high - low) for low, high in pairwise(edges)],
+            marker_color=_SLOTS[0],
+            customdata=[(f"{low:.3g}", f"{high:.3g}") for low, high in pairwise(edges)],
+            hovertemplate="%{y} at %{customdata[0]} to %{customdata[1]}<extra></extra>",
+        )
+    )
+    if minimal.median is not None:
+        figure.add_vline(x=minimal.median, line={"color": _ACCENT, "width": 1.5, "dash": "dash"})
+    figure.update_layout(height=260, margin=_MARGIN)
+    figure.update_xaxes(title=unit, range=[0, edges[-1]], fixedrange=True)
+    figure.update_yaxes(title="samples", fixedrange=True)
+    return figure
+
+
+def corruption_bars(corruptions: Corruptions) -> Any:
+    """Accuracy under each corruption, the worst first, with what it is on the same samples as they are."""
+    import plotly.graph_objects as go
+
+    order = sorted(range(len(corruptions.names)), key=lambda place: corruptions.by_name[place])
+    figure = go.Figure(
+        go.Bar(
+            y=[corruptions.names[place].replace("_", " ") for place in order],
+            x=[100 * corruptions.by_name[place] for place in order],
+            orientation="h",
+            marker_color=_SLOTS[0],
+            customdata=[
+                " · ".join(
+                    f"{severity}: {100 * share:.0f} %"
+                    for severity, share in zip(corruptions.severities, corruptions.accuracy[place], strict=True)
+                )
+                for place in order
+            ],
+            hovertemplate="%{y}: %{x:.1f} %<br>by severity %{customdata}<extra></extra>",
+        )
+    )
+    figure.add_vline(x=100 * corruptions.clean, line={"color": _ACCENT, "width": 1.5, "dash": "dash"})
+    figure.update_layout(height=60 + 24 * len(order), margin=_MARGIN, bargap=0.25)
+    figure.update_yaxes(autorange="reversed", type="category", fixedrange=True, showgrid=False)
+    figure.update_xaxes(
+        title="accuracy over all severities; dashed: on the images as they are",
+        range=[0, 100],
+        ticksuffix=" %",
+        fixedrange=True,
+    )
+    return figure

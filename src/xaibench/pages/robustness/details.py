@@ -1,0 +1,178 @@
+"""The parts of a report on robustness, each with the sentence that its numbers make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from xaibench.pages.robustness.charts import class_bars, corruption_bars, distance_bars
+from xaibench.pages.shared.text import plain
+
+if TYPE_CHECKING:
+    from xaibench.evaluate.hardness import Corruptions, MinimalDistances, Robustness, SelfChecks
+    from xaibench.report import Report
+
+__all__ = ["show_attacks", "show_checks", "show_classes", "show_corruptions", "show_distances"]
+
+_CHART = {"displayModeBar": False}
+_MOST_CLASSES = 40
+"""Classes drawn; of more, the weakest."""
+_STATUS = {"pass": "✓ passes", "warning": "! warns", "fail": "✗ fails", "skipped": "– skipped"}
+
+
+def show_attacks(report: Report, robustness: Robustness) -> None:
+    """What each attack broke, what of that is new, and what it took."""
+    from xaibench.drawing.labels import method_label, stage_label
+
+    st.markdown(plain(_best_value(report, robustness)))
+    rows: list[dict[str, Any]] = []
+    for row in robustness.attacks:
+        rows.append(_row(report, method_label(row.attack), row.attack, row.broken, row.gain))
+        rows += [
+            _row(report, f"    {stage_label(stage.stage)}", f"{row.attack}: {stage.stage}", stage.broken, stage.gain)
+            for stage in row.stages
+        ]
+    st.dataframe(
+        rows,
+        hide_index=True,
+        column_config={
+            "Attack": st.column_config.TextColumn(width="medium"),
+            "Broken": st.column_config.NumberColumn(help="Samples that it broke at epsilon"),
+            "Added": st.column_config.NumberColumn(help="Of these, what no attack above had broken"),
+            "Forward passes": st.column_config.NumberColumn(format="localized"),
+            "Backward passes": st.column_config.NumberColumn(format="localized"),
+            "Seconds": st.column_config.NumberColumn(format="%.1f"),
+        },
+    )
+    st.caption(
+        "Indented rows are the parts of an ensemble, each made on what the parts above left. Passes count samples at"
+        " all radii together."
+    )
+
+
+def _row(report: Report, label: str, key: str, broken: int, gain: int) -> dict[str, Any]:
+    forward, backward = report.timings.passes.get(key, (None, None))
+    return {
+        "Attack": label,
+        "Broken": broken,
+        "Added": gain,
+        "Forward passes": forward,
+        "Backward passes": backward,
+        "Seconds": report.timings.seconds.get(key),
+    }
+
+
+def _best_value(report: Report, robustness: Robustness) -> str:
+    """Which attack alone breaks most, and what the last one added for its cost."""
+    from xaibench.drawing.labels import method_label
+
+    rows = robustness.attacks
+    total = sum(row.gain for row in rows)
+    if not total:
+        return "No attack broke anything at this radius."
+    if len(rows) == 1:
+        return f"{method_label(rows[0].attack)} breaks {_samples(total)}."
+    first, last = max(rows[:-1], key=lambda row: row.broken), rows[-1]
+    added = f"{method_label(last.attack)} adds {_samples(last.gain)}"
+    passes = [sum(report.timings.passes.get(row.attack, (0, 0))) for row in (first, last)]
+    cost = f" for {passes[1] / passes[0]:.2g} times its passes" if all(passes) else ""
+    return f"{method_label(first.attack)} alone breaks {first.broken} of the {total} that fall; {added}{cost}."
+
+
+def _samples(count: int) -> str:
+    return "nothing" if not count else "1 sample" if count == 1 else f"{count} samples"
+
+
+def show_classes(robustness: Robustness) -> None:
+    """How each class holds up, the weakest first."""
+    classes = sorted(
+        (one for one in robustness.per_class if one.accuracy is not None), key=lambda one: one.accuracy or 0
+    )
+    weakest, strongest = classes[0], classes[-1]
+    if weakest.accuracy == strongest.accuracy:
+        st.markdown(plain(f"In every class {weakest.accuracy:.0%} stay right."))
+    else:
+        st.markdown(
+            plain(
+                f"{weakest.name} falls most easily: {weakest.robust} of {weakest.support} stay right;"
+                f" {strongest.name} holds best, with {strongest.robust} of {strongest.support}."
+            )
+        )
+    shown = classes[:_MOST_CLASSES]
+    st.plotly_chart(
+        class_bars(shown),
+        key="classes",
+        config=_CHART,
+        alt="Samples that stay right by class: "
+        + ", ".join(f"{one.name} {one.robust} of {one.support}" for one in shown),
+    )
+    if len(classes) > len(shown):
+        st.caption(f"The {len(shown)} weakest of {len(classes)} classes.")
+
+
+def show_checks(checks: SelfChecks) -> None:
+    """Whether the numbers can be trusted, what was checked, and what to do about it."""
+    from xaibench.drawing.labels import name_label
+
+    order = ["fail", "warning", "pass", "skipped"]
+    for one in sorted(checks.outcomes, key=lambda one: order.index(one.status)):
+        if one.status in ("fail", "warning"):
+            st.warning(plain(f"{name_label(one.check)} {_STATUS[one.status][2:]}: {one.advice}"))
+    st.dataframe(
+        [
+            {
+                "Self-check": name_label(one.check),
+                "Outcome": _STATUS[one.status],
+                "Figure": one.figure,
+                "Limit": one.limit,
+                "What it means": one.advice,
+            }
+            for one in sorted(checks.outcomes, key=lambda one: order.index(one.status))
+        ],
+        hide_index=True,
+        column_config={
+            "Figure": st.column_config.NumberColumn(format="%.3g"),
+            "Limit": st.column_config.NumberColumn(format="%.3g"),
+            "What it means": st.column_config.TextColumn(width="large"),
+        },
+    )
+
+
+def show_distances(minimal: MinimalDistances, robustness: Robustness) -> None:
+    """How far the nearest adversarial examples lie."""
+    from xaibench.drawing.labels import method_label
+    from xaibench.threats.reading import norm_label
+
+    if minimal.median is None:
+        half = f"For more than half of {minimal.n} samples no adversarial example was found."
+    else:
+        half = f"Half of {minimal.n} samples have an adversarial example within {minimal.median:.3g}."
+    st.markdown(plain(f"{half} {method_label(minimal.attack)} looked for the nearest, and found {minimal.found}."))
+    counts = zip(minimal.edges, minimal.edges[1:], minimal.counts, strict=False)
+    st.plotly_chart(
+        distance_bars(minimal, f"{norm_label(robustness.norm)} distance, {robustness.unit}; dashed: the median"),
+        key="distances",
+        config=_CHART,
+        alt="Samples by the distance of their nearest adversarial example: "
+        + ", ".join(f"{count} within {low:.3g} to {high:.3g}" for low, high, count in counts if count),
+    )
+
+
+def show_corruptions(corruptions: Corruptions) -> None:
+    """Accuracy on images that no adversary has touched, but noise, blur and weather have."""
+    worst = min(range(len(corruptions.names)), key=lambda place: corruptions.by_name[place])
+    names = [name.replace("_", " ") for name in corruptions.names]
+    st.markdown(
+        plain(
+            f"Without an adversary, corruptions take accuracy from {corruptions.clean:.0%} to {corruptions.mean:.0%}"
+            f" on average; {names[worst]} hurts most ({corruptions.by_name[worst]:.0%})."
+        )
+    )
+    st.plotly_chart(
+        corruption_bars(corruptions),
+        key="corruptions",
+        config=_CHART,
+        alt="Accuracy by corruption: "
+        + ", ".join(f"{name} {share:.0%}" for name, share in zip(names, corruptions.by_name, strict=True)),
+    )

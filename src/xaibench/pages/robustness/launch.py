@@ -1,0 +1,166 @@
+"""Choosing what is measured, and starting it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from xaibench.errors import InputError
+from xaibench.pages.robustness.plan import PRESETS, Wanted, arguments, customary, estimate, report_name
+from xaibench.pages.shared.address import choose, forget, part, put
+from xaibench.pages.shared.limits import MOST_EVALUATED
+from xaibench.pages.shared.running import RUN
+from xaibench.pages.shared.text import plain
+from xaibench.places import inside, reports_home
+
+if TYPE_CHECKING:
+    from xaibench.card import Card
+    from xaibench.report import Report
+
+__all__ = ["show_launch"]
+
+_NORMS = {
+    "linf": "L∞: the largest change",
+    "l2": "L2: the Euclidean length",
+    "l1": "L1: the sum",
+    "l0": "L0: the count",
+}
+_VERDICT = "Verdict: the strongest that fit, cheap ones first"
+
+
+@part
+def show_launch(name: str, card: Card, before: Report | None) -> None:
+    """Widgets for what is measured, how long that takes, and the button that starts it.
+
+    ``before`` is an earlier report on the model, which tells how fast it is.
+    """
+    wanted = _choose(name, card)
+    st.caption(_duration(wanted, before))
+    if not st.button("Start", type="primary", icon=":material/play_arrow:", key="start"):
+        return
+    from xaibench.jobs import start
+
+    report = report_name(name)
+    out = inside(reports_home(), report)
+    try:
+        job = start(arguments(wanted, str(out)), kind="report", title=_title(wanted), out=out)
+    except InputError as error:
+        st.error(plain(str(error)))
+        return
+    forget("report")
+    put(**{RUN: job.id})
+    st.rerun()
+
+
+def _choose(name: str, card: Card) -> Wanted:
+    preset = PRESETS[
+        choose(
+            st.segmented_control,
+            "How much",
+            list(PRESETS),
+            key="preset",
+            default="quick",
+            valid=PRESETS.__contains__,
+            format_func=lambda key: PRESETS[key].label,
+            required=True,
+            on_change=forget,
+            args=("n",),
+        )
+    ]
+    st.caption(f"{preset.label}: {preset.meaning}.")
+    left, middle, right = st.columns(3)
+    n = choose(
+        left.number_input,
+        "Samples",
+        1,
+        MOST_EVALUATED,
+        key="n",
+        default=preset.n,
+        read=int,
+        valid=lambda n: 1 <= n <= MOST_EVALUATED,
+        step=10,
+        help=f"Drawn from the {card.data.test_split} split by seed 0; more than {MOST_EVALUATED} from a terminal.",
+    )
+    norm = "words"
+    if card.task != "text":
+        norm = choose(
+            middle.selectbox,
+            "Changes are measured by",
+            list(_NORMS),
+            key="norm",
+            default="linf",
+            valid=_NORMS.__contains__,
+            format_func=lambda norm: _NORMS[norm],
+            on_change=forget,
+            args=("eps",),
+        )
+    eps = choose(
+        (middle if card.task == "text" else right).number_input,
+        "Words that may change" if card.task == "text" else "Epsilon",
+        key="eps",
+        default=None,
+        read=float,
+        write=lambda eps: "" if eps is None else repr(eps),
+        valid=lambda eps: eps is None or 0 < eps < float("inf"),
+        value=None,
+        min_value=0.0,
+        step=1.0 if norm in ("l0", "words") else 0.01,
+        format="%.6g",
+        placeholder=f"{customary(card, norm):.4g}, the customary one",
+        help=_radius_help(card.task),
+    )
+    return Wanted(
+        model=name, task=card.task, preset=preset, n=n, norm=norm, eps=eps or None, attack=_choose_attack(card)
+    )
+
+
+def _choose_attack(card: Card) -> str:
+    from xaibench.attacks import attacks
+    from xaibench.attacks.base import attacks_for
+    from xaibench.drawing.labels import name_label
+    from xaibench.pages.shared.widgets import method_widgets
+    from xaibench.robustness import ensemble_names
+
+    ensembles = ("verdict",) if card.task == "text" else ("verdict", *(set(ensemble_names()) - {"verdict"}))
+    names = [*sorted(ensembles, key=lambda name: (name != "verdict", name)), *attacks_for(card.task)]
+    name = choose(
+        st.selectbox,
+        "Attack",
+        names,
+        key="against",
+        default="verdict",
+        valid=names.__contains__,
+        format_func=lambda name: (
+            "Verdict: the strongest that fit, cheap ones first" if name == "verdict" else name_label(name)
+        ),
+        help="One weak attack makes any model look robust; take another than Verdict to compare with it.",
+    )
+    if name in ensembles:
+        return name
+    with st.expander(f"Settings of {name_label(name)}"):
+        return str(method_widgets(attacks, name))
+
+
+def _radius_help(task: str) -> str:
+    return {
+        "image": "How far an attack may go, in units of the input (0 to 1 for pixels).",
+        "tabular": "How far an attack may go, as a share of each feature's range.",
+        "text": "How many words an attack may change in a text.",
+    }[task]
+
+
+def _duration(wanted: Wanted, before: Report | None) -> str:
+    from xaibench.cli.stages import show_time
+
+    if before is None:
+        return "How long this takes shows once it has begun; a small model and a quick run take half a minute."
+    seconds = estimate(wanted, before)
+    return f"Takes about {show_time(seconds)}, judged by the last report on this model."
+
+
+def _title(wanted: Wanted) -> str:
+    from xaibench.drawing.labels import method_label
+
+    radius = "" if wanted.eps is None else f" {wanted.eps:g}"
+    return f"{wanted.model}: {wanted.n} samples, {wanted.norm}{radius}, {method_label(wanted.attack)}"
