@@ -1,124 +1,193 @@
-"""One sample: what a model says about it, why, and what it takes to change its mind."""
+"""Explain: what a model says of one sample, why, and what it would take to hear something else."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.errors import UnsupportedError
-from xaibench.pages.shared import cached
+from xaibench.pages.shared.address import choose, part
 from xaibench.pages.shared.charts import percent
+from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.views import View, show_explanations, show_probabilities, view_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from xaibench.data import Data
-    from xaibench.explainers import Attribution
-    from xaibench.pages.shared.choices import Choices
     from xaibench.pages.shared.subject import Subject
-    from xaibench.types import Classifier
 
-__all__ = ["View", "show"]
+__all__ = ["show"]
 
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """One side of the comparison: an input (1, ...), probabilities (classes,), and an explanation per method.
-
-    ``refused`` says of the other methods why they cannot explain this model.
-    """
-
-    x: Tensor
-    probabilities: Tensor
-    explanations: dict[str, Attribution]
-    refused: dict[str, str]
-
-    @property
-    def prediction(self) -> int:
-        """The most probable class."""
-        return int(self.probabilities.argmax())
+_TABS = {
+    "remove": "Take parts away",
+    "change": "What would change its mind?",
+    "alike": "Which training samples resemble it?",
+}
+_CHECKED = "_explain.checked"
+"""Where in the session it stands which explanations have been checked in full."""
+_MOST_CHECKED = 500
+_PATIENCE = 1.0
+"""Seconds of checks that are made unasked; the slower ones wait for the reader to ask."""
 
 
 def show() -> None:
-    """The page: choices at the side, the sample before and after the attack in the middle."""
-    st.header("Why did it say that, and how easily is it fooled?")
-    from xaibench.pages.shared.choices import choose_method
+    """The page."""
+    st.header("Why did it say that?")
+    from xaibench.pages.shared.choices import choose_explained_class, choose_explanations
     from xaibench.pages.shared.subject import choose_subject
 
     subject = choose_subject()
     if subject is None:
         return
-    model = subject.model
-    if model.card and model.card.summary:
-        st.caption(plain(model.card.summary))
-    choices = choose_method(model)
-    clean = _view(model, subject.x, choices)
-    broken = _attacked_view(subject, choices)
-    _say(model, subject.label, clean, broken, choices)
-    _body(model, subject.data, clean, broken, choices)
+    target = choose_explained_class(subject.model)
+    methods = choose_explanations(subject.model)
+    _say(subject)
+    _show_sample(subject)
+    _why(subject, methods, target)
+    _closer(subject, methods, target)
+    if _check(subject, methods, target, patience=_PATIENCE):
+        st.rerun()
 
 
-def _attacked_view(subject: Subject, choices: Choices) -> View | None:
-    """The sample after the attack; None where there is none, or it changes nothing."""
-    if choices.attack is None or choices.eps == 0:
-        return None
-    attack = str(choices.attack)
-    x = cached.attacked(
-        subject.model, subject.x, subject.prediction, attack, choices.eps, subject.sample_id, subject.key
-    )
-    after = _view(subject.model, x, choices)
-    return after if after.prediction != subject.prediction else None
-
-
-def _view(model: Classifier, x: Tensor, choices: Choices) -> View:
-    import torch
-
-    with torch.no_grad():
-        probabilities = model.logits(x)[0].softmax(dim=0).cpu()
-    key = (model.digest, cached.fingerprint(x))
-    explanations, refused = {}, {}
-    for name in choices.explainers:
-        try:
-            explanations[name] = cached.explained(model, x, int(probabilities.argmax()), name, key)
-        except UnsupportedError as error:
-            refused[name] = str(error)
-    return View(x=x, probabilities=probabilities, explanations=explanations, refused=refused)
-
-
-def _say(model: Classifier, label: int | None, clean: View, broken: View | None, choices: Choices) -> None:
-    """The findings in a sentence or two."""
-    names = model.class_names
+def _say(subject: Subject) -> None:
+    """The finding in a sentence."""
+    names, label = subject.model.class_names, subject.label
     verdict = ""
     if label is not None:
-        right = clean.prediction == label
+        right = subject.prediction == label
         verdict = ", which is right" if right else f", and is wrong: it is **{plain(names[label])}**"
-    st.markdown(f"#### It says **{plain(names[clean.prediction])}** with {_confidence(clean)}{verdict}.")
-    if model.task == "text":
-        st.markdown("How easily texts are fooled, by a few edited words, stands in their reports: `xaibench report`.")
-    elif broken is not None:
-        now = plain(names[broken.prediction])
-        st.markdown(f"A change of at most {choices.reach} makes it say **{now}** with {_confidence(broken)}.")
-    elif choices.eps > 0:
-        st.markdown(f"{choices.attack_label} finds no change of at most {choices.reach} that alters what it says.")
-    else:
-        st.markdown("Raise epsilon at the side to see what a small change does.")
+    confidence = percent(float(subject.probabilities.max()))
+    st.markdown(f"#### It says **{plain(names[subject.prediction])}** with {confidence}{verdict}.")
+    if subject.model.card and subject.model.card.summary:
+        st.caption(plain(subject.model.card.summary))
 
 
-def _confidence(view: View) -> str:
-    return percent(float(view.probabilities.max()))
+def _show_sample(subject: Subject) -> None:
+    """The input beside the probabilities; texts and rows are shown by their explanations."""
+    model = subject.model
+    seen = {"probability": View(x=subject.x, probabilities=subject.probabilities, explanations={}, refused={})}
+    left, right = st.columns([1, 2], gap="large")
+    with left:
+        if model.task == "image":
+            from xaibench.drawing.pictures import photo
+            from xaibench.pages.shared.pictures import figure
+
+            bounds = (float(model.bounds.lower), float(model.bounds.upper))  # type: ignore[arg-type]
+            where = f"row {subject.row} of {subject.data.name}" if subject.row is not None else "your own picture"
+            with st.container(width=260):
+                st.html(figure(photo(subject.x[0], bounds), f"The input: {where}", side=max(subject.x.shape[2:])))
+        elif model.task == "text":
+            st.caption(f"The model reads {sum(map(bool, model.tokens(subject.x)[0]))} words of the text.")
+        else:
+            where = "your own values" if subject.row is None else f"row {subject.row} of {subject.data.name}"
+            st.caption(f"The input: {plain(where)}, {subject.x.shape[1]} features.")
+        link_button(
+            "Attack this sample",
+            "attack",
+            key="explain.attack",
+            icon=":material/bolt:",
+        )
+    with right:
+        show_probabilities(model, seen)
 
 
-def _body(model: Classifier, data: Data, clean: View, broken: View | None, choices: Choices) -> None:
-    from xaibench.pages.explain.views import show_image, show_table, show_text
-
-    if model.task == "image":
-        show_image(model, clean, broken)
-    elif model.task == "text":
-        show_text(model, clean)
-    else:
-        show_table(model, data, clean, broken)
-    for reason in clean.refused.values():
+@part
+def _why(subject: Subject, methods: tuple[str, ...], target: int | None) -> None:
+    """The explanations side by side, and how they are drawn; moving these controls computes nothing."""
+    st.subheader("Why")
+    view = view_of(subject.model, subject.x, methods, target=target, checked=_checked(subject, target))
+    if not methods:
+        st.info("Choose explanations at the side.")
+    opacity, absolute = 1.0, False
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        if view.explanations:
+            absolute = _choose_sizes()
+        if view.explanations and subject.model.task == "image":
+            opacity = choose(
+                st.slider,
+                "Opacity of the maps",
+                0,
+                100,
+                key="opacity",
+                default=80,
+                read=int,
+                valid=lambda share: 0 <= share <= 100,
+                format="%d %%",
+                width=260,
+            )
+            opacity /= 100
+    show_explanations(subject.model, subject.data, {"": view}, opacity=opacity, absolute=absolute)
+    waiting = [method for method in view.explanations if method not in _checked(subject, target)]
+    if waiting:
+        st.button(
+            f"Check the other {len(waiting)} under noise and against random weights",
+            key="explain.check",
+            on_click=_check,
+            args=(subject, methods, target),
+            help="A method that looks at the model gives another map for random weights, and a steady one the same"
+            " after a little noise. This explains several times more, which takes some seconds here.",
+        )
+    for reason in view.refused.values():
         st.caption(plain(f"Left out: {reason}"))
+
+
+def _choose_sizes() -> bool:
+    signs = choose(
+        st.segmented_control,
+        "Values",
+        ["signed", "sizes"],
+        key="values",
+        default="signed",
+        valid=("signed", "sizes").__contains__,
+        format_func={"signed": "Signed", "sizes": "Absolute"}.__getitem__,
+        required=True,
+    )
+    return signs == "sizes"
+
+
+def _checked(subject: Subject, target: int | None) -> frozenset[str]:
+    """Methods whose explanations of this have been checked in full."""
+    done = st.session_state.get(_CHECKED, {})
+    return frozenset(done.get((*subject.key, target), ()))
+
+
+def _check(subject: Subject, methods: tuple[str, ...], target: int | None, *, patience: float = float("inf")) -> bool:
+    """Check explanations in full, the cheapest first, until ``patience`` seconds are over; whether any was checked."""
+    view = view_of(subject.model, subject.x, methods, target=target)
+    waiting = [method for method in view.explanations if method not in _checked(subject, target)]
+    costs = {method: view.explanations[method].cost for method in waiting}
+    start, done = time.monotonic(), set(_checked(subject, target))
+    for method in sorted(waiting, key=lambda method: costs[method].forward + costs[method].backward):
+        if time.monotonic() - start > patience:
+            break
+        done.add(method)
+        view_of(subject.model, subject.x, [method], target=target, checked=done)
+    kept = st.session_state.setdefault(_CHECKED, {})
+    kept[*subject.key, target] = done
+    while len(kept) > _MOST_CHECKED:
+        kept.pop(next(iter(kept)))
+    return len(done) > len(view.explanations) - len(waiting)
+
+
+def _closer(subject: Subject, methods: tuple[str, ...], target: int | None) -> None:
+    """What else can be asked about the sample, one question at a time, computed when it is asked."""
+    from xaibench.pages.explain.alike import show_alike
+    from xaibench.pages.explain.change import show_change_of_mind
+    from xaibench.pages.explain.remove import show_removal
+
+    tab = choose(
+        st.segmented_control,
+        "Look closer",
+        list(_TABS),
+        key="tab",
+        default="remove",
+        valid=_TABS.__contains__,
+        format_func=_TABS.__getitem__,
+        required=True,
+    )
+    if tab == "remove":
+        show_removal(subject, methods, target)
+    elif tab == "change":
+        show_change_of_mind(subject)
+    else:
+        show_alike(subject)

@@ -9,15 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import streamlit as st
 
-__all__ = ["address", "choose", "chosen", "forget", "put"]
+__all__ = ["address", "choose", "chosen", "forget", "keep", "part", "put"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _KEPT, _SHOWN, _WRITTEN, _PAGE = "_address.kept", "_address.shown", "_address.written", "_address.page"
+_OPEN = "_address.open"
 _STALE = 3.0
 """Seconds for which a request may still carry an address that has been written anew meanwhile."""
 
@@ -40,16 +43,36 @@ def address(page: str) -> Iterator[None]:
         state[_PAGE] = page
         for key in kept:
             state.pop(key, None)
-    shown: dict[str, str] = {}
-    state[_SHOWN] = shown
+    state[_SHOWN], state[_OPEN] = {}, True
     try:
         yield
     finally:
-        if not written or written[-1][0] != shown:
-            written[:] = [(each, min(until, now + _STALE)) for each, until in written[-9:]]
-            written.append((dict(shown), float("inf")))
-        if st.query_params.to_dict() != shown:
-            st.query_params.from_dict(shown)
+        state[_OPEN] = False
+        _write()
+
+
+def _write() -> None:
+    """Show in the address what was chosen, and know it again when it comes back with a request."""
+    state, now = st.session_state, time.monotonic()
+    shown, written = state[_SHOWN], state[_WRITTEN]
+    if not written or written[-1][0] != shown:
+        written[:] = [(each, min(until, now + _STALE)) for each, until in written[-9:]]
+        written.append((dict(shown), float("inf")))
+    if st.query_params.to_dict() != shown:
+        st.query_params.from_dict(shown)
+
+
+def part(draw: Callable[P, T]) -> Callable[P, T]:
+    """Make a function draw a part of a page that runs alone when its own widgets move, and still write the address."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
+        value = draw(*args, **kwargs)
+        if not st.session_state.get(_OPEN, True):
+            _write()
+        return value
+
+    return st.fragment(drawn)
 
 
 def choose(
@@ -61,18 +84,19 @@ def choose(
     read: Callable[[str], T] = str,  # type: ignore[assignment]
     write: Callable[[T], str] = str,
     valid: Callable[[T], bool] = lambda _: True,
+    share: Callable[[T], bool] = lambda _: True,
     **kwargs: Any,
 ) -> T:
     """A widget whose value is in the address under ``key``, unless it is the ``default``.
 
     ``read`` and ``write`` turn the value into text and back; what cannot be read, or is not ``valid`` here, counts as
-    the default.
+    the default. What is not fit to ``share``, such as a long text, follows the reader but stays out of the address.
     """
     state = st.session_state
     if key not in state or not valid(state[key]):
         state[key] = _read(key, default, read, valid)
     value = widget(label, *args, key=key, **kwargs)
-    _note(key, value, default, write)
+    _note(key, value, default, write, share=share(value))
     return value
 
 
@@ -87,19 +111,26 @@ def _read(key: str, default: T, read: Callable[[str], T], valid: Callable[[T], b
         return default
 
 
-def _note(key: str, value: T, default: T, write: Callable[[T], str]) -> None:
+def _note(key: str, value: T, default: T, write: Callable[[T], str], *, share: bool = True) -> None:
     state = st.session_state
     text = write(value)
     state.setdefault(_KEPT, {})[key] = text
     shown = state.setdefault(_SHOWN, {})
     shown.pop(key, None)
-    if value != default:
+    if value != default and share:
         shown[key] = text
 
 
 def chosen(key: str, default: str = "") -> str:
     """The text of a choice made on any page, or in the address."""
     return st.session_state.setdefault(_KEPT, {}).get(key, default)
+
+
+def keep(key: str) -> str:
+    """The text of a choice that is made by `put` alone, without a widget: shown in the address unless it is empty."""
+    text = chosen(key)
+    _note(key, text, "", str)
+    return text
 
 
 def put(**choices: str) -> None:

@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.pages.shared.uploads import FittedImage, read_image
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xaibench.card import Card
+    from xaibench.counterfactuals import CounterfactualResult
     from xaibench.data import Data
+    from xaibench.examples import Neighbours
     from xaibench.explainers import Attribution
     from xaibench.types import Classifier
 
-__all__ = ["SHOWN", "attacked", "card", "classifier", "explained", "fingerprint", "probabilities", "rows", "said"]
+__all__ = [
+    "SHOWN",
+    "alike",
+    "attacked",
+    "boundary_distances",
+    "card",
+    "changed",
+    "classifier",
+    "explained",
+    "fingerprint",
+    "picture",
+    "probabilities",
+    "rows",
+    "said",
+    "samples",
+    "thumbnail",
+]
 
 SHOWN = 500
 """How many rows of a data set can be chosen from."""
+
+_BATCH = 100
+"""Rows that are classified while other sessions wait for a model."""
 
 _ONE_AT_A_TIME = threading.RLock()
 """Sessions share a model, which stands still for one analysis at a time."""
@@ -41,7 +65,7 @@ def classifier(name: str, digest: str) -> Classifier:
     return load_model(name)
 
 
-@st.cache_data(show_spinner="Loading the data", max_entries=4)
+@st.cache_resource(show_spinner="Loading the data", max_entries=4)
 def rows(name: str, split: str) -> Data:
     """The rows to choose from: `SHOWN` of a split, drawn by seed 0 as a report draws its own; all of a smaller one."""
     from xaibench.data import TooFewRowsError, load_data
@@ -52,14 +76,79 @@ def rows(name: str, split: str) -> Data:
         return load_data(name, split)
 
 
+@st.cache_resource(show_spinner="Loading the samples", max_entries=8)
+def samples(_model: Classifier, name: str, split: str, key: str, asked: int | None = None) -> Data:
+    """The rows to choose from, with classes and columns in the model's order; ``key`` is the model's digest.
+
+    ``asked`` joins them: a row of the split that a link names, in case it is none of them.
+    """
+    from xaibench.data import load_data
+    from xaibench.evaluate import align
+
+    data = rows(name, split)
+    if asked is not None and asked not in data.ids:
+        whole = load_data(name, split)
+        data = whole.take([*data.ids.tolist(), asked]) if asked < len(whole) else data
+    return align(_model, data)
+
+
 @st.cache_data(show_spinner="Classifying the samples", max_entries=16)
 def probabilities(_model: Classifier, _data: Data, key: tuple[str, str]) -> Tensor:
     """Probabilities (n, classes) of the rows; ``key`` is the digests of model and data."""
     import torch
 
-    with _ONE_AT_A_TIME, torch.no_grad():
-        batches = [_data.inputs[start : start + 100] for start in range(0, len(_data), 100)]
-        return torch.cat([_model.logits(batch).cpu() for batch in batches]).softmax(dim=1)
+    found = []
+    for start in range(0, len(_data), _BATCH):
+        with _ONE_AT_A_TIME, torch.no_grad():
+            found.append(_model.logits(_data.inputs[start : start + _BATCH]).cpu())
+    return torch.cat(found).softmax(dim=1)
+
+
+@st.cache_data(show_spinner=False, max_entries=4096)
+def thumbnail(_data: Data, place: int, key: tuple[str, int]) -> str:
+    """A row's picture as a data URI; ``key`` is the data's digest and the place."""
+    from xaibench.drawing.pictures import photo
+
+    return photo(_data.inputs[place])  # type: ignore[arg-type]
+
+
+@st.cache_data(show_spinner="Reading the picture", max_entries=8)
+def picture(content: bytes, shape: tuple[int, ...]) -> FittedImage:
+    """An uploaded file's picture as a model of this input shape takes it."""
+    return read_image(io.BytesIO(content), shape)
+
+
+@st.cache_data(show_spinner="Measuring how near the samples are to the decision boundary", max_entries=16)
+def boundary_distances(_model: Classifier, _data: Data, key: tuple[str, str]) -> Tensor:
+    """First-order distances (n,) of the rows to the decision boundary; ``key`` is the digests of model and data.
+
+    The linear estimate of Moosavi-Dezfooli et al., *DeepFool* (CVPR 2016): the margin between the two highest logits
+    over the dual norm of its gradient. In Linf, for tables in shares of each feature's range; for text in L2 of the
+    embeddings. A model without gradients gives the margin itself.
+    """
+    import torch
+
+    from xaibench.threats import feature_scale
+    from xaibench.types import Capability
+
+    found = []
+    for start in range(0, len(_data), _BATCH):
+        with _ONE_AT_A_TIME, torch.no_grad():
+            batch = _data.inputs[start : start + _BATCH]
+            x = _model.encode(batch) if isinstance(batch, tuple) else batch
+            logits = _model.logits(x)
+        top = logits.topk(2, dim=1)
+        if Capability.GRADIENTS not in _model.capabilities:
+            found.append((top.values[:, 0] - top.values[:, 1]).cpu())
+            continue
+        with _ONE_AT_A_TIME:
+            steep = _model.loss_gradient(x, top.indices[:, 0], "margin")
+        gradient = steep.gradient
+        if _model.task == "tabular":
+            gradient = gradient * gradient.new_tensor(feature_scale(_model.task, _model.bounds))
+        slope = gradient.flatten(1).norm(p=2 if _model.task == "text" else 1, dim=1)
+        found.append((-steep.loss / slope.clamp_min(1e-12)).detach().cpu())
+    return torch.cat(found)
 
 
 @st.cache_data(show_spinner=False, max_entries=2048)
@@ -72,16 +161,37 @@ def said(_model: Classifier, _x: Tensor, key: tuple[str, str]) -> Tensor:
 
 
 @st.cache_data(show_spinner="Explaining", max_entries=512)
-def explained(_model: Classifier, _x: Tensor, target: int, spec: str, key: tuple[str, str]) -> Attribution:
-    """An explanation of class ``target`` at one input (1, ...); ``key`` is the digests of model and input."""
+def explained(
+    _model: Classifier, _x: Tensor, target: int, spec: str, key: tuple[str, str], *, checked: bool = False
+) -> Attribution:
+    """An explanation of class ``target`` at one input (1, ...); ``key`` is the digests of model and input.
+
+    ``checked`` makes the checks too that explain again: under noise, and for random weights.
+    """
     import torch
 
     from xaibench.explainers import explain
-    from xaibench.registry import Spec
 
-    method = Spec.parse(spec)
     with _ONE_AT_A_TIME:
-        return explain(_model, _x, torch.tensor([target]), method=method.name, trust="quick", **method.params)
+        return explain(_model, _x, torch.tensor([target]), method=spec, trust="full" if checked else "quick")
+
+
+@st.cache_data(show_spinner="Looking for a small change that alters the prediction", max_entries=128)
+def changed(_model: Classifier, _x: Tensor, goal: int, key: tuple[str, str]) -> CounterfactualResult:
+    """The smallest change found of one input (1, ...) with which the model says ``goal``, or anything else for -1."""
+    from xaibench.counterfactuals import counterfactual
+
+    with _ONE_AT_A_TIME:
+        return counterfactual(_model, _x, None if goal < 0 else goal)
+
+
+@st.cache_data(show_spinner="Comparing with the training samples", max_entries=128)
+def alike(_model: Classifier, _x: Tensor, _data: Data, k: int, key: tuple[str, str, str]) -> Neighbours:
+    """The ``k`` rows nearest to one input (1, ...); ``key`` is the digests of model, input and data."""
+    from xaibench.examples import nearest_neighbours
+
+    with _ONE_AT_A_TIME:
+        return nearest_neighbours(_model, _x, _data, k=k)
 
 
 @st.cache_data(show_spinner="Attacking", max_entries=512)

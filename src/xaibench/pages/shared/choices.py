@@ -1,88 +1,66 @@
-"""What the reader chooses, kept in the page's address so that a view can be sent to somebody."""
+"""What the reader wants explained, and by which methods."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.drawing.labels import name_label
 from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.widgets import method_widgets
-from xaibench.registry import Spec
-from xaibench.report.labels import name_label
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xaibench.types import Classifier
 
-__all__ = ["Choices", "choose_method"]
+__all__ = ["choose_explained_class", "choose_explanations"]
 
-_MOST_EXPLAINERS = 8
-_LARGEST_EPS = 0.5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choices:
-    """Methods, and how far the attack may go; ``attack`` is None where none applies."""
-
-    explainers: tuple[str, ...]
-    attack: Spec | None = None
-    eps: float = 0.0
-    unit: str = ""
-
-    @property
-    def attack_label(self) -> str:
-        """The attack's name for people."""
-        return name_label(self.attack.name) if self.attack else ""
-
-    @property
-    def reach(self) -> str:
-        """How far the attack may go, in words."""
-        return f"{self.eps:g} {self.unit}"
+_MOST = 8
+"""Explanations at a time: more do not fit a window, and each takes its passes through the model."""
 
 
-def choose_method(model: Classifier) -> Choices:
-    """Explainers, and an attack with its epsilon where attacks apply."""
-    from xaibench.attacks import attacks
-    from xaibench.attacks.base import attacks_for
+def choose_explanations(model: Classifier, default: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Specs of explainers, with their settings; at first the usual panel of the task, or ``default``."""
     from xaibench.explainers import DEFAULT_PANEL, explainers
 
+    names = explainers.names()
     with st.sidebar:
-        names = explainers.names()
-        shown = choose(
+        chosen = choose(
             st.multiselect,
             "Explanations",
             names,
             key="method",
-            default=[name for name in DEFAULT_PANEL[model.task] if name in explainers],
+            default=[name for name in default or DEFAULT_PANEL[model.task] if name in names],
             read=lambda text: [name for name in text.split(",") if name],
             write=",".join,
-            valid=lambda chosen: set(chosen) <= set(names),
+            valid=lambda chosen: set(chosen) <= set(names) and len(chosen) <= _MOST,
             format_func=name_label,
-            max_selections=_MOST_EXPLAINERS,
+            max_selections=_MOST,
         )
-        if model.task == "text":
-            return Choices(explainers=tuple(shown))
-        colour = model.task == "image" and (model.input_shape or (1,))[0] != 1
-        eps = choose(
-            st.slider,
-            "Epsilon",
-            0.0,
-            _LARGEST_EPS,
-            key="eps",
-            default=0.03 if colour else 0.1,
-            read=float,
-            valid=lambda eps: 0 <= eps <= _LARGEST_EPS,
-            step=0.005,
-            format="%.3f",
-            help="The largest change of any pixel, in input units; of a table, as a share of each feature's range.",
-        )
-        names = attacks_for(model.task)
-        first = "pgd" if "pgd" in names else names[0]
-        name = choose(
-            st.selectbox, "Attack", names, key="attack", default=first, valid=names.__contains__, format_func=name_label
-        )
-        with st.expander(f"Settings of {name_label(name)}"):
-            spec = method_widgets(attacks, name)
-    unit = "of its range in any feature" if model.task == "tabular" else "in any pixel"
-    return Choices(explainers=tuple(shown), attack=spec, eps=eps, unit=unit)
+        if not chosen:
+            return ()
+        with st.expander("Settings of the explanations"):
+            specs = []
+            for name in chosen:
+                st.markdown(f"**{name_label(name)}**")
+                specs.append(str(method_widgets(explainers, name)))
+    return tuple(specs)
+
+
+def choose_explained_class(model: Classifier) -> int | None:
+    """The class whose logit is explained; None for the predicted one."""
+    names = model.class_names
+    index = choose(
+        st.sidebar.selectbox,
+        "Class to explain",
+        range(-1, len(names)),
+        key="why",
+        default=-1,
+        read=lambda text: names.index(text) if text else -1,
+        write=lambda index: names[index] if index >= 0 else "",
+        valid=lambda index: -1 <= index < len(names),
+        format_func=lambda index: names[index] if index >= 0 else "The predicted one",
+    )
+    return None if index < 0 else index

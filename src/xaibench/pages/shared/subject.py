@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import random
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, put
+from xaibench.pages.shared.address import choose, chosen
+from xaibench.pages.shared.browse import choose_row
+from xaibench.pages.shared.own import edited_row, typed_text, uploaded_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,7 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Subject", "choose_model", "choose_subject"]
 
+First = Callable[["Classifier", "Data", "Tensor"], int | None]
+"""From a model, its rows and their probabilities (n, classes) to the position of one of them, or none."""
+
 _FIRST_MODEL = "digits-cnn"
+_ROW = re.compile(r"[0-9]{1,9}")
+_OWN = {"image": "Your picture", "text": "Your text", "tabular": "Your values"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +80,38 @@ def choose_model() -> str | None:
     return choose(st.sidebar.selectbox, "Model", names, key="model", default=first, valid=names.__contains__)
 
 
-def choose_subject() -> Subject | None:
-    """A model and one of its samples; None, after saying why, where there is none."""
+def choose_subject(first: First | None = None) -> Subject | None:
+    """A model and one of its samples, or an input of the reader's own; None, after saying why, where there is none.
+
+    ``first`` gives the position of the row to begin with, where the reader has chosen none; the first without it.
+    """
     name = choose_model()
     if name is None:
         return None
     card = cached.card(name)
     model = cached.classifier(name, card.weights_digest)
-    data = cached.rows(card.data.name, card.data.test_split)
+    asked = chosen("sample")
+    asked_row = int(asked) if _ROW.fullmatch(asked) else None
+    data = cached.samples(model, card.data.name, card.data.test_split, model.digest)
+    if asked_row is not None and asked_row not in data.ids:
+        data = cached.samples(model, card.data.name, card.data.test_split, model.digest, asked_row)
+    source = choose(
+        st.sidebar.segmented_control,
+        "Input",
+        ["data", "own"],
+        key="input",
+        default="data",
+        valid=("data", "own").__contains__,
+        format_func=lambda source: _OWN[model.task] if source == "own" else "From the data",
+        required=True,
+        width="stretch",
+    )
+    return _own(name, model, data) if source == "own" else _row(name, model, data, first)
+
+
+def _row(name: str, model: Classifier, data: Data, first: First | None = None) -> Subject | None:
     said = cached.probabilities(model, data, (model.digest, data.digest))
-    place = _choose_row(data, said.argmax(dim=1))
+    place = choose_row(model, data, said, None if first is None else first(model, data, said))
     if place is None:
         return None
     inputs = data.inputs[place : place + 1]
@@ -97,30 +127,23 @@ def choose_subject() -> Subject | None:
     )
 
 
-def _choose_row(data: Data, predictions: Tensor) -> int | None:
-    """The position of a sample among the rows; None, after saying so, where none is of the wanted kind."""
-    with st.sidebar:
-        kinds = ["All", "Wrong ones", *data.class_names]
-        kind = choose(st.selectbox, "Show", kinds, key="show", default="All", valid=kinds.__contains__)
-        ids = data.ids[_mask(data, predictions, kinds.index(kind))].tolist()
-        if not ids:
-            st.info("There is no such sample among those at hand.")
+def _own(name: str, model: Classifier, data: Data) -> Subject | None:
+    text, x = None, None
+    if model.task == "image":
+        x = uploaded_picture(model)
+        if x is None:
             return None
-        label = f"Sample: row of the {data.split} split"
-        row = choose(st.selectbox, label, ids, key="sample", default=ids[0], read=int, valid=ids.__contains__)
-        here = ids.index(row)
-        steps = (
-            ("←", "The sample before", ids[here - 1]),
-            ("Random", "Any sample", random.choice(ids)),
-            ("→", "The next sample", ids[(here + 1) % len(ids)]),
-        )
-        for column, (text, meaning, target) in zip(st.columns([1, 2, 1]), steps, strict=True):
-            column.button(text, help=meaning, on_click=put, kwargs={"sample": str(target)}, width="stretch")
-    return data.ids.tolist().index(row)
-
-
-def _mask(data: Data, predictions: Tensor, kind: int) -> Tensor:
-    """Which rows (n,) are of a kind: 0 all, 1 wrong ones, 2 and up a class."""
-    if kind == 1:
-        return predictions != data.labels
-    return data.labels == kind - 2 if kind else data.labels >= 0
+    elif model.task == "text":
+        ids = [str(row) for row in data.ids.tolist()]
+        start = ids.index(chosen("sample")) if chosen("sample") in ids else 0
+        text = typed_text(str(data.inputs[start]))
+        if text is None:
+            return None
+        x = model.encode([text])
+    else:
+        row = _row(name, model, data)
+        if row is None or row.row is None:
+            return None
+        x = edited_row(model, data, row.row, row.x)
+    said = cached.said(model, x, (model.digest, cached.fingerprint(x)))
+    return Subject(name=name, model=model, data=data, x=x, probabilities=said, text=text)

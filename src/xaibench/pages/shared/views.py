@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.drawing.labels import method_label
 from xaibench.errors import UnsupportedError
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.charts import described, paired_bars, percent
 from xaibench.pages.shared.pictures import gallery, legend, method_heading, overlay, shaded_words
-from xaibench.report.labels import method_label
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,10 +54,18 @@ class View:
         return float(self.probabilities.max())
 
 
-def view_of(model: Classifier, x: Tensor, methods: Sequence[str] = (), *, target: int | None = None) -> View:
+def view_of(
+    model: Classifier,
+    x: Tensor,
+    methods: Sequence[str] = (),
+    *,
+    target: int | None = None,
+    checked: Container[str] = (),
+) -> View:
     """What the model says of an input (1, ...), and why by each of ``methods`` (specs), each computed once.
 
-    ``target`` is the class to explain, None for the predicted one. Explanations come with their quick checks.
+    ``target`` is the class to explain, None for the predicted one. Explanations come with their quick checks; those of
+    methods in ``checked`` with all.
     """
     key = (model.digest, cached.fingerprint(x))
     probabilities = cached.said(model, x, key)
@@ -65,7 +73,7 @@ def view_of(model: Classifier, x: Tensor, methods: Sequence[str] = (), *, target
     for method in methods:
         try:
             explained = int(probabilities.argmax()) if target is None else target
-            explanations[method] = cached.explained(model, x, explained, method, key)
+            explanations[method] = cached.explained(model, x, explained, method, key, checked=method in checked)
         except UnsupportedError as error:
             refused[method] = str(error)
     return View(x=x, probabilities=probabilities, explanations=explanations, refused=refused)
