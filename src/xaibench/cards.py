@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,12 +14,15 @@ from xaibench.card import Card, RobustAccuracy
 from xaibench.files import write_text
 from xaibench.threats.reading import format_threat
 
-__all__ = ["card_text", "package_versions", "robust_rows", "write_card"]
+__all__ = ["TASKS", "card_text", "front_matter", "package_versions", "robust_rows", "write_card"]
+
+_NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 
 _RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 """Those of the project; a copy made elsewhere may have the name of one, and another recipe."""
 
-_TASKS = {"image": "image-classification", "text": "text-classification", "tabular": "tabular-classification"}
+TASKS = {"image": "image-classification", "text": "text-classification", "tabular": "tabular-classification"}
+"""What the Hub calls the tasks."""
 
 
 def package_versions() -> dict[str, str]:
@@ -24,25 +30,39 @@ def package_versions() -> dict[str, str]:
     return {name: version(name) for name in ("xaibench", "torch", "tensorflow", "keras", "numpy")}
 
 
-def write_card(folder: Path) -> None:
-    """Write ``folder/README.md`` again from ``folder/config.json``."""
-    write_text(folder / "README.md", card_text(Card.read(folder / "config.json")))
+def write_card(folder: Path, *, section: str = "", results: Sequence[dict[str, Any]] = ()) -> None:
+    """Write ``folder/README.md`` again from ``folder/config.json``, with a ``section`` and ``results`` of a report."""
+    write_text(folder / "README.md", card_text(Card.read(folder / "config.json"), section=section, results=results))
 
 
-def card_text(card: Card) -> str:
-    """The card as Markdown with its YAML header (which is JSON, a part of YAML, value by value)."""
+def card_text(card: Card, *, section: str = "", results: Sequence[dict[str, Any]] = ()) -> str:
+    """The card as Markdown with its YAML header, and a ``section`` at its end whose ``results`` go to the header."""
     measured = {split: metrics for split, metrics in card.metrics.items() if "accuracy" in metrics}
-    return "\n".join([*_header(card, measured), "", *_body(card, measured), ""])
+    return "\n".join(
+        [*_header(card, measured, results), "", *_body(card, measured), "", *([section] if section else [])]
+    )
 
 
-def _header(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
-    import json
+def front_matter(fields: Mapping[str, Any]) -> list[str]:
+    """A YAML header, value by value as JSON, in ASCII and with the escapes of YAML."""
+    return ["---", *(f"{key}: {_yaml(value)}" for key, value in fields.items()), "---"]
 
+
+def _yaml(value: Any) -> str:
+    return _NOT_ASCII.sub(_escaped, json.dumps(value, ensure_ascii=False))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _header(card: Card, measured: dict[str, dict[str, Any]], more: Sequence[dict[str, Any]]) -> list[str]:
     index = {
         "name": card.name,
         "results": [
             {
-                "task": {"type": _TASKS[card.task]},
+                "task": {"type": TASKS[card.task]},
                 "dataset": {"name": card.data.name, "type": card.data.name, "split": split},
                 "metrics": [
                     {"type": key, "value": round(metrics[key], 4)}
@@ -61,18 +81,19 @@ def _header(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
                 ],
             }
             for one in card.robustness
-        ],
+        ]
+        + [*more],
     }
     fields = {
         "license": "apache-2.0",
-        "library_name": "xaibench" if card.framework == "torch" else "keras",
-        "pipeline_tag": _TASKS[card.task],
+        "library_name": "keras" if card.framework == "keras" else "xaibench",
+        "pipeline_tag": TASKS[card.task],
         "tags": ["xaibench", card.framework, card.architecture.name],
         "datasets": [card.data.name],
         "metrics": ["accuracy", "f1", "roc_auc"],
         "model-index": [index],
     }
-    return ["---", *(f"{key}: {json.dumps(value)}" for key, value in fields.items()), "---"]
+    return front_matter(fields)
 
 
 def _body(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:

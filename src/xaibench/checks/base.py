@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Literal, Protocol
@@ -17,7 +18,7 @@ from xaibench.rng import SampleRng
 from xaibench.threats import Threat
 from xaibench.types import Classifier, Progress
 
-__all__ = ["Case", "Check", "Outcome", "Report", "Status", "Verdict", "checks", "examine", "graded"]
+__all__ = ["Case", "Check", "Outcome", "Report", "Status", "Verdict", "checks", "examine", "graded", "verdict_of"]
 
 Status = Literal["pass", "warning", "fail", "skipped"]
 Verdict = Literal["reliable", "doubtful", "unreliable"]
@@ -113,6 +114,14 @@ checks: Registry[Check] = Registry("check")
 """Self-checks by name."""
 
 
+def verdict_of(statuses: Sequence[Status]) -> Verdict:
+    """What follows from the outcomes of all checks: see `Report.verdict`."""
+    if "fail" in statuses:
+        return "unreliable"
+    most_skipped = 2 * statuses.count("skipped") > len(statuses)
+    return "doubtful" if "warning" in statuses or most_skipped else "reliable"
+
+
 @dataclass(frozen=True)
 class Report:
     """The outcomes of all checks that were made."""
@@ -122,12 +131,7 @@ class Report:
     @property
     def verdict(self) -> Verdict:
         """``unreliable`` if a check failed, ``doubtful`` if one warned or most were skipped, else ``reliable``."""
-        found = {outcome.status for outcome in self.outcomes}
-        if found <= {"pass", "skipped"} and 2 * sum(one.status == "skipped" for one in self.outcomes) > len(
-            self.outcomes
-        ):
-            return "doubtful"
-        return "unreliable" if "fail" in found else "doubtful" if "warning" in found else "reliable"
+        return verdict_of([outcome.status for outcome in self.outcomes])
 
     @property
     def fired(self) -> tuple[Outcome, ...]:

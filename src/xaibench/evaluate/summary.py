@@ -101,7 +101,8 @@ def _trust(checks: SelfChecks | None) -> str:
         return ""
     fired = [outcome.check.replace("_", " ") for outcome in checks.outcomes if outcome.status in ("warning", "fail")]
     if not fired:
-        return " The self-checks call this number reliable."
+        few = ", for most of them could not be made" if checks.verdict == "doubtful" else ""
+        return f" The self-checks call this number {checks.verdict}{few}."
     return f" The self-checks call this number {checks.verdict}: {', '.join(fired)}."
 
 

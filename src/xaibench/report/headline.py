@@ -125,8 +125,10 @@ def _verdict(robustness: Robustness | None) -> tuple[str | None, str]:
 
 def _why(checks: SelfChecks) -> str:
     fired = [one for one in checks.outcomes if one.status in ("fail", "warning")]
+    passed = sum(one.status == "pass" for one in checks.outcomes)
+    if not fired and checks.verdict == "doubtful":
+        return f"Most self-checks cannot be made here: {passed} of {len(checks.outcomes)} were, and pass."
     if not fired:
-        passed = sum(one.status == "pass" for one in checks.outcomes)
         return f"The robust accuracy can be taken at its word: all {passed} self-checks that apply pass."
     worst = min(fired, key=lambda one: one.status != "fail")
     more = f", and {len(fired) - 1} more" if len(fired) > 1 else ""

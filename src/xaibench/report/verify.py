@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xaibench.checks import verdict_of
 from xaibench.data import Data
 from xaibench.errors import InputError, first_line
 from xaibench.evaluate import Evaluation
@@ -231,8 +232,7 @@ class _Case:
         stated = self.stated and self.stated.checks
         if not stated:
             return "none stated"
-        fired = {outcome.status for outcome in stated.outcomes}
-        verdict = "unreliable" if "fail" in fired else "doubtful" if "warning" in fired else "reliable"
+        verdict = verdict_of([outcome.status for outcome in stated.outcomes])
         same("results.robustness.checks.verdict", stated.verdict, verdict)
         if Capability.DETERMINISTIC not in self.job.model.capabilities:
             return f"{stated.verdict}; not made again, for the model is random"
