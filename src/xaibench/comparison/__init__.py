@@ -1,6 +1,7 @@
 """Two classifiers on the same samples: what one of them wins and pays, with a test for every difference."""
 
 from xaibench.comparison.compare import Sizes, View, compare
+from xaibench.comparison.judged import compare_judgements
 from xaibench.comparison.models import compare_names
 from xaibench.comparison.results import Comparison, McNemar, PairedFigure
 from xaibench.comparison.sides import Side, load_side, side_of
@@ -14,6 +15,7 @@ __all__ = [
     "Sizes",
     "View",
     "compare",
+    "compare_judgements",
     "compare_names",
     "load_side",
     "side_of",

@@ -15,7 +15,7 @@ from xaibench.metrics import confusion_matrix, wilson_interval
 from xaibench.registry import Spec
 from xaibench.types import Task
 
-__all__ = ["Effort", "WorstCase", "measured", "tally", "worst_case"]
+__all__ = ["Effort", "WorstCase", "measured", "radius_unit", "tally", "worst_case"]
 
 _UNITS = {"image": "input units", "tabular": "share of each feature's range", "text": "number of edited words"}
 
@@ -44,6 +44,11 @@ class WorstCase:
     """(n, ...) the example up to eps, else the clean input."""
     predictions: Tensor
     """(n,) its class."""
+
+
+def radius_unit(norm: str, task: str) -> str:
+    """What a radius counts."""
+    return "number of changed features" if norm == "l0" else _UNITS[task]
 
 
 def measured(plan: Plan, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -88,7 +93,7 @@ def tally(
     return Robustness(
         norm=plan.norm,
         eps=plan.eps,
-        unit="number of changed features" if plan.norm == "l0" else _UNITS[task],
+        unit=radius_unit(plan.norm, task),
         radii=plan.curve,
         curves=curves,
         worst_case=_curve("worst-case", worst.broken_at, len(plan.curve)),
