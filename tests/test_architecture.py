@@ -45,6 +45,7 @@ LAYERS = (
     "robustness",
     "cards",
     "evaluate",
+    "intake",
     "training",
     "compression",
     "search",

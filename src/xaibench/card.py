@@ -74,7 +74,7 @@ class Card(Strict):
     name: str
     summary: str = ""
     task: Literal["image", "text", "tabular"]
-    framework: Literal["torch", "keras"]
+    framework: Literal["torch", "keras", "exported"]
     architecture: ArchitectureConfig
     input_shape: tuple[int, ...]
     bounds: tuple[float | tuple[float, ...], float | tuple[float, ...]] = (0.0, 1.0)

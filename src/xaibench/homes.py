@@ -9,7 +9,7 @@ from xaibench.errors import unknown_name
 
 __all__ = ["WEIGHTS", "find_model", "model_folder", "model_homes", "model_names"]
 
-WEIGHTS = {"torch": "model.safetensors", "keras": "model.keras"}
+WEIGHTS = {"torch": "model.safetensors", "keras": "model.keras", "exported": "model.pt2"}
 """The file that holds a model's weights in its folder, by framework."""
 
 

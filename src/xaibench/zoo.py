@@ -91,6 +91,8 @@ def _from_folder(folder: Path, defaults: Options | None, options: Options) -> Cl
     read = Options(**{**(defaults or {}), **_options(card, folder), **options})  # type: ignore[typeddict-item]
     if card.framework == "keras":
         return KerasClassifier(load_keras(path), **read)
+    if card.framework == "exported":
+        return ExportedClassifier(path, **read)
     return _from_weights(path, Spec(card.architecture.name, card.architecture.params), read)
 
 
