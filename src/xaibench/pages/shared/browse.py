@@ -37,8 +37,11 @@ _ACROSS, _PICTURES, _TEXTS = 5, 15, 4
 _EXCERPT = 60
 
 
-def choose_row(model: Classifier, data: Data, said: Tensor) -> int | None:
-    """The position of a row; None, after saying so, where none is of the wanted kind. ``said``: (n, classes)."""
+def choose_row(model: Classifier, data: Data, said: Tensor, first: int | None = None) -> int | None:
+    """The position of a row; None, after saying so, where none is of the wanted kind. ``said``: (n, classes).
+
+    ``first`` is the one to begin with, if it is of that kind.
+    """
     with st.sidebar:
         left, right = st.columns(2)
         kind = choose(
