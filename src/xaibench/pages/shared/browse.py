@@ -74,7 +74,7 @@ def choose_row(model: Classifier, data: Data, said: Tensor, first: int | None = 
         if not places:
             st.info("There is no such sample among those at hand.")
             return None
-        here = _choose_place(data, places)
+        here = _choose_place(data, places, first if first in places else places[0])
         if kind == "fooled":
             _say_distance(model, data, places[here])
         _show_neighbours(data, said, places, here)
@@ -99,8 +99,8 @@ def _distances(model: Classifier, data: Data) -> Tensor:
     return cached.boundary_distances(model, data, (model.digest, data.digest))
 
 
-def _choose_place(data: Data, places: list[int]) -> int:
-    """Where in the list of rows to choose from the chosen one stands."""
+def _choose_place(data: Data, places: list[int], first: int) -> int:
+    """Where in the list of rows to choose from the chosen one stands; at first the row at position ``first``."""
     ids = data.ids[places].tolist()
     where = {row: place for place, row in enumerate(ids)}
     row = choose(
@@ -108,7 +108,7 @@ def _choose_place(data: Data, places: list[int]) -> int:
         f"Sample: row of the {data.split} split",
         ids,
         key="sample",
-        default=ids[0],
+        default=int(data.ids[first]),
         read=int,
         valid=where.__contains__,
     )
