@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import streamlit as st
 
 from xaibench.pages.shared.address import put
@@ -18,6 +20,15 @@ def go_to(page: str, **choices: str) -> None:
     st.session_state[TARGET] = page
 
 
-def link_button(label: str, page: str, *, key: str, icon: str | None = None, **choices: str) -> None:
+def link_button(
+    label: str,
+    page: str,
+    *,
+    key: str,
+    icon: str | None = None,
+    kind: Literal["primary", "secondary", "tertiary"] = "secondary",
+    width: Literal["stretch", "content"] = "stretch",
+    **choices: str,
+) -> None:
     """A button that leads to a page."""
-    st.button(label, key=key, icon=icon, on_click=go_to, args=(page,), kwargs=choices, width="stretch")
+    st.button(label, key=key, icon=icon, type=kind, on_click=go_to, args=(page,), kwargs=choices, width=width)

@@ -1,0 +1,161 @@
+"""Adding a model of one's own: its file, the data it is for, and what the file does not tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+from pydantic import ValidationError
+
+from xaibench.card import first_problem
+from xaibench.errors import InputError
+from xaibench.intake import Request, take_in
+from xaibench.pages.models.networks import choose_network
+from xaibench.pages.shared.address import choose, put
+from xaibench.pages.shared.limits import MEGABYTE, MODEL_BYTES, MODEL_SECONDS, NAME_LENGTH
+
+if TYPE_CHECKING:
+    from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+    from xaibench.data import Data
+
+__all__ = ["show_adding"]
+
+_SOURCES = {
+    "weights": "Weights: .safetensors, .pt",
+    "keras": "Keras: .keras",
+    "pt2": "torch.export: .pt2",
+}
+_SUFFIXES = {"weights": ["safetensors", "pt", "pth"], "keras": ["keras"], "pt2": ["pt2"]}
+_HINTS = {
+    "weights": "The `state_dict()` of one of the networks below. Pickles of whole models hold code and are refused.",
+    "keras": "As `model.save` writes it, of Keras's own layers: Lambda and custom layers hold code and are refused.",
+    "pt2": "As `torch.export.save` writes it; pickles and custom operators in it are refused.",
+}
+_FIRST_DATA = "digits"
+
+
+def show_adding() -> None:
+    """The form; what is wrong with the model stands below it."""
+    st.markdown(
+        "Your model is loaded in a process of its own, with limits on time and memory; it is tried and measured before"
+        " it appears in the gallery. Nothing in it is run that is not plain tensor arithmetic."
+    )
+    source = choose(
+        st.segmented_control,
+        "What do you have?",
+        list(_SOURCES),
+        key="source",
+        default="weights",
+        valid=_SOURCES.__contains__,
+        format_func=_SOURCES.__getitem__,
+        required=True,
+    )
+    st.caption(_HINTS[source])
+    limit = MODEL_BYTES // MEGABYTE
+    file = st.file_uploader(
+        f"Your file, at most {limit} MB", _SUFFIXES[source], key=f"file-{source}", max_upload_size=limit
+    )
+    data = _choose_data()
+    tokenizer = None
+    if data.task == "text":
+        tokenizer = st.file_uploader("Its tokenizer.json", ["json"], key="tokenizer", max_upload_size=20)
+    architecture, params = choose_network(data) if source == "weights" else ("", {})
+    told = _what_the_file_does_not_tell(data)
+    if st.button("Add it", type="primary", icon=":material/add:", disabled=file is None):
+        assert file is not None
+        suffix = file.name.rpartition(".")[2].lower()
+        told |= {"format": "pt" if suffix == "pth" else suffix, "data": data.name}
+        _add(told | {"architecture": architecture, "params": params}, file, tokenizer)
+    with st.expander("A model from a Hub, or in another format"):
+        st.markdown(_OTHERS)
+
+
+_OTHERS = """
+From a terminal or a notebook, `xaibench.load_model` and every command that takes a model also read
+
+- `hf:owner/name` and `timm:name`: image classifiers of the Hugging Face Hub and of timm, where those packages are
+  installed (`pip install 'xaibench[hub]'`, `'xaibench[timm]'`);
+- `module:function`, your own code that returns a torch or Keras model;
+- a `.h5` file or a TensorFlow SavedModel folder.
+
+They are not offered here, because they download, or run code of your own.
+"""
+
+
+def _choose_data() -> Data:
+    """The data set that the model is for, which brings its task, classes and input shape."""
+    from xaibench.data import data_at_hand, data_names, load_data
+
+    names = [name for name in data_names() if data_at_hand(name)]
+    name = choose(
+        st.selectbox,
+        "The data it is for",
+        names,
+        key="for_data",
+        default=_FIRST_DATA,
+        valid=names.__contains__,
+        help="It is measured on the test split, and the other pages take their samples from there.",
+    )
+    return _few_rows(name, load_data)
+
+
+@st.cache_data(show_spinner="Reading the data", max_entries=8)
+def _few_rows(name: str, _load: Any) -> Data:
+    return _load(name, "test", n=8)
+
+
+def _what_the_file_does_not_tell(data: Data) -> dict[str, Any]:
+    left, right = st.columns(2)
+    title = left.text_input("A name for it", f"My {data.name} model", max_chars=NAME_LENGTH)
+    summary = right.text_input("A line about it", max_chars=300)
+    names = "\n".join(data.class_names)
+    with st.expander("Classes and normalisation"):
+        classes = st.text_area(
+            "Classes in the order of the model's outputs, one a line", names, key=f"classes-{data.name}", height=160
+        )
+        told: dict[str, Any] = {}
+        if data.task != "text":
+            columns = st.columns(2)
+            per = "channel" if data.task == "image" else "feature"
+            for column, key, label in zip(columns, ("mean", "std"), ("Mean", "Standard deviation"), strict=True):
+                text = column.text_input(
+                    f"{label} that inputs are normalised with",
+                    key=f"{key}-{data.name}",
+                    max_chars=5000,
+                    placeholder=f"none, or one number a {per}: 0.5, 0.5, 0.5",
+                )
+                told[key] = text
+        if data.task == "image":
+            low, high = (
+                column.number_input(label, value=value, key=label)
+                for column, label, value in zip(
+                    st.columns(2), ("Smallest pixel value", "Largest pixel value"), (0.0, 1.0), strict=True
+                )
+            )
+            told["bounds"] = (low, high)
+    lines = tuple(line.strip() for line in classes.splitlines() if line.strip())
+    return {"title": title, "summary": summary, "class_names": () if lines == data.class_names else lines, **told}
+
+
+def _add(told: dict[str, Any], file: UploadedFile, tokenizer: UploadedFile | None) -> None:
+    try:
+        told |= {key: _numbers(told[key], key) for key in ("mean", "std") if key in told}
+        request = Request(**told)
+        with st.spinner(f"Looking at it, for at most {MODEL_SECONDS} s"):
+            name = take_in(request, file, tokenizer)
+    except ValidationError as error:
+        st.error(first_problem(error))
+    except InputError as error:
+        st.error(str(error))
+    else:
+        put(view="gallery", details=name)
+        st.rerun()
+
+
+def _numbers(text: str, name: str) -> tuple[float, ...] | None:
+    """Numbers separated by commas or spaces; None for none."""
+    try:
+        return tuple(map(float, text.replace(",", " ").split())) or None
+    except ValueError:
+        raise InputError(f"expected {name} as numbers such as 0.5, 0.5, 0.5, got {text!r:.60}") from None

@@ -1,0 +1,144 @@
+"""All that is known about one model: what it is, how it was trained, what was measured, where it came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from xaibench.errors import InputError
+from xaibench.intake import is_added, remove_added
+from xaibench.pages.models.faces import accuracy, facts, robust_sentence
+from xaibench.pages.models.shelf import Entry
+from xaibench.pages.shared.address import forget
+from xaibench.pages.shared.links import TARGET, link_button
+from xaibench.pages.shared.text import plain
+
+if TYPE_CHECKING:
+    from xaibench.card import Card
+
+__all__ = ["show_details"]
+
+_NEXT = {"Explain": "explain", "Attack": "attack", "Measure": "robustness", "Harden": "harden"}
+_SHOWN_CLASSES = 12
+_CURVES = {
+    "accuracy": "while training",
+    "validation_accuracy": "held out",
+    "validation_robust_accuracy": "held out, attacked",
+}
+_COLOURS = {"accuracy": "#8a8a8a", "validation_accuracy": "#1f6fb2", "validation_robust_accuracy": "#d55e00"}
+
+
+def show_details(entry: Entry) -> None:
+    """A dialog over the gallery; closing it takes it out of the address."""
+    st.dialog(plain(entry.title)[:100], width="large", on_dismiss=_close)(_dialog)(entry)
+
+
+def _close() -> None:
+    forget("details")
+
+
+def _dialog(entry: Entry) -> None:
+    card = entry.card
+    assert card is not None
+    if card.summary:
+        st.markdown(plain(card.summary))
+    with st.container(horizontal=True):
+        for label, page in (
+            ("Explain", "explain"),
+            ("Attack", "attack"),
+            ("Measure", "robustness"),
+            ("Harden", "harden"),
+        ):
+            link_button(label, page, key=f"to-{page}", width="content", model=entry.name, details="")
+    st.html(facts(_facts(entry, card)))
+    if figure := _history(card):
+        st.plotly_chart(figure, key="history", alt="Accuracy after each epoch of its training")
+    st.code(f'import xaibench\n\nmodel = xaibench.load_model("{entry.name}")', language="python")
+    with st.expander("Its description: `config.json`"):
+        st.json(card.model_dump(mode="json"), expanded=1)
+    if is_added(entry.folder):
+        _removal(entry)
+    if TARGET in st.session_state:
+        st.rerun()
+
+
+def _facts(entry: Entry, card: Card) -> dict[str, str]:
+    params = {key: value for key, value in card.architecture.params.items() if key not in ("input_shape", "classes")}
+    classes = ", ".join(card.class_names[:_SHOWN_CLASSES])
+    more = len(card.class_names) - _SHOWN_CLASSES
+    found = accuracy(card)
+    n = card.metrics.get(card.data.test_split, {}).get("n")
+    rows = {
+        "Input": " × ".join(map(str, card.input_shape))
+        + {"image": " (channels, height, width)", "text": " tokens", "tabular": " features"}[card.task],
+        "Classes": f"{len(card.class_names)}: {classes}" + (f", and {more} more" if more > 0 else ""),
+        "Architecture": card.architecture.name
+        + (f" ({', '.join(f'{key} {value}' for key, value in params.items())})" if params else ""),
+        "Data": f"{card.data.name}: trained on {card.data.train_split}, measured on {card.data.test_split}",
+        "Accuracy": "not measured" if found is None else f"{found:.2%}" + (f" of {n:,} samples" if n else ""),
+    }
+    rows |= {
+        f"Robust accuracy{'' if i == 0 else f' {i + 1}'}": robust_sentence(one) for i, one in enumerate(card.robustness)
+    }
+    rows["Made by"] = _maker(entry, card)
+    rows["Weights"] = f"{entry.mb:.1f} MB, digest {card.weights_digest[:12] or 'unknown'}"
+    return rows
+
+
+def _maker(entry: Entry, card: Card) -> str:
+    if is_added(entry.folder):
+        return "somebody who added it through this page"
+    if card.compression:
+        return "; ".join(f"compressing {step.source} by {step.method}" for step in card.compression)
+    objective = card.recipe.get("objective", {})
+    name = objective.get("name", "standard") if isinstance(objective, dict) else str(objective)
+    epochs = card.recipe.get("epochs")
+    return f"xaibench train, objective {name}" + (f", {epochs} epochs" if epochs else "")
+
+
+def _history(card: Card) -> Any:
+    """Accuracies by epoch, as a Plotly figure; None where the training kept none."""
+    curves = {
+        key: [(line.get("epoch"), line[key]) for line in card.history if isinstance(line.get(key), int | float)]
+        for key in _CURVES
+    }
+    if not any(curves.values()):
+        return None
+    import plotly.graph_objects as go
+
+    figure = go.Figure(
+        [
+            go.Scatter(
+                x=[epoch for epoch, _ in points],
+                y=[value for _, value in points],
+                name=_CURVES[key],
+                mode="lines",
+                line={"color": _COLOURS[key], "dash": "dot" if key == "accuracy" else "solid"},
+            )
+            for key, points in curves.items()
+            if points
+        ]
+    )
+    figure.update_layout(
+        height=240,
+        margin={"l": 0, "r": 0, "t": 8, "b": 0},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        hovermode="x unified",
+    )
+    figure.update_yaxes(tickformat=".0%", title="accuracy")
+    figure.update_xaxes(title="epoch")
+    return figure
+
+
+def _removal(entry: Entry) -> None:
+    with st.popover("Remove it", icon=":material/delete:"):
+        st.markdown("Its folder is deleted; reports on it stay.")
+        if st.button("Remove it for good", type="primary"):
+            try:
+                remove_added(entry.folder)
+            except InputError as error:
+                st.error(str(error))
+                return
+            forget("details")
+            st.rerun()

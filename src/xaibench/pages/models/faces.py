@@ -1,0 +1,113 @@
+"""A model's card in the gallery, as HTML: name, badges, and how much of it stands under attack."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from xaibench.pages.models.shelf import Entry
+from xaibench.reading import format_threat
+
+if TYPE_CHECKING:
+    from xaibench.card import Card, RobustAccuracy
+
+__all__ = ["LEGEND", "STYLE", "accuracy", "face", "facts", "robust_sentence"]
+
+_STANDS, _FALLS = "#1f6fb2", "#e08a2e"
+
+STYLE = f"""<style>
+.xb-face h4 {{ margin: 0 0 .3rem; padding: 0; font-size: 1.05rem; overflow-wrap: anywhere; }}
+.xb-face p {{ margin: .45rem 0 0; font-size: .875rem; line-height: 1.4; overflow-wrap: anywhere; }}
+.xb-face .what {{ opacity: .75; }}
+.xb-badge {{ display: inline-block; border: 1px solid rgba(128,128,128,.45); border-radius: 1rem; padding: 0 .55rem;
+  margin: 0 .25rem .25rem 0; font-size: .75rem; line-height: 1.35rem; white-space: nowrap; max-width: 100%;
+  overflow: hidden; text-overflow: ellipsis; vertical-align: bottom; }}
+.xb-badge.robust {{ background: {_STANDS}; border-color: {_STANDS}; color: #fff; }}
+.xb-bar {{ display: flex; height: .6rem; border-radius: .3rem; overflow: hidden; margin-top: .6rem;
+  background: rgba(128,128,128,.3); }}
+.xb-bar .stands, .xb-key .stands {{ background: {_STANDS}; }}
+.xb-bar .falls, .xb-key .falls {{ background: repeating-linear-gradient(135deg,{_FALLS} 0 4px,#f3b46b 4px 8px); }}
+.xb-bar .plain, .xb-key .plain {{ background: #8aa5c0; }}
+.xb-key {{ font-size: .8rem; opacity: .9; }}
+.xb-key span {{ display: inline-block; width: .8rem; height: .6rem; border-radius: .2rem; margin: 0 .35rem 0 .9rem; }}
+.xb-key span.wrong {{ background: rgba(128,128,128,.3); }}
+.xb-facts {{ border-collapse: collapse; font-size: .875rem; width: 100%; }}
+.xb-facts th {{ text-align: left; font-weight: 600; vertical-align: top; padding: .2rem 1rem .2rem 0;
+  white-space: nowrap; }}
+.xb-facts td {{ padding: .2rem 0; overflow-wrap: anywhere; }}
+</style>"""
+
+LEGEND = (
+    '<p class="xb-key">Of its test samples:<span class="stands"></span>right, also under attack'
+    '<span class="falls"></span>right until attacked<span class="plain"></span>right, not attacked yet'
+    '<span class="wrong"></span>wrong</p>'
+)
+
+_TASKS = {"image": "image", "text": "text", "tabular": "table"}
+_FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras", "exported": "torch.export"}
+
+
+def face(entry: Entry) -> str:
+    """The card's text; all that comes from the model's description is escaped."""
+    card = entry.card
+    if card is None:
+        return f'<div class="xb-face"><h4>{escape(entry.name)}</h4></div>'
+    badges = [_TASKS[card.task], _FRAMEWORKS[card.framework], card.data.name, _size(entry.mb)]
+    marks = "".join(f'<span class="xb-badge">{escape(badge)}</span>' for badge in badges)
+    robust = '<span class="xb-badge robust">robust</span>' if entry.is_robust else ""
+    return (
+        f'<div class="xb-face"><h4>{escape(card.name)}</h4><div>{robust}{marks}</div>'
+        f'<p class="what">{escape(card.summary)}</p>{_bar(card)}<p>{_figures(card)}</p></div>'
+    )
+
+
+def accuracy(card: Card) -> float | None:
+    """The share of its test split that it classifies correctly; None where that was not measured."""
+    value = card.metrics.get(card.data.test_split, {}).get("accuracy")
+    return value if isinstance(value, int | float) and 0 <= value <= 1 else None
+
+
+def robust_sentence(one: RobustAccuracy) -> str:
+    """A measured robust accuracy in words."""
+    attack = one.attack.partition(":")[0]
+    return f"{one.robust_accuracy:.1%} within {format_threat(one.norm, one.eps)} ({attack}, {one.n:,} samples)"
+
+
+def facts(rows: dict[str, str]) -> str:
+    """A table of names and values, both escaped."""
+    lines = (f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>' for key, value in rows.items())
+    return f'<table class="xb-facts">{"".join(lines)}</table>'
+
+
+def _figures(card: Card) -> str:
+    found = accuracy(card)
+    if found is None:
+        return "Not measured yet."
+    text = f"<b>{found:.1%}</b> right"
+    if not card.robustness:
+        return f"{text}; not attacked yet"
+    one = card.robustness[0]
+    return f"{text}; <b>{one.robust_accuracy:.1%}</b> under attack, {escape(format_threat(one.norm, one.eps))}"
+
+
+def _bar(card: Card) -> str:
+    parts: list[tuple[str, float]] = []
+    if card.robustness:
+        one = card.robustness[0]
+        parts = [("stands", one.robust_accuracy), ("falls", max(0.0, one.clean_accuracy - one.robust_accuracy))]
+    elif (found := accuracy(card)) is not None:
+        parts = [("plain", found)]
+    spans = "".join(f'<span class="{kind}" style="width:{share:.2%}"></span>' for kind, share in parts)
+    return f'<div class="xb-bar" role="img" aria-label="{escape(_spoken(card))}">{spans}</div>'
+
+
+def _spoken(card: Card) -> str:
+    if card.robustness:
+        one = card.robustness[0]
+        return f"{one.clean_accuracy:.1%} of the samples are right, {one.robust_accuracy:.1%} also under attack"
+    found: Any = accuracy(card)
+    return "not measured" if found is None else f"{found:.1%} of the samples are right"
+
+
+def _size(mb: float) -> str:
+    return f"{mb:.1f} MB" if mb >= 1 else f"{1000 * mb:.0f} kB"

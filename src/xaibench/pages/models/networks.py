@@ -1,0 +1,74 @@
+"""Choosing a registered network, with widgets made from the fields of its dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from xaibench.errors import InputError
+from xaibench.pages.shared.address import choose
+
+if TYPE_CHECKING:
+    from xaibench.data import Data
+
+__all__ = ["choose_network", "networks_for"]
+
+_TOKENS = 200
+"""Length of texts that the widget begins with."""
+_LARGEST = 100_000
+_GIVEN = ("classes", "input_shape")
+
+
+def networks_for(task: str) -> list[str]:
+    """The registered torch networks for a task, by the family that they are defined in."""
+    from xaibench.architectures import architectures, sequence, tabular, vision
+
+    family = {"image": vision, "text": sequence, "tabular": tabular}[task].__name__
+    classes = {name: architectures.get(name) for name in architectures}
+    return [name for name, cls in classes.items() if cls.framework == "torch" and cls.__module__ == family]
+
+
+def choose_network(data: Data) -> tuple[str, dict[str, Any]]:
+    """A network's name and parameters; its input shape and classes are those of the data."""
+    from xaibench.architectures import architectures
+
+    names = networks_for(data.task)
+    name = choose(st.selectbox, "Network", names, key="network", default=names[0], valid=names.__contains__)
+    cls = architectures.get(name)
+    st.caption((cls.__doc__ or "").strip().partition("\n")[0])
+    params: dict[str, Any] = {"input_shape": _input_shape(data), "classes": len(data.class_names)}
+    hints = typing.get_type_hints(cls)
+    fields = [field for field in dataclasses.fields(cls) if field.name not in _GIVEN]
+    if fields:
+        columns = st.columns(min(4, len(fields)))
+        for index, field in enumerate(fields):
+            with columns[index % len(columns)]:
+                params[field.name] = _widget(name, field, hints[field.name])
+    return name, params
+
+
+def _input_shape(data: Data) -> list[int]:
+    if isinstance(data.inputs, tuple):
+        return [int(st.number_input("Length of its inputs, in tokens", 1, 4096, _TOKENS))]
+    return [int(size) for size in data.inputs.shape[1:]]
+
+
+def _widget(network: str, field: dataclasses.Field[Any], hint: Any) -> Any:
+    label, key = field.name.replace("_", " ").capitalize(), f"network.{network}.{field.name}"
+    default = None if field.default is dataclasses.MISSING else field.default
+    if hint is bool:
+        return st.toggle(label, bool(default), key=key)
+    if hint is int:
+        return int(st.number_input(label, 1, _LARGEST, default or 1, key=key))
+    if hint is float:
+        return float(st.number_input(label, 0.0, 1.0, float(default or 0.0), key=key))
+    if typing.get_origin(hint) is tuple:
+        text = st.text_input(label, ", ".join(map(str, default or ())), key=key, max_chars=200)
+        try:
+            return [int(part) for part in text.replace(",", " ").split()]
+        except ValueError:
+            raise InputError(f"expected {field.name} as whole numbers such as 32, 64, got {text!r:.60}") from None
+    return st.text_input(label, "" if default is None else str(default), key=key, max_chars=200)
