@@ -18,7 +18,7 @@ from xaibench.rng import SampleRng
 from xaibench.threats import Threat, check_threat
 from xaibench.types import Capability, Classifier, require
 
-__all__ = ["Method", "margin_bounds", "network_margins", "prove"]
+__all__ = ["Method", "Prover", "margin_bounds", "network_margins", "prove"]
 
 Method = Literal["interval", "crown-ibp", "crown"]
 
@@ -60,21 +60,38 @@ def prove(model: Classifier, x: Tensor, y: Tensor, threat: Threat, *, batch_size
     are those of `margin_bounds`.
     """
     x, y = _checked(model, x, y, threat)
-    network = _read(model, x)
-    proved = torch.zeros_like(y, dtype=torch.bool)
-    with torch.no_grad():
-        logits = model.logits(x)
-    left = (logits.argmax(dim=1) == y).nonzero()[:, 0]
-    clean = -margin(logits, y).double()
-    hopeless = torch.zeros_like(proved)
-    for method in get_args(Method):
-        for rows in left.split(batch_size):
-            others = torch.arange(network.classes, device=y.device) != y[rows, None]
-            margins = network_margins(network, Region.of(x[rows], threat, model.bounds), y[rows], method)
-            proved[rows] = ((margins > 0) | ~others).all(dim=1)
-            hopeless[rows] = margins.where(others, torch.inf).amin(dim=1) < -_HOPELESS * clean[rows]
-        left = left[~proved[left] & ~(hopeless[left] if method == "crown-ibp" else proved[left])]
-    return proved
+    return Prover(model, x, y, batch_size=batch_size)(threat)
+
+
+class Prover:
+    """A model read once, to try proofs for the same samples within several threats: see `prove`.
+
+    A call asks the network that was read, and not the model.
+    """
+
+    def __init__(self, model: Classifier, x: Tensor, y: Tensor, *, batch_size: int = 16) -> None:
+        self._x, self._y, self._size, self._bounds = x.to(model.device), y.to(model.device), batch_size, model.bounds
+        require(model, "a bound", Capability.LOGITS, Capability.DETERMINISTIC)
+        self._network = _read(model, self._x)
+        with torch.no_grad():
+            self._logits = model.logits(self._x)
+
+    def __call__(self, threat: Threat) -> Tensor:
+        """Whether each answer is proved within ``threat``: bool (n,)."""
+        x, y, network = self._x, self._y, self._network
+        check_threat(threat, self._bounds, x.shape[1:])
+        proved = torch.zeros_like(y, dtype=torch.bool)
+        left = (self._logits.argmax(dim=1) == y).nonzero()[:, 0]
+        clean = -margin(self._logits, y).double()
+        hopeless = torch.zeros_like(proved)
+        for method in get_args(Method):
+            for rows in left.split(self._size):
+                others = torch.arange(network.classes, device=y.device) != y[rows, None]
+                margins = network_margins(network, Region.of(x[rows], threat, self._bounds), y[rows], method)
+                proved[rows] = ((margins > 0) | ~others).all(dim=1)
+                hopeless[rows] = margins.where(others, torch.inf).amin(dim=1) < -_HOPELESS * clean[rows]
+            left = left[~proved[left] & ~(hopeless[left] if method == "crown-ibp" else proved[left])]
+        return proved
 
 
 @runtime_checkable

@@ -2,11 +2,135 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
+
+from xaibench.errors import UnsupportedError
+from xaibench.pages.shared.address import forget, part, put
+from xaibench.pages.shared.charts import percent
+from xaibench.pages.shared.text import plain
+
+if TYPE_CHECKING:
+    from xaibench.pages.attack.choices import Plan
+    from xaibench.pages.shared.subject import Subject
+    from xaibench.robustness import Strike
 
 __all__ = ["show"]
 
+_BLACK_BOX = ("square", "hop_skip_jump", "salt_and_pepper", "character_edits")
+"""Attacks that need no gradients, the first that come to mind for each norm and task."""
+_EXPLANATIONS = 2
+"""Methods shown before and after, unless the reader chooses others."""
+
 
 def show() -> None:
-    """The page."""
-    st.header("Attack")
+    """The page: the sample at the side, the attack and what it did in the middle."""
+    st.header("What does it take to break it?")
+    from xaibench.explainers import DEFAULT_PANEL
+    from xaibench.pages.attack.first import first_row
+    from xaibench.pages.shared.choices import choose_explanations
+    from xaibench.pages.shared.subject import choose_subject
+
+    subject = choose_subject(first=first_row)
+    if subject is None:
+        return
+    if subject.model.num_classes < 2:
+        st.info("A model of one class has no other class to be driven to.")
+        return
+    if subject.label is not None and subject.label != subject.prediction:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown("The model gets this sample wrong as it is; an attack makes it change its mind once more.")
+            st.button("Show one that it gets right", key="right one", on_click=_show_right)
+    methods = choose_explanations(subject.model, DEFAULT_PANEL[subject.model.task][:_EXPLANATIONS])
+    _attack(subject, methods)
+
+
+@part
+def _attack(subject: Subject, methods: tuple[str, ...]) -> None:
+    """What runs again when a choice of the attack changes."""
+    from xaibench.pages.attack.choices import choose_plan
+    from xaibench.pages.attack.strikes import strike_at
+
+    finding = st.container()
+    plan = choose_plan(subject)
+    place = st.empty()
+    try:
+        strike = strike_at(subject, plan, plan.eps, place)
+    except UnsupportedError as error:
+        place.empty()
+        _refuse(plan, error)
+        return
+    place.empty()
+    with finding:
+        _say(subject, plan, strike)
+    _results(subject, plan, strike, methods)
+
+
+def _results(subject: Subject, plan: Plan, strike: Strike, methods: tuple[str, ...]) -> None:
+    from xaibench.pages.attack.curves import show_course
+    from xaibench.pages.attack.downloads import show_downloads
+    from xaibench.pages.attack.edges import show_edge
+    from xaibench.pages.attack.figures import show_figures
+    from xaibench.pages.attack.notice import show_notice
+    from xaibench.pages.attack.sights import show_sight
+    from xaibench.pages.shared.views import View, show_probabilities
+
+    sight, chart = st.columns([2.2, 1], gap="large")
+    with sight:
+        show_sight(subject, strike)
+    with chart:
+        views = {"before": View(x=strike.x, probabilities=strike.before, explanations={}, refused={})}
+        if strike.broken:
+            views["after"] = View(x=strike.found, probabilities=strike.after, explanations={}, refused={})
+        show_probabilities(subject.model, views)
+    show_figures(subject, plan, strike)
+    if strike.broken:
+        show_downloads(subject, plan, strike)
+    st.subheader("How the attack went")
+    show_course(subject.model.class_names, strike.trajectory, key="course")
+    show_notice(subject, strike, methods)
+    show_edge(subject, plan, strike)
+
+
+def _say(subject: Subject, plan: Plan, strike: Strike) -> None:
+    """The finding in a sentence or two."""
+    from xaibench.pages.attack.choices import reach
+
+    names = subject.model.class_names
+    said = f"It says **{plain(names[subject.prediction])}** with {percent(float(strike.before.max()))}"
+    if subject.label is not None and subject.label != subject.prediction:
+        st.markdown(f"#### {said}, and is wrong without any attack: it is **{plain(names[subject.label])}**.")
+    else:
+        st.markdown(f"#### {said}{', which is right' if subject.label is not None else ''}.")
+    within = plain(reach(plan))
+    if strike.broken:
+        now, sure = plain(names[int(strike.after.argmax())]), percent(float(strike.after.max()))
+        st.markdown(f"#### A change of at most {within} makes it say **{now}** with {sure}.")
+        return
+    aim = "alters what it says" if plan.target is None else f"makes it say {plain(names[plan.target])}"
+    lowest = percent(strike.trajectory.lowest(plan.eps))
+    st.markdown(f"{plain(plan.label)} finds no change of at most {within} that {aim}; it brings it down to {lowest}.")
+    if strike.stopped:
+        st.caption(f"It was stopped after {strike.seconds:.0f} s and {strike.trajectory.looks} looks at the model.")
+
+
+def _show_right() -> None:
+    put(show="right")
+    forget("sample")
+
+
+def _refuse(plan: Plan, error: UnsupportedError) -> None:
+    """Why the attack cannot be made, and which can."""
+    st.info(plain(f"{plan.label} cannot be made here: {error}."))
+    from xaibench.attacks.base import attacks_for
+
+    exist = attacks_for(plan.model.task, plan.norm)
+    others = [name for name in _BLACK_BOX if name in exist]
+    if others and plan.attack.name not in others:
+        from xaibench.drawing.labels import name_label
+
+        with st.container(horizontal=True):
+            for name in others:
+                label = f"Try {name_label(name)}, which needs no gradients"
+                st.button(label, key=f"instead {name}", on_click=put, kwargs={"attack": name})

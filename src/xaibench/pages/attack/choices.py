@@ -1,0 +1,248 @@
+"""What the reader chooses of an attack: norm, radius, method and its settings, the class aimed at, rules of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from xaibench.drawing.labels import name_label
+from xaibench.pages.shared.address import choose, chosen, forget
+from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.widgets import method_widgets
+from xaibench.registry import Spec
+
+if TYPE_CHECKING:
+    from xaibench.pages.shared.subject import Subject
+    from xaibench.threats import Threat
+    from xaibench.types import Classifier
+
+__all__ = ["Plan", "choose_plan", "reach"]
+
+_NORMS = {
+    "image": {
+        "linf": "every pixel a little (L∞)",
+        "l2": "a small length in all (L2)",
+        "l1": "a small sum of changes (L1)",
+        "l0": "few values, by any amount (L0)",
+        "spatial": "turn and shift",
+    },
+    "tabular": {
+        "linf": "every feature a little (L∞)",
+        "l2": "a small length in all (L2)",
+        "l1": "a small sum of changes (L1)",
+        "l0": "few features, by any amount (L0)",
+    },
+    "text": {"words": "a few words"},
+}
+_WHOLE = ("l0", "words")
+_STEPS = 20
+"""Steps of the slider up to the customary radius, which is a quarter of its range."""
+_TIMES = 4
+_MOST_WORDS, _FEWEST = 12, 16
+"""The ends of the sliders that count words and features, at least for the latter."""
+_FIRST = {"image": "pgd", "tabular": "pgd", "text": "hotflip"}
+_SHOWN_EPS = "attack.eps.customary"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """An attack that is to be made on one sample; ``target`` is None where any other class will do."""
+
+    model: Classifier
+    norm: str
+    eps: float
+    largest: float
+    """The end of the slider."""
+    attack: Spec
+    target: int | None = None
+    immutable: tuple[int, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether radii are whole numbers."""
+        return self.norm in _WHOLE
+
+    @property
+    def label(self) -> str:
+        """The attack's name for people."""
+        return name_label(self.attack.name)
+
+    def threat(self, eps: float | None = None) -> Threat:
+        """The threat model at a radius, the chosen one by default."""
+        from xaibench.evaluate.settle import customary_threat
+
+        rules = {"immutable": self.immutable} if self.immutable else {}
+        return customary_threat(self.norm, self.eps if eps is None else eps, self.model, **rules)
+
+
+def reach(plan: Plan, eps: float | None = None) -> str:
+    """How far a change may go, in words: ``0.1 in any pixel``."""
+    from xaibench.reading import format_radius, norm_label
+
+    eps = plan.eps if eps is None else eps
+    things = {"text": "word", "tabular": "feature", "image": "value"}[plan.model.task]
+    if plan.norm == "words":
+        return f"{eps:g} edited word{'s' * (eps != 1)}"
+    if plan.norm == "l0":
+        return f"{eps:g} changed {things}{'s' * (eps != 1)}"
+    if plan.norm == "spatial":
+        return f"{30 * eps:.0f}° and {100 * 0.1 * eps:.0f} % of the width"
+    if plan.norm == "linf" and plan.model.task == "tabular":
+        return f"{100 * eps:.3g} % of its range in any feature"
+    radius = format_radius(eps)
+    return f"{radius} in any pixel" if plan.norm == "linf" else f"{norm_label(plan.norm)} {radius}"
+
+
+def choose_plan(subject: Subject) -> Plan:
+    """The widgets, in one row; every choice has a default that makes sense for the model."""
+    from xaibench.attacks.base import attacks_for
+
+    model = subject.model
+    norms = _NORMS[model.task]
+    widths = [1.2, 1.6, 1.2, 1.0]
+    first, second, third, fourth = st.columns(widths, gap="medium", vertical_alignment="bottom")
+    norm = choose(
+        first.selectbox,
+        "What may change",
+        list(norms),
+        key="norm",
+        default=next(iter(norms)),
+        valid=norms.__contains__,
+        format_func=norms.__getitem__,
+        on_change=forget,
+        args=("eps",),
+    )
+    with second:
+        eps, largest = _choose_eps(subject, norm)
+    names = [name for name in attacks_for(model.task, norm) if name != "transfer" or _sources(subject)]
+    usual = _FIRST[model.task] if _FIRST[model.task] in names else names[0]
+    name = choose(
+        third.selectbox,
+        "Attack",
+        names,
+        key="attack",
+        default=usual,
+        valid=names.__contains__,
+        format_func=name_label,
+    )
+    with fourth.popover("Settings", icon=":material/tune:", width="stretch"):
+        target = _choose_target(subject)
+        immutable = _choose_immutable(subject)
+        spec = _choose_settings(subject, name)
+    return Plan(model=model, norm=norm, eps=eps, largest=largest, attack=spec, target=target, immutable=immutable)
+
+
+def _choose_eps(subject: Subject, norm: str) -> tuple[float, float]:
+    """The radius, and the end of its slider."""
+    usual, step, largest = _scale(subject, norm)
+    told = st.session_state.get(_SHOWN_EPS)
+    if told is not None and told != usual and chosen("eps") == _written(told):
+        forget("eps")  # it was the customary radius of something else
+    st.session_state[_SHOWN_EPS] = usual
+    eps = choose(
+        st.slider,
+        "Epsilon: words" if norm == "words" else "Epsilon: how far it may go",
+        step,
+        largest,
+        key="eps",
+        default=usual,
+        read=type(step),
+        write=_written,
+        valid=lambda eps: type(eps) is type(step) and step <= eps <= largest,
+        step=step,
+        format="%d" if norm in _WHOLE else "%.3g",
+        help="It starts at the radius that the field reports for such data.",
+    )
+    return eps, largest
+
+
+def _written(eps: float) -> str:
+    return f"{eps:.9g}"
+
+
+def _scale(subject: Subject, norm: str) -> tuple[float, float, float]:
+    """The customary radius, the step and the end of the slider: all floats or all whole numbers."""
+    from xaibench.evaluate.settle import customary_eps
+
+    if norm == "spatial":
+        return 0.5, 0.05, 1.0
+    shape = tuple(subject.x.shape[1:])
+    usual = customary_eps(norm, subject.model.task, shape, subject.model.bounds)
+    if norm == "words":
+        return int(usual), 1, min(_MOST_WORDS, shape[-1])
+    if norm == "l0":
+        return int(usual), 1, min(max(_TIMES * int(usual), _FEWEST), subject.x[0].numel())
+    usual = float(_written(usual))
+    return usual, float(_written(usual / _STEPS)), float(_written(_TIMES * usual))
+
+
+def _choose_target(subject: Subject) -> int | None:
+    """The class that the attack is after; None for any."""
+    names = subject.model.class_names
+    if len(names) < 3:
+        return None
+    others = [-1, *(index for index in range(len(names)) if index != subject.prediction)]
+    aim = choose(
+        st.selectbox,
+        "Make it say",
+        others,
+        key="aim",
+        default=-1,
+        read=lambda text: names.index(text) if text in names else -1,
+        write=lambda index: names[index] if index >= 0 else "",
+        valid=others.__contains__,
+        format_func=lambda index: names[index] if index >= 0 else "Anything else",
+    )
+    return aim if aim >= 0 else None
+
+
+def _choose_immutable(subject: Subject) -> tuple[int, ...]:
+    """Features of a table that nobody can change."""
+    if subject.model.task != "tabular":
+        return ()
+    from xaibench.pages.shared.views import feature_names
+
+    names = feature_names(subject.data, subject.x.shape[1])
+    none: list[int] = []
+    fixed = choose(
+        st.multiselect,
+        "Features that stay as they are",
+        range(len(names)),
+        key="stay",
+        default=none,
+        read=lambda text: [int(index) for index in text.split(",") if index],
+        write=lambda indices: ",".join(map(str, indices)),
+        valid=lambda indices: all(0 <= index < len(names) for index in indices) and len(indices) < len(names),
+        format_func=names.__getitem__,
+    )
+    return tuple(sorted(fixed))
+
+
+def _choose_settings(subject: Subject, name: str) -> Spec:
+    from xaibench.attacks import attacks
+
+    st.markdown(f"**{plain(name_label(name))}**")
+    st.caption((attacks.get(name).__doc__ or "").partition("\n")[0])
+    spec = method_widgets(attacks, name)
+    if name != "transfer":
+        return spec
+    sources = _sources(subject)
+    source = choose(
+        st.selectbox,
+        "Source: the model that is attacked",
+        sources,
+        key="source",
+        default=sources[0],
+        valid=sources.__contains__,
+    )
+    return spec.adding({"source": source})
+
+
+def _sources(subject: Subject) -> list[str]:
+    """Other models of the same data, to transfer attacks from."""
+    from xaibench.pages.shared import cached
+    from xaibench.zoo import model_names
+
+    return [name for name in model_names() if name != subject.name and cached.card(name).data.name == subject.data.name]

@@ -1,0 +1,102 @@
+"""A sample before and after an attack: pictures, words with their edits marked, or the features that moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from html import escape
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from xaibench.drawing.html import figure, gallery, table
+from xaibench.drawing.pictures import perturbation_picture, photo
+from xaibench.pages.shared.charts import percent
+from xaibench.pages.shared.views import feature_names, show_change
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xaibench.pages.shared.subject import Subject
+    from xaibench.robustness import Strike
+
+__all__ = ["marked_edits", "show_sight"]
+
+_GONE = "background:rgba(200,100,10,0.3);border-radius:0.2rem;padding:0.05rem 0.15rem"
+_NEW = "background:rgba(18,110,190,0.3);border-radius:0.2rem;padding:0.05rem 0.15rem;text-decoration-thickness:2px"
+_MOST_FEATURES = 12
+
+
+def show_sight(subject: Subject, strike: Strike) -> None:
+    """Before, change and after, as the task has them."""
+    {"image": _show_image, "text": _show_text, "tabular": _show_table}[subject.model.task](subject, strike)
+
+
+def _show_image(subject: Subject, strike: Strike) -> None:
+    model, x = subject.model, subject.x[0].cpu()
+    bounds = (float(model.bounds.lower), float(model.bounds.upper))  # type: ignore[arg-type]
+    side = max(x.shape[1:])
+    before = f"Before: {_said(subject, strike.before)}"
+    cells = [figure(photo(x, bounds), before, side=side)]
+    if strike.broken:
+        found = strike.found[0]
+        times = (bounds[1] - bounds[0]) / float((found - x).abs().amax().clamp_min(1e-12))
+        colours = "blue is brighter, orange is darker" if len(x) == 1 else "grey is no change"
+        change = f"The change, magnified {times:.3g} times: {colours}"
+        after = f"After: {_said(subject, strike.after)}"
+        cells += [
+            figure(perturbation_picture(found - x), change, side=side),
+            figure(photo(found, bounds), after, side=side),
+        ]
+    st.html(gallery(cells))
+
+
+def _said(subject: Subject, probabilities: Tensor) -> str:
+    return f"{subject.model.class_names[int(probabilities.argmax())]}, {percent(float(probabilities.max()))}"
+
+
+def _show_text(subject: Subject, strike: Strike) -> None:
+    before, after = (subject.model.tokens(x)[0] for x in (subject.x, strike.found))
+    st.html(marked_edits(list(filter(None, before)), list(filter(None, after))))
+    if strike.broken:
+        st.caption("Struck out: the words of the text. Underlined: what the attack put in their places.")
+
+
+def marked_edits(before: Sequence[str], after: Sequence[str]) -> str:
+    """A text as HTML in which words that went are struck out and words that came are underlined.
+
+    >>> print(marked_edits(["a", "fine", "film"], ["a", "silly", "film"]).partition(">")[2])
+    a <del style="background:rgba(200,100,10,0.3);border-radius:0.2rem;padding:0.05rem 0.15rem">fine</del> \
+<ins style="background:rgba(18,110,190,0.3);border-radius:0.2rem;padding:0.05rem 0.15rem;\
+text-decoration-thickness:2px">silly</ins> film</p>
+    """
+    pieces: list[str] = []
+    for kind, start, end, first, last in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if kind == "equal":
+            pieces += map(escape, before[start:end])
+            continue
+        pieces += [f'<del style="{_GONE}">{escape(word)}</del>' for word in before[start:end]]
+        pieces += [f'<ins style="{_NEW}">{escape(word)}</ins>' for word in after[first:last]]
+    return f'<p style="line-height:1.9;overflow-wrap:anywhere">{" ".join(pieces)}</p>'
+
+
+def _show_table(subject: Subject, strike: Strike) -> None:
+    if not strike.broken:
+        st.caption("No change was found, so every feature is as it was.")
+        return
+    x, found = subject.x.cpu(), strike.found
+    span = x.new_tensor(subject.model.bounds.span)
+    share = ((found - x) / span)[0]
+    names = feature_names(subject.data, x.shape[1])
+    moved = [index for index in share.abs().argsort(descending=True).tolist() if float(share[index])]
+    top = moved[:_MOST_FEATURES]
+    values = [(f"{float(x[0, index]):.4g}", f"{float(found[0, index]):.4g}") for index in top]
+    shares = [f"{100 * float(share[index]):+.2g} %" for index in top]
+    rows = [(names[index], *pair, of) for index, pair, of in zip(top, values, shares, strict=True)]
+    chart, words = st.columns(2, gap="large")
+    with chart:
+        show_change(subject.model, subject.data, x, found)
+    with words:
+        st.html(table(("feature", "before", "after", "of its range"), rows))
+        if len(moved) > len(rows):
+            st.caption(f"{len(moved)} of {len(names)} features moved; these moved most.")
