@@ -18,21 +18,26 @@ from xaibench.training.threat import training_threat
 __all__ = ["Pace", "pace"]
 
 _FEW = 8
+_BEGINNING = 8.0
+"""Seconds in which a process loads its framework and the data."""
+_COMPARED = 512
+"""Test rows on which a hardened model is measured beside the one before."""
 _PATIENCE = 1.0
 """Seconds that a whole batch may take to be timed; a slower one is judged by `_FEW` of its rows."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds of a step and of a probe after an epoch, and how many steps an epoch has."""
+    """Seconds of a step, of a probe after an epoch, and of what is done once; and how many steps an epoch has."""
 
     step: float
     probe: float
+    once: float
     steps: int
 
     def seconds(self, epochs: int) -> float:
-        """How long as many epochs take."""
-        return epochs * (self.steps * self.step + self.probe)
+        """How long a training of as many epochs takes."""
+        return epochs * (self.steps * self.step + self.probe) + self.once
 
 
 def pace(recipe: Recipe) -> Pace:
@@ -62,15 +67,17 @@ def pace(recipe: Recipe) -> Pace:
     count = _FEW
     if batch <= _PATIENCE:
         batch, count = _seconds(lambda: step(len(every))), len(every)
-    probe = 0.0
+    probe, once = 0.0, _BEGINNING
     if threat is not None and probes(recipe):
         x, y, ids = every.x[:count], every.y[:count], every.ids[:count]
         spent = _seconds(
             lambda: robust_accuracy(learner.classifier, x, y, ids, threat=threat, probe=recipe.probe, seed=recipe.seed)
         )
         probe = spent * max(1.0, min(recipe.probe.samples, held) / len(y)) / recipe.probe.every
+        compared = min(_COMPARED, row_count(recipe.data, recipe.test_split))
+        once += 2 * spent * max(1.0, compared / len(y))
     trained = max(1, (total - held) // (recipe.batch_size * recipe.accumulate))
-    return Pace(step=batch * replays * recipe.accumulate, probe=probe, steps=trained)
+    return Pace(step=batch * replays * recipe.accumulate, probe=probe, once=once, steps=trained)
 
 
 def _seconds(act: Callable[[], object]) -> float:

@@ -33,19 +33,18 @@ def show() -> None:
     st.header("Train a copy that is harder to fool")
     name = choose_model()
     job = _choose_training()
-    if job is not None:
-        from xaibench.pages.harden.running import show_training
+    found, new = st.columns([3, 2], gap="large")
+    with found:
+        if job is not None:
+            from xaibench.pages.harden.running import show_training
 
-        show_training(job)
-        st.divider()
-    if name is None:
-        return
-    results, new = st.columns([3, 2], gap="large")
-    with results:
-        _show_results(name, cached.card(name))
-    with new, st.container(border=True):
-        st.subheader("A new training")
-        _offer(name)
+            show_training(job)
+        elif name is not None:
+            _show_results(name, cached.card(name))
+    if name is not None:
+        with new, st.container(border=True):
+            st.subheader("A new training")
+            _offer(name)
 
 
 def _choose_training() -> Job | None:
@@ -55,22 +54,16 @@ def _choose_training() -> Job | None:
     known = {job.id: job for job in jobs(KIND)}
     if not known:
         return None
-    alive = sum(job.is_alive for job in known.values())
-    label = "Trainings" + (f", {alive} of them not finished" if alive else "")
     chosen = choose(
         st.selectbox,
-        label,
+        "Show",
         [_NEW, *known],
         key=RUN,
         default=_NEW,
         valid=lambda run: run == _NEW or run in known,
-        format_func=lambda run: "None: results and a new training" if run == _NEW else _title(known[run]),
+        format_func=lambda run: "What hardening did so far" if run == _NEW else f"Training of {known[run].title}",
     )
     return known.get(chosen)
-
-
-def _title(job: Job) -> str:
-    return f"{job.title}: {job.state}"
 
 
 def _show_results(name: str, card: Card) -> None:
