@@ -1,12 +1,133 @@
-"""Compare: models or reports side by side."""
+"""Compare: what hardening or compression changed, or how any models and reports stand side by side."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import streamlit as st
+
+from xaibench.pages.shared.address import choose, keep, put
+from xaibench.pages.shared.places import inside, reports_home
+from xaibench.pages.shared.text import plain
+
+if TYPE_CHECKING:
+    from xaibench.pages.compare.sources import Source
 
 __all__ = ["show"]
 
+_MOST = 8
+"""Sources side by side: more lines than colours and dashes tell apart."""
+_FEWEST_SAMPLES, _MOST_SAMPLES, _USUAL_SAMPLES = 50, 500, 200
+_SHOWN_PAIRS = 8
+
 
 def show() -> None:
-    """The page."""
-    st.header("Compare")
+    """The page: two or more sources at the top, what is known of them below, and a way to measure what is not."""
+    from xaibench.pages.compare.sources import cards, pairs, sources
+
+    st.header("What did it win, and what did it cost?")
+    known = sources()
+    if len(known) < 2:
+        st.info(
+            "There are no two models or reports to compare. `xaibench train` makes a model, `xaibench harden` another."
+        )
+        return
+    suggested = pairs(cards())
+    first, second = suggested[0] if suggested else tuple(list(known)[:2])
+    _suggest(suggested)
+    a, b, more = _choose(known, first, second)
+    chosen = list(dict.fromkeys([a, b, *more]))
+    if len(chosen) < 2:
+        st.info("Choose two that differ.")
+    elif len(chosen) > 2:
+        from xaibench.pages.compare.standings import show_standings
+
+        show_standings([known[key] for key in chosen])
+    else:
+        _show_two(known[a], known[b])
+
+
+def _suggest(suggested: list[tuple[str, str]]) -> None:
+    """Buttons for models and what was made of them."""
+    if not suggested:
+        return
+    with st.expander("Before and after hardening or compression"), st.container(horizontal=True):
+        for one, other in suggested[:_SHOWN_PAIRS]:
+            st.button(
+                plain(f"{one} → {other}"),
+                key=f"pair {one} {other}",
+                on_click=put,
+                kwargs={"a": one, "b": other, "more": ""},
+            )
+
+
+def _choose(known: Mapping[str, Source], first: str, second: str) -> tuple[str, str, list[str]]:
+    keys = list(known)
+    left, right, rest = st.columns([1, 1, 1.4], gap="medium")
+
+    def label(key: str) -> str:
+        return known[key].label
+
+    a = choose(left.selectbox, "From", keys, key="a", default=first, valid=known.__contains__, format_func=label)
+    b = choose(right.selectbox, "To", keys, key="b", default=second, valid=known.__contains__, format_func=label)
+    more = choose(
+        rest.multiselect,
+        "And",
+        keys,
+        key="more",
+        default=list[str](),
+        read=lambda text: [key for key in text.split(",") if key],
+        write=",".join,
+        valid=lambda chosen: set(chosen) <= set(known) and len(chosen) <= _MOST - 2,
+        format_func=label,
+        max_selections=_MOST - 2,
+        placeholder="Add others for a table of all",
+    )
+    return a, b, more
+
+
+def _show_two(first: Source, second: Source) -> None:
+    from xaibench.pages.compare.evidence import find_evidence
+    from xaibench.pages.compare.pair import show_pair
+
+    evidence, why = find_evidence(first, second)
+    if evidence is not None:
+        show_pair(evidence)
+    else:
+        st.info(plain(why))
+    if first.kind == second.kind == "model":
+        from xaibench.pages.compare.sample import show_sample
+
+        show_sample(first.name, second.name)
+    _start(first, second)
+
+
+def _start(first: Source, second: Source) -> None:
+    from xaibench.pages.shared.running import show_job
+
+    st.subheader("Measure it anew")
+    st.caption(
+        "On the same samples: accuracy unchanged and under attack, nearest adversarial examples, transfer, corruptions,"
+        " explanations before and after, size and speed, each with a test. Some minutes, also when you leave the page."
+    )
+    with st.form("compare", border=False):
+        left, middle, right = st.columns([2, 1, 1.2], vertical_alignment="bottom", gap="medium")
+        n = left.slider("Samples", _FEWEST_SAMPLES, _MOST_SAMPLES, _USUAL_SAMPLES, step=50)
+        quick = middle.toggle("Accuracy alone", help="Clean and under attack, without explanations and corruptions.")
+        pressed = right.form_submit_button("Compare them", icon=":material/compare_arrows:", width="stretch")
+    if pressed:
+        from xaibench.jobs import start
+
+        names = [
+            source.name if source.kind == "model" else str(reports_home() / source.name) for source in (first, second)
+        ]
+        arguments = ("compare", *names, "--n", str(n), *(["--quick"] if quick else []))
+        digest = hashlib.sha256("\0".join(arguments).encode()).hexdigest()[:8]
+        out = inside(reports_home(), f"compare-{first.name[:35]}-{second.name[:35]}-{digest}")
+        title = f"{first.label} against {second.label}"
+        job = start((*arguments, "--out", str(out)), kind="compare", title=title, out=out)
+        put(comparison=job.id)
+    if run := keep("comparison"):
+        show_job(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -161,5 +162,10 @@ def _show_point(model: Classifier, points: Points, place: int) -> None:
 def _show_links(name: str, points: Points, place: int, attack: Attack | None) -> None:
     row = str(int(points.data.ids[place]))
     link_button("Explain it", "explain", key="to-explain", icon=":material/search_insights:", model=name, sample=row)
-    choices = {} if attack is None else {"attack": attack.name, "norm": "linf", "eps": str(attack.eps)}
-    link_button("Attack it", "attack", key="to-attack", icon=":material/bolt:", model=name, sample=row, **choices)
+    to_attack = partial(
+        link_button, "Attack it", "attack", key="to-attack", icon=":material/bolt:", model=name, sample=row
+    )
+    if attack is None:
+        to_attack()
+    else:
+        to_attack(attack=attack.name, norm="linf", eps=str(attack.eps))

@@ -106,8 +106,8 @@ def _show_features(model: Classifier, data: Data, found: Attribution, n: int) ->
     permuted = computed.permuted(model, data, "loss", computed.key_of(model, data))
     first = permuted.names[int(permuted.top(1)[0])]
     st.markdown(
-        f"#### {plain(first[:1].upper() + first[1:])} matters most\nWhen its values are dealt out anew among {len(data)} rows, the"
-        f" cross-entropy rises by {float(permuted.mean.max()):.2g}."
+        f"#### {plain(first[:1].upper() + first[1:])} matters most\nWhen its values are dealt out anew among the"
+        f" {len(data)} rows, the cross-entropy rises by {float(permuted.mean.max()):.2g}."
     )
     left, right = st.columns(2, gap="large")
     with left:

@@ -1,0 +1,129 @@
+"""Charts of a comparison: curves over the radius, accuracies side by side, and differences with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xaibench.comparison import Comparison, McNemar, PairedFigure
+
+__all__ = ["COLOURS", "STILL", "accuracy_bars", "curves_chart", "differences_chart"]
+
+COLOURS = ("#2F6DB5", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#E69F00")
+"""One for each source, told apart by colour-blind people; dashes and symbols differ too."""
+STILL = {"displayModeBar": False}
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up")
+_OUTCOMES = {"better": "#2F6DB5", "worse": "#D55E00", "higher": "#7B4FBE", "lower": "#7B4FBE"}
+_UNSHOWN = "#9A9A9A"
+
+
+def curves_chart(
+    curves: Sequence[tuple[str, Sequence[float], Sequence[float], Sequence[tuple[float, float]]]],
+    *,
+    eps: float | None,
+    unit: str,
+) -> Any:
+    """Robust accuracy over the radius: a name, radii, accuracies and intervals for each line."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for place, (name, radii, accuracy, intervals) in enumerate(curves):
+        figure.add_scatter(
+            x=list(radii),
+            y=list(accuracy),
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": [high - value for value, (_, high) in zip(accuracy, intervals, strict=True)],
+                "arrayminus": [value - low for value, (low, _) in zip(accuracy, intervals, strict=True)],
+                "thickness": 1,
+                "width": 3,
+            },
+            name=name,
+            mode="lines+markers",
+            line={"color": COLOURS[place % len(COLOURS)], "dash": _DASHES[place % len(_DASHES)]},
+            marker={"symbol": _SYMBOLS[place % len(_SYMBOLS)], "size": 8},
+            hovertemplate="%{y:.1%} at %{x:.3g}<extra>%{fullData.name}</extra>",
+        )
+    if eps is not None:
+        figure.add_vline(x=eps, line={"color": "#9A9A9A", "dash": "dot", "width": 1}, annotation_text="ε")
+    figure.update_layout(
+        height=340,
+        margin={"l": 0, "r": 8, "t": 8, "b": 40},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    )
+    figure.update_yaxes(range=[0, 1.03], tickformat=".0%")
+    figure.update_xaxes(title=unit, rangemode="tozero")
+    return figure
+
+
+def accuracy_bars(found: Comparison, tests: Sequence[McNemar]) -> Any:
+    """Accuracies of both, unchanged and under attack, with their intervals."""
+    import plotly.graph_objects as go
+
+    labels = ["unchanged" if test.what == "clean" else "under attack" for test in tests]
+    figure = go.Figure(
+        [
+            go.Bar(
+                name=name,
+                x=labels,
+                y=[test.accuracy[side] for test in tests],
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [test.interval[side][1] - test.accuracy[side] for test in tests],
+                    "arrayminus": [test.accuracy[side] - test.interval[side][0] for test in tests],
+                    "color": "#7F7F7F",
+                    "thickness": 1.5,
+                },
+                text=[f"{test.accuracy[side]:.1%}" for test in tests],
+                textposition="inside",
+                insidetextanchor="start",
+                textfont={"color": "white", "size": 14},
+                marker={"color": COLOURS[side], "pattern": {"shape": "" if side == 0 else "/", "solidity": 0.12}},
+                hovertemplate="%{y:.1%} %{x}<extra>" + name + "</extra>",
+            )
+            for side, name in enumerate(found.names)
+        ]
+    )
+    figure.update_layout(
+        height=340,
+        margin={"l": 0, "r": 8, "t": 8, "b": 8},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        bargap=0.35,
+    )
+    figure.update_yaxes(range=[0, 1.03], tickformat=".0%")
+    return figure
+
+
+def differences_chart(figures: Sequence[PairedFigure], labels: Sequence[str]) -> Any:
+    """How much more the second has of each figure, as a share of the first's, coloured by what is shown."""
+    import plotly.graph_objects as go
+
+    shares = [(figure.mean[1] - figure.mean[0]) / abs(figure.mean[0]) for figure in figures]
+    chart = go.Figure(
+        go.Bar(
+            x=shares,
+            y=list(labels),
+            orientation="h",
+            marker_color=[_OUTCOMES.get(figure.outcome, _UNSHOWN) for figure in figures],
+            text=[
+                f"{share:+.0%} {figure.outcome}".replace("-", "−")
+                for share, figure in zip(shares, figures, strict=True)
+            ],
+            textposition="outside",
+            cliponaxis=False,
+            customdata=[f"{figure.mean[0]:.3g} → {figure.mean[1]:.3g}" for figure in figures],
+            hovertemplate="%{y}: %{customdata}<extra></extra>",
+        )
+    )
+    low, high = min(0.0, *shares), max(0.0, *shares)
+    room = 0.6 * max(high - low, 0.01)
+    chart.update_layout(height=40 + 26 * len(figures), margin={"l": 0, "r": 8, "t": 8, "b": 8}, showlegend=False)
+    chart.update_yaxes(autorange="reversed", type="category", ticks="", showgrid=False, automargin=True)
+    chart.update_xaxes(
+        range=[low - room * (low < 0), high + room * (high > 0)], tickformat="+.0%", zeroline=True, showticklabels=False
+    )
+    return chart

@@ -1,0 +1,86 @@
+"""One sample through two models: what each says of it, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from xaibench.pages.explanations.computed import subject_rows
+from xaibench.pages.shared import cached
+from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.links import link_button
+from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.views import says, show_explanations, show_probabilities, view_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xaibench.data import Data
+    from xaibench.types import Classifier
+
+__all__ = ["show_sample"]
+
+_ICON = ":material/search_insights:"
+_METHODS = ("saliency", "integrated_gradients")
+_EXCERPT = 600
+"""Characters of a text above its explanations."""
+
+
+def show_sample(first: str, second: str) -> None:
+    """A row of the first model's data, by default one of which the two say different things."""
+    st.subheader("One sample through both")
+    model, data = subject_rows(first)
+    other, others = subject_rows(second)
+    if (model.task, model.class_names) != (other.task, other.class_names) or data.digest != others.digest:
+        st.info("They were not made for the same task, classes and data, so no sample goes through both.")
+        return
+    said = [cached.probabilities(one, data, (one.digest, data.digest)).argmax(dim=1) for one in (model, other)]
+    place = _choose(data, said)
+    names = (first, second)
+    inputs = data.inputs[place : place + 1]
+    if model.task == "text":
+        st.caption(plain(str(inputs[0])[:_EXCERPT]))
+    columns = st.columns(2, gap="large")
+    for side, (column, one, name) in enumerate(zip(columns, (model, other), names, strict=True)):
+        with column:
+            _show_side(one, data, name, inputs, key=f"side-{side}")
+            row = str(int(data.ids[place]))
+            link_button("Explain it", "explain", key=f"explain {side}", icon=_ICON, model=name, sample=row)
+
+
+def _show_side(model: Classifier, data: Data, name: str, inputs: object, *, key: str) -> None:
+    x: Tensor = model.encode(inputs) if model.task == "text" else inputs  # type: ignore[arg-type, assignment]
+    view = view_of(model, x, _METHODS)
+    st.markdown(f"**{plain(name)}** says {plain(says(model, view))}")
+    show_probabilities(model, {name: view}, key=f"{key} probabilities")
+    show_explanations(model, data, {name: view}, key=f"{key} why")
+    for method, reason in view.refused.items():
+        st.caption(plain(f"{method} is left out: {reason}"))
+
+
+def _choose(data: Data, said: list[Tensor]) -> int:
+    """The position of the chosen row; rows that divide the models come first."""
+    divided = (said[0] != said[1]).tolist()
+    order = sorted(range(len(data)), key=lambda place: not divided[place])
+    ids = data.ids.tolist()
+    rows = [ids[place] for place in order]
+    names = data.class_names
+
+    def told(row: int) -> str:
+        place = ids.index(row)
+        text = f"{row}: {names[int(data.labels[place])]}"
+        both = [names[int(one[place])] for one in said]
+        return f"{text}; they say {both[0]} and {both[1]}" if divided[place] else text
+
+    row = choose(
+        st.selectbox,
+        f"Sample: the {sum(divided)} of {len(data)} on which they differ come first",
+        rows,
+        key="sample",
+        default=rows[0],
+        read=int,
+        valid=set(rows).__contains__,
+        format_func=told,
+    )
+    return ids.index(row)
