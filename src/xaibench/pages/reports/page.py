@@ -2,11 +2,125 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import streamlit as st
+
+from xaibench.pages.reports.shelf import Item, read_items
+from xaibench.pages.shared.address import choose, put
+from xaibench.pages.shared.links import link_button
+from xaibench.pages.shared.places import reports_home
+from xaibench.pages.shared.text import plain
 
 __all__ = ["show"]
 
+_NONE = ""
+_FEWEST, _MOST = 2, 6
+"""Reports that can be compared at once."""
+
 
 def show() -> None:
-    """The page."""
+    """The page: everything at hand in a table, and the one that is open below it."""
     st.header("Reports")
+    items = read_items()
+    whole = [item for item in items if item.kind is not None]
+    if not whole:
+        st.info(
+            f"There are no reports in `{reports_home()}` yet. The Robustness page writes one, and so does"
+            " `xaibench report MODEL`."
+        )
+        link_button("Measure a model", "robustness", key="to-robustness", icon=":material/shield:", width="content")
+    else:
+        counts = Counter(item.kind for item in whole)
+        told = [f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in counts.items()]
+        st.caption(
+            f"{', '.join(told).capitalize()}. A click on a column's head sorts; pick rows to open or compare them."
+        )
+        _pick(_table(whole))
+        opened = _choose_open(whole)
+    for item in items:
+        if item.kind is None:
+            st.warning(f"**{plain(item.name)}** cannot be read: {plain(item.reason)}", icon=":material/broken_image:")
+    if whole and opened is not None:
+        from xaibench.pages.reports.opened import show_opened
+
+        show_opened(opened)
+
+
+def _table(items: list[Item]) -> list[Item]:
+    """All items as a sortable table; gives the picked ones."""
+    import pandas as pd
+
+    share = {"min_value": 0.0, "max_value": 1.0, "format": "percent", "width": "small"}
+    columns: dict[str, Any] = {
+        "Clean": st.column_config.ProgressColumn(help="Accuracy on the samples as they are", **share),
+        "Robust": st.column_config.ProgressColumn(help="Share that is right and that no attack broke", **share),
+        "Proved": st.column_config.ProgressColumn(help="Share that is proved to stay right", **share),
+        "Self-checks": st.column_config.TextColumn(help="Whether the robust accuracy can be taken at its word"),
+        "Format": st.column_config.NumberColumn(help="Version of the document's schema"),
+    }
+    rows = [
+        {
+            "Name": item.name,
+            "Kind": item.kind,
+            "Model": item.model,
+            "Data": item.data,
+            "Threat": item.threat,
+            "Clean": item.clean,
+            "Robust": item.robust,
+            "Proved": item.proved,
+            "Self-checks": item.verdict if item.kind == "report" else "",
+            "Date": item.date,
+            "Format": item.version,
+        }
+        for item in items
+    ]
+    event = st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        column_config=columns,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key="table",
+        alt="All reports with their accuracies",
+    )
+    return [items[row] for row in event.selection.rows if row < len(items)]
+
+
+def _pick(picked: list[Item]) -> None:
+    """What can be done with the picked rows."""
+    reports = [item for item in picked if item.kind == "report"][:_MOST]
+    if not picked:
+        return
+    with st.container(horizontal=True):
+        if len(picked) == 1:
+            st.button("Open it", on_click=put, kwargs={"report": picked[0].name}, icon=":material/open_in_full:")
+        elif len(reports) >= _FEWEST:
+            keys = [f"report:{item.name}" for item in reports]
+            link_button(
+                f"Compare these {len(reports)}",
+                "compare",
+                key="to-compare",
+                icon=":material/compare_arrows:",
+                width="content",
+                a=keys[0],
+                b=keys[1],
+                more=",".join(keys[2:]),
+            )
+        else:
+            st.caption("Comparing takes two reports on models or more.")
+
+
+def _choose_open(items: list[Item]) -> Item | None:
+    by_name = {item.name: item for item in items}
+    name = choose(
+        st.selectbox,
+        "Open",
+        [_NONE, *by_name],
+        key="report",
+        default=_NONE,
+        valid=lambda name: name in (_NONE, *by_name),
+        format_func=lambda name: name or "Choose a report",
+    )
+    return by_name.get(name)

@@ -1,0 +1,138 @@
+"""What lies in the folder of reports: reports, comparisons, a leaderboard, and what cannot be read, with the reason."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import streamlit as st
+
+from xaibench.errors import InputError
+from xaibench.pages.shared import finished
+from xaibench.pages.shared.limits import MEGABYTE
+from xaibench.pages.shared.places import inside, reports_home
+from xaibench.reading import format_threat
+
+__all__ = ["LEADERBOARD", "Item", "read_items"]
+
+Kind = Literal["report", "comparison", "leaderboard"]
+
+LEADERBOARD = "leaderboard"
+_DOCUMENTS: dict[str, Kind] = {"report.json": "report", "compare.json": "comparison"}
+_LARGEST = 50 * MEGABYTE
+"""A document of some thousand samples has one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One folder, or the leaderboard: its page and other ``files``, or why it cannot be read."""
+
+    name: str
+    kind: Kind | None = None
+    reason: str = ""
+    page: Path | None = None
+    document: Path | None = None
+    files: tuple[Path, ...] = ()
+    model: str = ""
+    data: str = ""
+    threat: str = ""
+    clean: float | None = None
+    robust: float | None = None
+    proved: float | None = None
+    verdict: str = ""
+    date: str = ""
+    version: int | None = None
+
+
+def read_items() -> tuple[Item, ...]:
+    """All of them, the leaderboard first, then the latest."""
+    home = reports_home()
+    found = [_item(folder) for folder in home.iterdir() if _looks_like_one(folder)] if home.is_dir() else []
+    found.sort(key=lambda item: item.name)
+    found.sort(key=lambda item: item.date, reverse=True)
+    board = home / "index.html"
+    if board.is_file():
+        document = home / "leaderboard.json"
+        files = tuple(path for path in (board, document) if path.is_file())
+        found.insert(0, Item(name=LEADERBOARD, kind="leaderboard", page=board, document=document, files=files))
+    return tuple(found)
+
+
+def _looks_like_one(folder: Path) -> bool:
+    return not folder.name.startswith(".") and any((folder / name).is_file() for name in _DOCUMENTS)
+
+
+def _item(folder: Path) -> Item:
+    try:
+        place = inside(reports_home(), folder.name)
+        name = next(name for name in _DOCUMENTS if (place / name).is_file())
+        _check_size(inside(place, name))
+        read = _report if _DOCUMENTS[name] == "report" else _comparison
+        return read(folder.name, place)
+    except (InputError, OSError) as error:
+        return Item(name=folder.name, reason=str(error))
+
+
+def _check_size(document: Path) -> None:
+    if document.stat().st_size > _LARGEST:
+        raise InputError(f"expected a document of at most {_LARGEST // MEGABYTE} MB, got a larger one")
+
+
+def _report(name: str, folder: Path) -> Item:
+    report = finished.report(name)
+    robustness = report.results.robustness
+    checks = None if robustness is None else robustness.checks
+    low, high = (None, None) if robustness is None else robustness.bracket
+    return Item(
+        name=name,
+        kind="report",
+        **_files(folder, "index.html", "report.json", "adversarials.safetensors", "attributions.safetensors"),
+        model=report.model.name,
+        data=report.data.name,
+        threat="" if robustness is None else format_threat(robustness.norm, robustness.eps),
+        clean=report.results.clean.accuracy,
+        robust=high,
+        proved=low,
+        verdict=("not attacked" if robustness is None else "not checked") if checks is None else checks.verdict,
+        date=report.timings.finished[:10],
+        version=report.schema_version,
+    )
+
+
+def _comparison(name: str, folder: Path) -> Item:
+    document = folder / "compare.json"
+    told = _told(str(document), document.stat().st_mtime_ns)
+    return Item(
+        name=name,
+        kind="comparison",
+        **_files(folder, "compare.html", "compare.json"),
+        model=" → ".join(told["names"]),
+        data=told["data"],
+        verdict=told["verdict"],
+        version=told["schema_version"],
+    )
+
+
+@st.cache_data(show_spinner=False, max_entries=100)
+def _told(path: str, moment: int) -> dict[str, Any]:
+    """What a list needs to know of a comparison."""
+    try:
+        told = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = {
+            "names": [str(name) for name in told["names"]],
+            "data": str(told["data"]),
+            "verdict": str(told["verdict"]),
+            "schema_version": int(told["schema_version"]),
+        }
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        raise InputError(f"expected a comparison in {path}, got something else") from None
+    return found
+
+
+def _files(folder: Path, page: str, document: str, *others: str) -> dict[str, Any]:
+    """The files of a report that are there; links that lead out of its folder raise `InputError`."""
+    present = tuple(path for name in (page, document, *others) if (path := inside(folder, name)).is_file())
+    shown = folder / page
+    return {"page": shown if shown in present else None, "document": folder / document, "files": present}
