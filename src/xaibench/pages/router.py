@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from importlib import import_module
 
 import streamlit as st
@@ -23,6 +24,13 @@ _SECTIONS = {
     "Improve and keep": (("harden", "Harden", "fitness_center"), ("reports", "Reports", "description")),
 }
 FIRST = "models"
+_FIRST_NEEDED = (
+    *("torch", "xaibench.zoo", "sklearn.datasets", "xaibench.data", "xaibench.attacks", "xaibench.explainers"),
+    *("torch._dynamo", "accelerate.utils.memory"),
+)
+_REST = 20.0
+"""Seconds in which a reader who begins with a PyTorch model is not slowed by TensorFlow's ten seconds of imports."""
+
 _STYLE = """<style>
 .stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; }
 </style>"""
@@ -65,8 +73,10 @@ def _warm_up() -> threading.Thread:
     """Import what the first analysis needs while the reader still looks at the first page; once per process."""
 
     def load() -> None:
-        for name in ("torch", "xaibench.zoo", "xaibench.data", "xaibench.attacks", "xaibench.explainers"):
+        for name in _FIRST_NEEDED:
             import_module(name)
+        time.sleep(_REST)
+        import_module("keras")
 
     thread = threading.Thread(target=load, name="warm-up", daemon=True)
     thread.start()
