@@ -35,12 +35,12 @@ WHOLE = PLAN.model_copy(
 
 def half(out: str, shards: int) -> None:
     """Run the plan; end by SIGKILL when so many shards are done, inside the work for the next one."""
-    done = 0
+    done = set()
 
     def progress(stage: str, finished: int, total: int, info: Mapping[str, Any]) -> None:
-        nonlocal done
-        done += 1
-        if done == shards:
+        if finished:
+            done.add((stage, finished))
+        if len(done) == shards:
             kill_in_next_write()
 
     run(PLAN, out=out, progress=progress)

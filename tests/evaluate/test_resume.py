@@ -98,10 +98,14 @@ def test_a_damaged_shard_is_made_again(tmp_path: Path) -> None:
     first = run(resumable.PLAN, out=tmp_path)
     path = next(tmp_path.glob(".run/*/attack-1-20.safetensors"))
     path.write_bytes(path.read_bytes()[:-20])
-    resumed: list[bool] = []
-    again = run(resumable.PLAN, out=tmp_path, progress=lambda *args: resumed.append("resumed" in args[3]))
+    states: dict[tuple[str, int], bool] = {}
+
+    def progress(stage: str, done: int, total: int, info: Mapping[str, Any]) -> None:
+        states.setdefault((stage, done), "resumed" in info)
+
+    again = run(resumable.PLAN, out=tmp_path, progress=progress)
     assert again.digest == first.digest
-    assert resumed.count(False) == 1
+    assert [place for place, resumed in states.items() if not resumed] == [("pgd:steps=3", 2)]
 
 
 @pytest.mark.parametrize("change", [{"eps": 0.05}, {"seed": 1}, {"n": 40}, {"attacks": ("fgsm", "pgd:steps=4")}])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,17 +32,31 @@ class Job:
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     passes: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Samples passed forwards and backwards through the model, by attack; see `Evaluation`."""
+    _at: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Of the stage under way: how many shards are done, of how many."""
 
     def collect(self, stage: str, units: Mapping[str, Callable[[], Piece]]) -> list[Shard]:
         """The shards of a stage, in order; those of an interrupted run are not made again."""
-        shards = []
-        for done, (name, work) in enumerate(units.items(), 1):
-            shard = self.shards.get(name, work)
+        shards: list[Shard] = []
+        for name, work in units.items():
+            shard = self.shards.get(name, partial(self._begun, work, stage, len(shards), len(units)))
             self.seconds[stage] += shard.seconds
             shards.append(shard)
             if self.progress is not None:
-                self.progress(stage, done, len(units), {"resumed": "yes"} if shard.resumed else {})
+                self.progress(stage, len(shards), len(units), {"resumed": "yes"} if shard.resumed else {})
         return shards
+
+    def tell(self, **info: Any) -> None:
+        """Report figures from inside the work on a shard."""
+        if self.progress is not None:
+            for stage, (done, total) in self._at.items():
+                self.progress(stage, done, total, info)
+
+    def _begun(self, work: Callable[[], Piece], stage: str, done: int, total: int) -> Piece:
+        self._at.clear()
+        self._at[stage] = done, total
+        self.tell()
+        return work()
 
     def batches(self) -> Iterator[slice]:
         """Slices that cover the data, one per shard."""

@@ -126,17 +126,20 @@ class _Found:
 
     def attack(self, spec: str, position: int, rows: Tensor) -> None:
         """Attack these rows at one radius, and keep what broke at it."""
-        headline = self.radii[position] == self.job.plan.eps
+        radius = self.radii[position]
+        headline = radius == self.job.plan.eps
+        self.job.tell(radius=radius, standing=len(rows))
         result = evaluate_robustness(
             self.job.model,
             self.x[rows],
             self.y[rows],
-            threat=threat_at(self.job.plan, self.radii[position], self.job.model),
+            threat=threat_at(self.job.plan, radius, self.job.model),
             attack=spec if headline else _ELSEWHERE.get(spec, spec),
             seed=self.job.plan.seed,
             sample_ids=self.ids[rows],
             certify=False,
             checks=False,
+            progress=lambda stage, _, __, info: self.job.tell(radius=radius, after=stage, **info),
         )
         self.efforts = _efforts([*map(asdict, self.efforts), *map(_effort, result.stages)])
         names = [effort.stage for effort in self.efforts]
