@@ -85,6 +85,46 @@ def test_the_objective_of_the_guide_keeps_what_all_promise(monkeypatch: pytest.M
     promises.test_a_threat_is_asked_for_where_one_is_needed(row)
 
 
+def test_the_model_format_of_the_guide_keeps_what_all_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+    import torch
+
+    from xaibench import Capability, InputError, UnsupportedError, evaluate_robustness, explain
+    from xaibench.threats import Linf
+
+    code = "\n".join(blocks(ROOT / "docs" / "adding-a-model-format.md", "python")[:2])
+    (tmp_path / "format_of_the_guide.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    import format_of_the_guide as guide  # type: ignore[import-not-found]
+
+    rng = np.random.default_rng(1)
+    weights, bias = rng.normal(size=(5, 3)), rng.normal(size=3)
+    np.savez(tmp_path / "linear.npz", weights=weights, bias=bias)
+    read, asked = guide.read_linear(tmp_path / "linear.npz"), guide.ArchiveClassifier(weights, bias)
+    x = torch.from_numpy(rng.normal(size=(20, 5)).astype(np.float32))
+    expected = torch.from_numpy(x.double().numpy() @ weights + bias)
+    y = expected.argmax(1)
+    for model in (read, asked):
+        torch.testing.assert_close(model.logits(x).double(), expected, atol=1e-5, rtol=1e-5)
+        assert (model.predict(x) == y).all()
+        with pytest.raises(InputError):
+            model.logits(x[:, :4])
+    # The logit of a linear model is the sum of its Shapley values from a baseline of zero and its bias.
+    shapley = explain(asked, x, y, method="shapley_exact", baseline="zero").values
+    torch.testing.assert_close(shapley.double(), x.double() * torch.from_numpy(weights.T[y]), atol=1e-4, rtol=1e-4)
+    assert Capability.GRADIENTS in read.capabilities
+    assert Capability.GRADIENTS not in asked.capabilities
+    with pytest.raises(UnsupportedError, match="gives no gradients"):
+        explain(asked, x, method="saliency")
+    attacked = evaluate_robustness(read, x, y, threat=Linf(0.3), attack="apgd_ce")
+    assert 0 < attacked.robust_accuracy < 1
+    assert asked.digest != guide.ArchiveClassifier(weights, bias + 1e-9).digest
+    assert asked.digest == guide.ArchiveClassifier(weights.copy(), bias).digest
+    (tmp_path / "damaged.npz").write_bytes(b"PK damaged")
+    with pytest.raises(InputError, match="weights and bias"):
+        guide.read_linear(tmp_path / "damaged.npz")
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=lambda page: page.stem)
 def test_recipes_in_pages_are_valid(page: Path) -> None:
     from xaibench.training import Recipe

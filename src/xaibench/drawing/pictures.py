@@ -13,7 +13,16 @@ from torch import Tensor
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["collapse", "map_picture", "map_pixels", "perturbation_picture", "photo", "photo_pixels", "triptych"]
+__all__ = [
+    "collapse",
+    "delta_pixels",
+    "map_picture",
+    "map_pixels",
+    "perturbation_picture",
+    "photo",
+    "photo_pixels",
+    "triptych",
+]
 
 _NEGATIVE, _MIDDLE, _POSITIVE = (179, 88, 6), (247, 247, 245), (18, 78, 150)
 _STRONG = (40, 16, 84)
@@ -36,14 +45,14 @@ def perturbation_picture(delta: Tensor) -> str:
 
     One channel: blue is brighter, orange is darker. Several: each colour by its own change around grey.
     """
-    return _uri(_delta_pixels(delta))
+    return _uri(delta_pixels(delta))
 
 
 def triptych(clean: Tensor, attacked: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Image:
     """A clean image, the attacked one, and the change magnified to full colour, side by side."""
     from PIL import Image
 
-    parts = [photo_pixels(clean, bounds), photo_pixels(attacked, bounds), _delta_pixels(attacked - clean)]
+    parts = [photo_pixels(clean, bounds), photo_pixels(attacked, bounds), delta_pixels(attacked - clean)]
     factor = max(1, _SHOWN // max(clean.shape[1:]))
     colour = [np.repeat(part[..., :3], 3 if part.shape[-1] == 1 else 1, axis=-1) for part in parts]
     gap = np.full((clean.shape[1], 1, 3), 255, dtype=np.uint8)
@@ -60,7 +69,8 @@ def photo_pixels(x: Tensor, bounds: tuple[float, float]) -> np.ndarray:
     return np.rint(unit.permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)
 
 
-def _delta_pixels(delta: Tensor) -> np.ndarray:
+def delta_pixels(delta: Tensor) -> np.ndarray:
+    """Bytes (height, width, channels) of a change (channels, height, width): see `perturbation_picture`."""
     if len(delta) != 3:
         return map_pixels(delta.mean(dim=0), signed=True)
     return photo_pixels(delta / _scale(delta), (-1.0, 1.0))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from xaibench.report.pictures import collapse, map_pixels, photo_pixels
+from xaibench.drawing.pictures import collapse, map_pixels, photo_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Tile", "image_panel", "table_panel", "text_panel"]
+__all__ = ["Tile", "image_panel", "picture_panel", "table_panel", "text_panel"]
 
 _SIDE, _GAP, _LINE, _COLUMNS = 160, 12, 15, 6
 _WIDTH, _BARS = 960, 10
@@ -43,6 +43,11 @@ def image_panel(x: Tensor, heading: Sequence[str], tiles: Sequence[Tile], bounds
     maps = [map_pixels(collapse(tile.values, signed=tile.signed), signed=tile.signed) for tile in tiles]
     cells = [("Input", heading[-1], photo_pixels(x, bounds))]
     cells += [(tile.title, tile.note, pixels) for tile, pixels in zip(tiles, maps, strict=True)]
+    return picture_panel(heading, cells)
+
+
+def picture_panel(heading: Sequence[str], cells: Sequence[tuple[str, str, np.ndarray]]) -> Image:
+    """Pictures, as bytes (height, width, channels), in rows of six, each with a title and a note."""
     rows = -(-len(cells) // _COLUMNS)
     columns = min(len(cells), _COLUMNS)
     height = _SIDE + 2 * _LINE + _GAP
