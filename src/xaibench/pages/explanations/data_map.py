@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -13,7 +12,7 @@ from xaibench.pages.explanations.map_chart import map_chart
 from xaibench.pages.explanations.points import SHOWN, Attack, Points, choose_attack, points_of
 from xaibench.pages.shared.address import choose, put
 from xaibench.pages.shared.charts import percent
-from xaibench.pages.shared.links import link_button
+from xaibench.pages.shared.links import go_to
 from xaibench.pages.shared.pictures import figure
 from xaibench.pages.shared.text import plain
 from xaibench.report.labels import name_label
@@ -161,11 +160,8 @@ def _show_point(model: Classifier, points: Points, place: int) -> None:
 
 def _show_links(name: str, points: Points, place: int, attack: Attack | None) -> None:
     row = str(int(points.data.ids[place]))
-    link_button("Explain it", "explain", key="to-explain", icon=":material/search_insights:", model=name, sample=row)
-    to_attack = partial(
-        link_button, "Attack it", "attack", key="to-attack", icon=":material/bolt:", model=name, sample=row
-    )
-    if attack is None:
-        to_attack()
-    else:
-        to_attack(attack=attack.name, norm="linf", eps=str(attack.eps))
+    here = {"model": name, "sample": row}
+    st.button("Explain it", icon=":material/search_insights:", on_click=go_to, args=("explain",), kwargs=here)
+    if attack is not None:
+        here |= {"attack": attack.name, "norm": "linf", "eps": str(attack.eps)}
+    st.button("Attack it", icon=":material/bolt:", on_click=go_to, args=("attack",), kwargs=here)
