@@ -17,12 +17,12 @@ import pytest
 import torch
 from PIL import Image
 
+from xaibench.drawing.pictures import collapse, map_picture, perturbation_picture, photo
 from xaibench.evaluate import Evaluation, Plan, run
 from xaibench.evaluate.results import Caveat
 from xaibench.report import write_report
 from xaibench.report.charts import Frame, curve_chart
 from xaibench.report.command import command, python_call
-from xaibench.drawing.pictures import collapse, map_picture, perturbation_picture, photo
 
 VOID = {"meta", "img", "br"}
 

@@ -86,6 +86,9 @@ async function inflate(id) {
   return new Response(stream).text();
 }
 
+// Plotly reads some markup in labels: text of data and plans is to stand as it is.
+const plain = (text) => String(text).replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
+
 function traces(data, css) {
   const dashes = ["solid", "solid", "dash", "dot", "dashdot", "longdash"];
   return data.traces.flatMap((trace) => {
@@ -99,7 +102,7 @@ function traces(data, css) {
     return [
       ...(worst || data.bands ? band : []),
       {
-        x: trace.x, y: trace.y, name: worst ? "worst case" : trace.name, mode: worst ? "lines" : "lines+markers",
+        x: trace.x, y: trace.y, name: worst ? "worst case" : plain(trace.name), mode: worst ? "lines" : "lines+markers",
         showlegend: false, cliponaxis: false,
         line: { color: worst ? color + "38" : color, width: worst ? 8 : 2.4, dash: dashes[Math.min(trace.slot, 5)] },
         marker: { size: 8, color: css("--surface"), line: { color, width: 2 } },
@@ -120,13 +123,13 @@ function layout(data, css) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: css("--sans"), size: 13, color: css("--muted") },
     hoverlabel: { bgcolor: css("--surface"), bordercolor: css("--rule"), font: { color: css("--ink") } },
-    xaxis: { ...axis, title: { text: data.unit, standoff: 12 }, tickvals: first.x, ticktext: first.labels,
+    xaxis: { ...axis, title: { text: plain(data.unit), standoff: 12 }, tickvals: first.x, ticktext: first.labels.map(plain),
       range: [-0.015 * first.x.at(-1), 1.02 * first.x.at(-1)], unifiedhovertitle: { text: "radius %{x:.4g}" } },
     yaxis: { ...axis, ...(data.percent ? { range: [0, 102], ticksuffix: " %", dtick: 20 } : { range: [lowest - 0.02, 1.02], dtick: 0.2 }) },
     shapes: [{ type: "line", x0: data.eps, x1: data.eps, y0: 0, y1: 1, yref: "paper",
       line: { color: css("--accent"), width: 1.4, dash: "dash" } }],
     annotations: [{ x: data.eps, y: data.low ? 0.03 : 1, yref: "paper", xanchor: "left", yanchor: data.low ? "bottom" : "top", xshift: 6, showarrow: false,
-      text: `<b>ε = ${data.label}</b>`, font: { color: css("--accent") } }],
+      text: `<b>ε = ${plain(data.label)}</b>`, font: { color: css("--accent") } }],
   };
 }
 
