@@ -28,8 +28,9 @@ _FIRST_NEEDED = (
     *("torch", "xaibench.zoo", "sklearn.datasets", "xaibench.data", "xaibench.attacks", "xaibench.explainers"),
     *("torch._dynamo", "accelerate.utils.memory"),
 )
+# Seconds in which a reader who begins with a PyTorch model is not slowed by TensorFlow's ten seconds of imports. (A
+# comment: of the file that it is started with, Streamlit shows bare strings on the page.)
 _REST = 20.0
-"""Seconds in which a reader who begins with a PyTorch model is not slowed by TensorFlow's ten seconds of imports."""
 
 _STYLE = """<style>
 .stMainBlockContainer { padding-top: 3.5rem; padding-bottom: 3rem; }

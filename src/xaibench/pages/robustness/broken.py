@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Broken", "broken_samples", "show_broken"]
 
-_MOST, _ACROSS = 8, 4
+_MOST = 10
+_WIDTH = 172
+"""Pixels of one sample: two beside each other on a telephone."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,9 @@ def show_broken(name: str, report: Report, robustness: Robustness) -> None:
         st.markdown("No sample was broken at this radius.")
         return
     st.markdown(f"The {min(_MOST, len(found))} of {len(found)} broken samples that fall at the smallest radii:")
-    for start in range(0, min(_MOST, len(found)), _ACROSS):
-        for column, one in zip(st.columns(_ACROSS), found[start : start + _ACROSS], strict=False):
-            with column.container(border=True):
+    with st.container(horizontal=True):
+        for one in found[:_MOST]:
+            with st.container(border=True, width=_WIDTH):
                 _show(report, robustness, tensors, one)
 
 

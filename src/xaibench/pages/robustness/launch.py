@@ -161,6 +161,7 @@ def _duration(wanted: Wanted, before: Report | None) -> str:
 
 def _title(wanted: Wanted) -> str:
     from xaibench.drawing.labels import method_label
+    from xaibench.threats.reading import format_radius, norm_label
 
-    radius = "" if wanted.eps is None else f" {wanted.eps:g}"
-    return f"{wanted.model}: {wanted.n} samples, {wanted.norm}{radius}, {method_label(wanted.attack)}"
+    radius = "" if wanted.eps is None else f" {format_radius(wanted.eps)}"
+    return f"{wanted.model}: {wanted.n} samples, {norm_label(wanted.norm)}{radius}, {method_label(wanted.attack)}"

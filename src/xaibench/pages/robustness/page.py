@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -37,7 +38,11 @@ def show() -> None:
     found = reports_of(name)
     shown = _choose_report(found, job)
     latest = next(iter(found.values()), None)
-    with st.expander("Measure", icon=":material/play_arrow:", expanded=shown is None and job is None):
+    with st.expander(
+        "Measure" if shown is None else "Measure again",
+        icon=":material/play_arrow:",
+        expanded=shown is None and job is None,
+    ):
         show_launch(name, cached.card(name), latest)
     if job is not None:
         show_job(job.id)
@@ -99,5 +104,5 @@ def _label(report: Report) -> str:
 
     robustness = report.results.robustness
     threat = format_threat(robustness.norm, robustness.eps) if robustness else "no attack"
-    moment = report.timings.finished[:16].replace("T", " ")
-    return f"{threat}, {report.data.n} samples, {moment}"
+    finished = datetime.fromisoformat(report.timings.finished).astimezone()
+    return f"{threat}, n {report.data.n}, {finished.day} {finished:%b %H:%M}"
