@@ -19,7 +19,7 @@ export XAIBENCH_DATA_HOME ?= $(abspath $(DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants app check fix bench robust samples docs clean
+.PHONY: help demo test mutants app check fix bench robust samples docs site gallery clean
 
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -60,6 +60,14 @@ samples: $(READY) ## make the sample reports in reports/ that are not up to date
 docs: $(READY) ## bring model cards and the generated parts of the documentation up to date
 	$(BIN)/xaibench card
 	$(BIN)/python docs/generate.py
+
+site: $(READY) ## build the documentation as a site into site/
+	@$(BIN)/python -c 'import material' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+gallery: $(READY) ## make the pictures of the documentation's gallery again (minutes)
+	$(BIN)/python docs/gallery.py
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -146,12 +146,115 @@ def _described(name: str, cls: type) -> tuple[str, str, str]:
     return f"`{name}`", " ".join(first.replace("``", "`").split()), source.group() if source else ""
 
 
+def _judgements() -> list[Any]:
+    """The judgements of the shipped models under AutoAttack, of images and tables."""
+    from xaibench.evaluate import Judgement
+
+    found = [Judgement.read(path) for path in sorted((ROOT / "reports" / "robust").glob("*.json"))]
+    return [one for one in found if one.attack == "autoattack"]
+
+
+def flattery_table() -> str:
+    """What the first attack of an ensemble alone would have stated, beside what all of them leave."""
+    rows = []
+    for one in _judgements():
+        if not one.robust_accuracy or len(one.stages) < 4:
+            continue
+        alone = one.clean_accuracy - one.stages[0].broken / one.n
+        later = ", ".join(f"{stage.stage} {stage.gain}" for stage in one.stages[1:] if stage.gain)
+        rows.append((one.model, f"{alone:.1%}", f"{one.robust_accuracy:.1%}", later))
+    header = ("model", "after Auto-PGD on the cross-entropy alone", "after all four", "broken by the others only")
+    return table(header, rows)
+
+
+def bracket_text() -> str:
+    """The bracket of a sample report."""
+    from xaibench.report import Report
+    from xaibench.threats.reading import format_threat
+
+    report = Report.read(ROOT / "reports" / "cancer-mlp")
+    found = report.results.robustness
+    assert found is not None
+    proved, robust = found.bracket
+    return (
+        f"{report.model.name} on {report.data.n} samples within {format_threat(found.norm, found.eps)}: {proved:.1%}"
+        f" proved, {robust:.1%} not broken, and {robust - proved:.1%} about which nobody knows."
+    )
+
+
+def samples_text() -> str:
+    """How wide intervals are at some numbers of samples."""
+    from xaibench.metrics import wilson_interval
+
+    rows = []
+    for n in (50, 200, 1000, 10000):
+        cells = [wilson_interval(round(share * n), n) for share in (0.5, 0.9)]
+        rows.append((f"{n:,}", *(f"{low:.1%} to {high:.1%}" for low, high in cells)))
+    return table(("samples", "of a measured 50 %", "of a measured 90 %"), rows)
+
+
+def price_table() -> str:
+    """What hardening cost in clean accuracy and won in robust accuracy."""
+    from xaibench.threats.reading import format_threat
+
+    found = {one.model: one for one in _judgements()}
+    rows = [
+        (
+            name,
+            format_threat(one.norm, one.eps),
+            f"{one.clean_accuracy:.1%} → {hard.clean_accuracy:.1%}",
+            f"{one.robust_accuracy:.1%} → {hard.robust_accuracy:.1%}",
+        )
+        for name, one in found.items()
+        if (hard := found.get(f"{name}-robust")) is not None
+    ]
+    return table(("model", "threat", "clean, plain → hardened", "not broken, plain → hardened"), rows)
+
+
+def shortcut_text() -> str:
+    """Two nets alike, of which one learned where a watermark gave the class away."""
+    from xaibench.card import Card
+
+    fair, leaning = (
+        Card.read(ROOT / "models" / name / "config.json").metrics["test"]
+        for name in ("evidence-cnn", "evidence-cnn-watermark")
+    )
+    return (
+        "evidence-cnn-watermark was trained on pictures in which a small watermark goes with the class in 95 % of the"
+        f" rows. Where the watermark says nothing, it is right in {leaning['accuracy']:.1%} of {leaning['n']:,}"
+        f" pictures; the same net trained without watermarks, evidence-cnn, in {fair['accuracy']:.1%}."
+    )
+
+
+def command_table() -> str:
+    """The commands and what they are for, in the first words of their help."""
+    from typer.main import get_command
+
+    from xaibench.cli import app
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    rows = []
+    for name, command in commands.items():
+        said = inspect.getdoc(command.callback) or ""
+        shown = next(iter(re.findall(r"\[dim\](xaibench .*?)\[/\]", said)), f"xaibench {name}")
+        rows.append((f"`{name}`", " ".join(said.partition("\n\n")[0].split()), f"`{shown}`"))
+    return table(("command", "does", "for example"), rows)
+
+
 PARTS: dict[str, tuple[tuple[str, Callable[[], str]], ...]] = {
     "README.md": (("models", model_table), ("robust", robust_table)),
     "docs/explanations.md": (("explainers", explainer_table), ("metrics", metric_table)),
     "docs/objectives.md": (("objectives", objective_table),),
     "docs/reports.md": (("plan", plan_table),),
     "docs/recipes.md": (("recipe", recipe_table),),
+    "docs/command-line.md": (("commands", command_table),),
+    "docs/honest-numbers.md": (
+        ("flattery", flattery_table),
+        ("bracket", bracket_text),
+        ("samples", samples_text),
+        ("price", price_table),
+        ("shortcut", shortcut_text),
+    ),
 }
 
 
