@@ -68,7 +68,8 @@ def show_broken(name: str, report: Report, robustness: Robustness) -> None:
     if not found:
         st.markdown("No sample was broken at this radius.")
         return
-    st.markdown(f"The {min(_MOST, len(found))} of {len(found)} broken samples that fall at the smallest radii:")
+    some = f"The {_MOST} of {len(found)}" if len(found) > _MOST else f"All {len(found)}"
+    st.markdown(f"{some} broken samples, those that fall at the smallest radii first:")
     with st.container(horizontal=True):
         for one in found[:_MOST]:
             with st.container(border=True, width=_WIDTH):

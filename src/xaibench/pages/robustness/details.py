@@ -36,6 +36,7 @@ def show_attacks(report: Report, robustness: Robustness) -> None:
     st.dataframe(
         rows,
         hide_index=True,
+        height="content",
         column_config={
             "Attack": st.column_config.TextColumn(width="medium"),
             "Broken": st.column_config.NumberColumn(help="Samples that it broke at epsilon"),
@@ -131,6 +132,7 @@ def show_checks(checks: SelfChecks) -> None:
             for one in sorted(checks.outcomes, key=lambda one: order.index(one.status))
         ],
         hide_index=True,
+        height="content",
         column_config={
             "Figure": st.column_config.NumberColumn(format="%.3g"),
             "Limit": st.column_config.NumberColumn(format="%.3g"),

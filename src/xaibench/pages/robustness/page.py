@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.errors import InputError
+from xaibench.pages.robustness.card import show_card
 from xaibench.pages.robustness.findings import show_findings
 from xaibench.pages.robustness.launch import show_launch
-from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, chosen, forget, keep
 from xaibench.pages.shared.finished import report, reports_of
 from xaibench.pages.shared.running import RUN, show_job, show_jobs
@@ -37,22 +37,23 @@ def show() -> None:
     job = _asked()
     found = reports_of(name)
     shown = _choose_report(found, job)
-    latest = next(iter(found.values()), None)
+    card, latest = cached.card(name), next(iter(found.values()), None)
     with st.expander(
         "Measure" if shown is None else "Measure again",
         icon=":material/play_arrow:",
         expanded=shown is None and job is None,
     ):
-        show_launch(name, cached.card(name), latest)
+        show_launch(name, card, latest)
     if job is not None:
         show_job(job.id)
     if shown is not None:
         show_findings(shown, found[shown])
     elif job is None:
+        show_card(card)
         st.markdown(
-            "Nothing has been measured of this model yet. **Start** attacks it in the background with the strongest"
-            " attacks that fit, proves what cannot be broken, and says whether the numbers can be trusted; the page"
-            " may be closed meanwhile."
+            "There is no report on this model yet. **Start** attacks it in the background with the strongest attacks"
+            " that fit, proves what cannot be broken, and says whether the numbers can be trusted; the page may be"
+            " closed meanwhile."
         )
     with st.expander("Runs", icon=":material/history:"):
         show_jobs(_KIND)
