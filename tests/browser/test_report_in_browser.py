@@ -148,9 +148,8 @@ def test_names_and_texts_of_data_run_nothing(sheet: Page, tmp_path: Path) -> Non
     plan = Plan(model="factories:words", data=table, split="all", samples=2, minimal=0, assessed=0, checks=False)
     opened(sheet, write_report(run(plan), tmp_path / "report"))
     assert factories.SCRIPT in (sheet.locator("body").text_content() or "")
-    board = collect(
-        [tmp_path / "report"], tmp_path, [Failure(name=factories.SCRIPT, reason="<img src=x onerror=alert(2)>")]
-    )
+    failure = Failure(name=factories.SCRIPT, reason="<img src=x onerror=alert(2)>")
+    board = collect([tmp_path / "report"], tmp_path, [failure])
     opened(sheet, write_leaderboard(board, tmp_path))
     assert sheet.locator("#failed dd").text_content() == failure.reason
     assert asked == []
