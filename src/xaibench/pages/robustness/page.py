@@ -11,6 +11,7 @@ from xaibench.errors import InputError
 from xaibench.pages.robustness.card import show_card
 from xaibench.pages.robustness.findings import show_findings
 from xaibench.pages.robustness.launch import show_launch
+from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, chosen, forget, keep
 from xaibench.pages.shared.finished import report, reports_of
 from xaibench.pages.shared.running import RUN, show_job, show_jobs
