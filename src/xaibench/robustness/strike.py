@@ -28,7 +28,8 @@ __all__ = ["Strike", "Trajectory", "strike"]
 class Trajectory:
     """What the model said in each pass that an attack on one sample made: of the point that came nearest to success.
 
-    Passes at nothing but the clean input, with which attacks begin and try batch sizes, are one.
+    Passes at nothing but the clean input, with which attacks begin and try batch sizes, are one; the last look at
+    a success, which checks it, is none.
     """
 
     label: int
@@ -54,6 +55,12 @@ class Trajectory:
         """Cross-entropy with the label, (passes,)."""
         return ce(torch.stack(self.logits), torch.full((len(self),), self.label))
 
+    def forget_last(self) -> None:
+        """Drop the last pass, at one point."""
+        self.logits.pop()
+        self.distances.pop()
+        self.looks -= 1
+
     def lowest(self, within: float) -> float:
         """The least probability of the label among the points no further away than ``within``."""
         inside = torch.tensor(self.distances) <= within + 1e-6
@@ -76,6 +83,7 @@ class Strike:
     """Probabilities (classes,) of what was found."""
     trajectory: Trajectory
     seconds: float
+    """Without the search for a batch size, which is made once for a model."""
     stopped: bool = False
     """Ended by a limit before the attack was through."""
 
@@ -110,14 +118,14 @@ def strike(
     """
     x, y, ids, threat = check_inputs(model, x, torch.tensor([label]), threat, torch.tensor([sample_id]))
     guard = guard or nullcontext()
-    start = time.perf_counter()
     before = _probabilities(model, x, guard)
     if int(before.argmax()) != label or label == target:
         aim = "" if target is None else f" and target {target}"
         raise InputError(f"expected a label that the model gives, and another target, got label {label}{aim}")
     trajectory = Trajectory(label, target)
-    listener = _Listener(x=x, threat=threat, trajectory=trajectory, model=model, watch=watch, looks=looks)
-    listener.deadline = start + seconds
+    listener = _Listener(
+        x=x, threat=threat, trajectory=trajectory, model=model, watch=watch, looks=looks, seconds=seconds
+    )
     asked: Any = Overheard(model, listener, guard=guard)
     if target is not None:
         asked, y = Aimed(asked, target), torch.zeros_like(y)
@@ -127,15 +135,18 @@ def strike(
     except _LimitError:
         found, stopped = listener.nearest, True
     after = _probabilities(model, found, guard)
+    broken = _succeeded(int(after.argmax()), trajectory)
+    if broken and listener.repeated:
+        trajectory.forget_last()
     return Strike(
         threat=threat,
         x=x.cpu(),
         found=found.cpu(),
-        broken=_succeeded(int(after.argmax()), trajectory),
+        broken=broken,
         before=before,
         after=after,
         trajectory=trajectory,
-        seconds=time.perf_counter() - start,
+        seconds=time.perf_counter() - listener.start - listener.setup,
         stopped=stopped,
     )
 
@@ -150,29 +161,39 @@ class _Listener:
     model: Classifier
     watch: Callable[[Trajectory], None] | None
     looks: int
-    deadline: float = math.inf
+    seconds: float
 
     def __post_init__(self) -> None:
         self.nearest, self._reach = self.x, math.inf
+        self.start = self._last = time.perf_counter()
+        self.setup, self.repeated = 0.0, False
+        self._point = torch.empty(0)
 
     def __call__(self, points: Tensor, logits: Tensor) -> None:
-        notes = self.trajectory
+        now, notes = time.perf_counter(), self.trajectory
         if len(notes) and torch.equal(points, self.x.expand_as(points)):
-            return
-        notes.looks += 1 + int((points[1:] != points[:1]).flatten(1).any(dim=1).sum())
+            self.setup += now - self._last
+        else:
+            self._note(points, logits)
+        self._last = now
+        if notes.looks >= self.looks or now - self.start - self.setup >= self.seconds:
+            raise _LimitError
+
+    def _note(self, points: Tensor, logits: Tensor) -> None:
+        notes = self.trajectory
         best = int(_progress(logits, notes).argmax())
-        point = points[best : best + 1]
-        distance = float(self.threat.distance(point.to(self.x), self.x))
+        point = points[best : best + 1].detach().to(self.x)
+        self.repeated = torch.equal(point, self._point)
+        self._point = point.clone()
+        distance = float(self.threat.distance(point, self.x))
+        notes.looks += 1 + int((points[1:] != points[:1]).flatten(1).any(dim=1).sum())
         notes.logits.append(logits[best].float().cpu())
         notes.distances.append(distance)
-        if distance < self._reach and _succeeded(int(logits[best].argmax()), notes):
-            inside = contains(self.threat, point.to(self.x), self.x, self.model.bounds)
-            if bool(inside):
-                self.nearest, self._reach = point.detach().clone().to(self.x), distance
+        better = distance < self._reach and _succeeded(int(logits[best].argmax()), notes)
+        if better and bool(contains(self.threat, point, self.x, self.model.bounds)):
+            self.nearest, self._reach = self._point, distance
         if self.watch is not None:
             self.watch(notes)
-        if notes.looks >= self.looks or time.perf_counter() >= self.deadline:
-            raise _LimitError
 
 
 def _progress(logits: Tensor, notes: Trajectory) -> Tensor:

@@ -133,7 +133,7 @@ def _short(name: str) -> str:
 def _lay_out(figure: Any, axis: str) -> None:
     figure.update_layout(
         height=_HEIGHT,
-        margin={"l": 0, "r": 8, "t": 8, "b": 0},
+        margin={"l": 0, "r": 8, "t": 28, "b": 0},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     figure.update_xaxes(title=axis, rangemode="tozero")

@@ -42,7 +42,7 @@ def show() -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown("The model gets this sample wrong as it is; an attack makes it change its mind once more.")
             st.button("Show one that it gets right", key="right one", on_click=_show_right)
-    methods = choose_explanations(subject.model, DEFAULT_PANEL[subject.model.task][:_EXPLANATIONS])
+    methods = choose_explanations(subject.model, DEFAULT_PANEL[subject.model.task][:_EXPLANATIONS], key="explained")
     _attack(subject, methods)
 
 
@@ -89,8 +89,10 @@ def _results(subject: Subject, plan: Plan, strike: Strike, methods: tuple[str, .
         show_downloads(subject, plan, strike)
     st.subheader("How the attack went")
     show_course(subject.model.class_names, strike.trajectory, key="course")
+    edge = st.container()
     show_notice(subject, strike, methods)
-    show_edge(subject, plan, strike)
+    with edge:  # last, for it takes the longest
+        show_edge(subject, plan, strike)
 
 
 def _say(subject: Subject, plan: Plan, strike: Strike) -> None:
@@ -106,7 +108,10 @@ def _say(subject: Subject, plan: Plan, strike: Strike) -> None:
     within = plain(reach(plan))
     if strike.broken:
         now, sure = plain(names[int(strike.after.argmax())]), percent(float(strike.after.max()))
-        st.markdown(f"#### A change of at most {within} makes it say **{now}** with {sure}.")
+        change = f"at most {within}"
+        if plan.norm == "words":
+            change = plain(reach(plan, float(strike.threat.distance(strike.found, strike.x))))
+        st.markdown(f"#### A change of {change} makes it say **{now}** with {sure}.")
         return
     aim = "alters what it says" if plan.target is None else f"makes it say {plain(names[plan.target])}"
     lowest = percent(strike.trajectory.lowest(plan.eps))

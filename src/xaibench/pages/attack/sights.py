@@ -93,10 +93,9 @@ def _show_table(subject: Subject, strike: Strike) -> None:
     values = [(f"{float(x[0, index]):.4g}", f"{float(found[0, index]):.4g}") for index in top]
     shares = [f"{100 * float(share[index]):+.2g} %" for index in top]
     rows = [(names[index], *pair, of) for index, pair, of in zip(top, values, shares, strict=True)]
-    chart, words = st.columns(2, gap="large")
-    with chart:
-        show_change(subject.model, subject.data, x, found)
-    with words:
+    st.markdown("**What was changed**")
+    show_change(subject.model, subject.data, x, found)
+    with st.expander(f"In their own units: {len(moved)} of {len(names)} features moved"):
         st.html(table(("feature", "before", "after", "of its range"), rows))
         if len(moved) > len(rows):
-            st.caption(f"{len(moved)} of {len(names)} features moved; these moved most.")
+            st.caption(f"The {len(rows)} that moved most.")
