@@ -1,0 +1,149 @@
+"""The Models page: the gallery says what the cards say, broken folders harm nothing, and models can be added."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from xaibench.card import Card
+
+Opened = Callable[..., AppTest]
+HOSTILE = '<img src=x onerror="alert(1)"> **bold** [link](javascript:alert(1)) $x$'
+
+
+@pytest.fixture
+def home(toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the toy models that a test may spoil."""
+    home = tmp_path / "models"
+    shutil.copytree(toy_models, home)
+    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(home))
+    return home
+
+
+def change(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def html(app: AppTest) -> str:
+    return "".join(element.proto.body for element in app.get("html"))
+
+
+def test_every_model_is_shown_with_its_figures(opened: Opened, toy_models: Path) -> None:
+    app = opened("models")
+    assert not app.exception
+    for name in ("toy-image", "toy-table", "toy-text"):
+        card = Card.read(toy_models / name / "config.json")
+        assert f"<h4>{name}</h4>" in html(app)
+        assert f"<b>{card.metrics['test']['accuracy']:.1%}</b> right; not attacked yet" in html(app)
+
+
+def test_the_first_button_breaks_something(opened: Opened) -> None:
+    app = opened("models")
+    app.button(key="hero-attack").click().run()
+    assert app.session_state["_address.kept"]["model"] == "toy-image"
+
+
+def test_a_card_leads_to_its_model(opened: Opened) -> None:
+    app = opened("models")
+    app.button(key="explain-toy-table").click().run()
+    assert not app.exception
+    assert app.session_state["_address.kept"]["model"] == "toy-table"
+
+
+def test_filters_are_in_the_address(opened: Opened) -> None:
+    app = opened("models", task="text")
+    assert "toy-text" in html(app)
+    assert "toy-image" not in html(app)
+    app = opened("models", task="no such task", trained_on="../../etc")
+    assert "toy-image" in html(app)
+    assert not app.exception
+
+
+def test_details_open_by_address_and_say_what_the_card_says(opened: Opened) -> None:
+    app = opened("models", details="toy-image")
+    assert not app.exception
+    assert "small_cnn (" in html(app)
+    assert "1 × 8 × 8 (channels, height, width)" in html(app)
+    assert app.query_params["details"] == "toy-image"
+
+
+@pytest.mark.parametrize("name", ["../toy-image", "/etc", "os:getcwd", "a\0b", "x" * 10_000, HOSTILE])
+def test_an_address_opens_nothing_but_models_at_hand(opened: Opened, name: str) -> None:
+    for page, key in (("models", "details"), ("explain", "model")):
+        app = opened(page, **{key: name})
+        assert not app.exception
+        assert not app.error
+
+
+def test_a_broken_folder_is_named_with_the_reason_and_harms_no_other(opened: Opened, home: Path) -> None:
+    (home / "cut").mkdir()
+    (home / "cut" / "config.json").write_text('{"schema_version": 1', encoding="utf-8")
+    (home / "bare").mkdir()
+    shutil.copy(home / "toy-image" / "config.json", home / "bare" / "config.json")
+    (home / "undescribed").mkdir()
+    (home / "undescribed" / "model.safetensors").write_bytes(b"")
+    (home / "wrong<b>").mkdir()
+    change_to = json.loads((home / "toy-image" / "config.json").read_text(encoding="utf-8")) | {"task": HOSTILE}
+    (home / "wrong<b>" / "config.json").write_text(json.dumps(change_to), encoding="utf-8")
+    app = opened("models")
+    assert not app.exception
+    assert "<h4>toy-image</h4>" in html(app)
+    said = " ".join(warning.value for warning in app.warning)
+    assert "**cut** cannot be used" in said
+    assert r"**bare** cannot be used: expected model\.safetensors in it, got No such file" in said
+    assert r"**undescribed** cannot be used: expected config\.json in it" in said
+    assert r"**wrong\<b\>** cannot be used" in said
+
+
+def test_text_of_a_card_is_text(opened: Opened, home: Path) -> None:
+    change(home / "toy-image", name=HOSTILE, summary=HOSTILE + "x" * 10_000)
+    app = opened("models", details="toy-image")
+    assert not app.exception
+    assert "<img" not in html(app)
+    assert "&lt;img src=x" in html(app)
+    assert not [each for each in app.markdown if "<img" in each.value.replace("\\<", "")]
+
+
+def test_figures_that_are_none_are_not_shown(opened: Opened, home: Path) -> None:
+    change(home / "toy-image", metrics={"test": {"accuracy": HOSTILE, "n": 3}})
+    app = opened("models")
+    assert not app.exception
+    assert "Not measured yet." in html(app)
+    assert "<img" not in html(app)
+
+
+def test_without_models_it_says_how_to_get_one(opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(tmp_path / "none"))
+    app = opened("models")
+    assert not app.exception
+    assert "xaibench train" in app.info[0].value
+
+
+def test_the_form_has_a_widget_for_each_field_of_the_network(opened: Opened) -> None:
+    app = opened("models", view="add", network="resnet", for_data="digits")
+    assert not app.exception
+    assert app.text_input(key="network.resnet.widths").value == "32, 64, 128"
+    assert app.number_input(key="network.resnet.blocks").value == 1
+    assert app.selectbox(key="network").options == ["deep_cnn", "lenet", "resnet", "small_cnn", "strided_cnn", "vit"]
+
+
+def test_the_gallery_loads_no_framework(toy_models: Path) -> None:
+    code = (
+        "import os, sys\n"
+        f"os.environ['XAIBENCH_MODELS_HOME'] = {str(toy_models)!r}\n"
+        "import xaibench.pages.models.page, xaibench.pages.router\n"
+        "from xaibench.pages.models.shelf import read_shelf\n"
+        "from xaibench.pages.models.faces import face\n"
+        "assert all(face(entry) for entry in read_shelf())\n"
+        "print(sorted({'torch', 'tensorflow', 'sklearn'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
