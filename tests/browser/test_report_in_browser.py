@@ -61,15 +61,21 @@ def test_kept_pages_open_offline_and_fit(sheet: Page, path: Path, width: int) ->
     assert sheet.locator("img:not([alt]), img[alt='']:visible").count() == 0
 
 
-def test_the_curve_tells_its_numbers_under_the_pointer(sheet: Page) -> None:
+@pytest.mark.parametrize(
+    ("chart", "across", "up", "said"),
+    [("curve", 0.5, 0.5, "%"), ("nearest", 0.55, 0.25, "samples from"), ("reliability", 0.965, 0.92, "% correct at")],
+)
+def test_charts_tell_their_numbers_under_the_pointer(
+    sheet: Page, chart: str, across: float, up: float, said: str
+) -> None:
     opened(sheet, REPORT)
-    chart = sheet.locator(".chart[data-source=curve] .live")
-    chart.scroll_into_view_if_needed()
-    box = chart.bounding_box()
-    assert box is not None
-    sheet.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    sheet.locator(".hoverlayer .legend").first.wait_for()
-    assert "%" in (sheet.locator(".hoverlayer").first.text_content() or "")
+    drawn = sheet.locator(f".chart[data-source={chart}] .live")
+    drawn.scroll_into_view_if_needed()
+    area = drawn.locator(".nsewdrag").bounding_box()
+    assert area is not None
+    sheet.mouse.move(area["x"] + area["width"] * across, area["y"] + area["height"] * (1 - up))
+    drawn.locator(".hoverlayer text").first.wait_for()
+    assert said in (drawn.locator(".hoverlayer").text_content() or "")
 
 
 def test_pictures_enlarge_by_keyboard_and_give_the_focus_back(sheet: Page) -> None:

@@ -155,6 +155,11 @@ class ReliabilityChart:
     frame: Frame
     bins: tuple[Bin, ...]
 
+    @property
+    def points(self) -> list[dict[str, float]]:
+        """The bins in numbers."""
+        return [{"confidence": one.confidence, "accuracy": one.accuracy, "n": one.n} for one in self.bins]
+
 
 def curve_chart(robustness: Robustness) -> CurveChart:
     """The chart of a robustness section: the worst case first, so that the attacks are drawn over it."""

@@ -122,7 +122,8 @@ def _canvas(width: int, height: int, heading: Sequence[str]) -> tuple[Image, Any
 
 
 def _write(draw: Any, place: tuple[int, int], text: str, colour: tuple[int, int, int], width: int) -> None:
-    """Text cut to a width."""
+    """Text cut to a width; Pillow's own font has no multiplication sign."""
+    text = text.replace("×", "x")
     while _length(text) > width and len(text) > 1:
         text = text[:-2] + "…"
     draw.text(place, text, fill=colour, font=_font())

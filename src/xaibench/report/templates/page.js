@@ -114,35 +114,73 @@ function traces(data, css) {
   });
 }
 
-function layout(data, css) {
-  const first = data.traces.reduce((a, b) => (b.x.at(-1) > a.x.at(-1) ? b : a));
-  const lowest = Math.min(0, ...data.traces.flatMap((trace) => trace.y));
+const titled = (axis) => (axis.title ? { ...axis, title: { text: axis.title, standoff: 12, font: { size: 13 } } } : axis);
+
+function frame(css, xaxis, yaxis, more) {
   const axis = { gridcolor: css("--rule"), zeroline: false, linecolor: css("--muted"), fixedrange: true };
   return {
-    autosize: true, margin: { l: 54, r: 18, t: 16, b: 52 }, hovermode: "x unified",
+    autosize: true, margin: { l: 54, r: 18, t: 16, b: 52 }, hovermode: "closest", showlegend: false,
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
     font: { family: css("--sans"), size: 13, color: css("--muted") },
     hoverlabel: { bgcolor: css("--surface"), bordercolor: css("--rule"), font: { color: css("--ink") } },
-    xaxis: { ...axis, title: { text: plain(data.unit), standoff: 12 }, tickvals: first.x, ticktext: first.labels.map(plain),
-      range: [-0.015 * first.x.at(-1), 1.02 * first.x.at(-1)], unifiedhovertitle: { text: "radius %{x:.4g}" } },
-    yaxis: { ...axis, ...(data.percent ? { range: [0, 102], ticksuffix: " %", dtick: 20 } : { range: [lowest - 0.02, 1.02], dtick: 0.2 }) },
-    shapes: [{ type: "line", x0: data.eps, x1: data.eps, y0: 0, y1: 1, yref: "paper",
-      line: { color: css("--accent"), width: 1.4, dash: "dash" } }],
-    annotations: [{ x: data.eps, y: data.low ? 0.03 : 1, yref: "paper", xanchor: "left", yanchor: data.low ? "bottom" : "top", xshift: 6, showarrow: false,
-      text: `<b>ε = ${plain(data.label)}</b>`, font: { color: css("--accent") } }],
+    xaxis: { ...axis, ...titled(xaxis) }, yaxis: { ...axis, ...titled(yaxis) }, ...more,
   };
 }
 
+function mark(css, x, text, low) {
+  return {
+    shapes: [{ type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", line: { color: css("--accent"), width: 1.4, dash: "dash" } }],
+    annotations: [{ x, y: low ? 0.03 : 1, yref: "paper", xanchor: "left", yanchor: low ? "bottom" : "top", xshift: 6,
+      showarrow: false, text: `<b>${text}</b>`, font: { color: css("--accent") } }],
+  };
+}
+
+function lines(data, css) {
+  const first = data.traces.reduce((a, b) => (b.x.at(-1) > a.x.at(-1) ? b : a));
+  const lowest = Math.min(0, ...data.traces.flatMap((trace) => trace.y));
+  const xaxis = { title: plain(data.unit), tickvals: first.x, ticktext: first.labels.map(plain),
+    range: [-0.015 * first.x.at(-1), 1.02 * first.x.at(-1)], unifiedhovertitle: { text: "radius %{x:.4g}" } };
+  const yaxis = data.percent ? { range: [0, 102], ticksuffix: " %", dtick: 20 } : { range: [lowest - 0.02, 1.02], dtick: 0.2 };
+  const more = { hovermode: "x unified", ...mark(css, data.eps, `ε = ${plain(data.label)}`, data.low) };
+  return [traces(data, css), frame(css, xaxis, yaxis, more)];
+}
+
+function bars(data, css) {
+  const ends = data.counts.map((_, i) => [data.edges[i], data.edges[i + 1]]);
+  const bar = {
+    type: "bar", x: ends.map(([low, high]) => (low + high) / 2), y: data.counts, width: ends.map(([low, high]) => 0.96 * (high - low)),
+    marker: { color: css("--slot1") + "99" }, customdata: ends,
+    hovertemplate: "%{y} samples from %{customdata[0]:.3g} to %{customdata[1]:.3g}<extra></extra>",
+  };
+  const more = data.median === null ? {} : mark(css, data.median, `median ${Number(data.median).toPrecision(3)}`);
+  return [[bar], frame(css, { title: plain(data.unit) }, { title: "samples", range: [0, 1.2 * Math.max(1, ...data.counts)] }, more)];
+}
+
+function dots(data, css) {
+  const total = data.bins.reduce((sum, bin) => sum + bin.n, 0);
+  const ideal = { x: [0, 100], y: [0, 100], mode: "lines", hoverinfo: "skip", line: { color: css("--muted"), width: 1, dash: "dash" } };
+  const found = {
+    x: data.bins.map((bin) => 100 * bin.confidence), y: data.bins.map((bin) => 100 * bin.accuracy), mode: "markers", cliponaxis: false,
+    marker: { size: data.bins.map((bin) => 4 + 28 * Math.sqrt(bin.n / total)), color: css("--slot1"), opacity: 0.65, line: { color: css("--slot1"), width: 1.5 } },
+    customdata: data.bins.map((bin) => bin.n),
+    hovertemplate: "%{customdata} samples: %{y:.1f} % correct at %{x:.1f} % confidence<extra></extra>",
+  };
+  const axis = { range: [0, 103], ticksuffix: " %", dtick: 20 };
+  return [[ideal, found], frame(css, { ...axis, title: "confidence of the predicted class" }, { ...axis, title: "correct" })];
+}
+
+const KINDS = { lines, bars, dots };
+
 async function drawCharts() {
   const holders = document.querySelectorAll(".chart[data-source]");
-  if (!holders.length || !("DecompressionStream" in window)) return;
+  if (!holders.length || !document.getElementById("plotly") || !("DecompressionStream" in window)) return;
   const script = document.createElement("script");
   script.textContent = await inflate("plotly");
   document.head.append(script);
   const css = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   for (const holder of holders) {
     const data = JSON.parse(document.getElementById(holder.dataset.source).textContent);
-    const draw = () => Plotly.react(holder.querySelector(".live"), traces(data, css), layout(data, css),
+    const draw = () => Plotly.react(holder.querySelector(".live"), ...KINDS[data.kind](data, css),
       { responsive: true, displayModeBar: false });
     holder.classList.add("is-live");
     await draw();
