@@ -16,6 +16,7 @@ from typing_extensions import Unpack
 from xaibench.architectures import architectures
 from xaibench.card import Card
 from xaibench.classifiers import ExportedClassifier, KerasClassifier, SavedModelClassifier, TorchClassifier
+from xaibench.classifiers.hubs import HUBS, from_hub
 from xaibench.classifiers.interface import Options
 from xaibench.classifiers.weights import load_keras, load_state
 from xaibench.errors import InputError, first_line
@@ -40,6 +41,7 @@ def load_model(
 
     ``source`` is a name of `model_names`; a model folder; a ``.keras``, ``.h5``, ``.pt2`` or SavedModel; a
     ``.safetensors``, ``.pt`` or ``.pth`` file of weights, with ``architecture`` (a spec such as ``resnet:classes=10``);
+    ``"hf:owner/name"`` or ``"timm:name"``, an image classifier of the Hugging Face Hub or timm;
     ``"module:factory"``, a function that returns a model, with ``weights`` for it if need be; or a classifier, which is
     returned as it is. ``options`` say what a file cannot: bounds, normalisation, class names, task, tokenizer (which
     may be the path of a ``tokenizer.json``). ``defaults`` hold where neither they nor the model itself say anything.
@@ -57,6 +59,10 @@ def load_model(
         _refuse(given, tuple(given), "a classifier")
         return source
     path, text = Path(source), str(source)
+    if text.partition(":")[0] in HUBS and ":" in text:
+        _refuse(given, ("weights", "architecture"), text)
+        module, told = from_hub(text)
+        return TorchClassifier(module, **{**(defaults or {}), **told, **options})  # type: ignore[typeddict-item]
     if (path / "config.json").is_file():
         _refuse(given, ("weights", "architecture"), text)
         return _from_folder(path, defaults, options)
