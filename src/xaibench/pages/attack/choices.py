@@ -86,13 +86,13 @@ def reach(plan: Plan, eps: float | None = None) -> str:
     if plan.norm == "words":
         return f"{eps:g} edited word{'s' * (eps != 1)}"
     if plan.norm == "l0":
-        return f"{eps:g} changed {things}{'s' * (eps != 1)}"
+        return f"{eps:g} {things}{'s' * (eps != 1)}"
     if plan.norm == "spatial":
         return f"{30 * eps:.0f}° and {100 * 0.1 * eps:.0f} % of the width"
     if plan.norm == "linf" and plan.model.task == "tabular":
         return f"{100 * eps:.3g} % of its range in any feature"
     radius = format_radius(eps)
-    return f"{radius} in any pixel" if plan.norm == "linf" else f"{norm_label(plan.norm)} {radius}"
+    return f"{radius} in any pixel" if plan.norm == "linf" else f"{radius} in {norm_label(plan.norm)}"
 
 
 def choose_plan(subject: Subject) -> Plan:

@@ -27,7 +27,7 @@ _HALVINGS: Final = 8
 """Down to a 256th of the slider's range."""
 _BETWEEN: Final = (0.25, 0.5, 0.75)
 """Shares of the breaking point at which the curve has points too."""
-_PATIENCE: Final = 3.0
+_PATIENCE: Final = 10.0
 """Seconds that a search may take, by the time of one attack, to be made unasked."""
 _PROOFS: Final = 6
 _PROOF_SECONDS: Final = 60.0
@@ -73,11 +73,17 @@ def show_edge(subject: Subject, plan: Plan, strike: Strike) -> None:
             found.tried,
             plan.eps,
             proved=None if proof is None else proof.radius,
-            axis="epsilon" + (" (share of each range)" if subject.model.task == "tabular" else ""),
+            axis=_axis(plan),
             key="radii",
         )
     with words:
         _say(subject, plan, found, proof)
+
+
+def _axis(plan: Plan) -> str:
+    counted = {"words": "edited words", "l0": "changed features" if plan.model.task == "tabular" else "changed values"}
+    share = " (shares of each feature's range)" if plan.model.task == "tabular" else ""
+    return counted.get(plan.norm, f"epsilon{share}")
 
 
 def _search(subject: Subject, plan: Plan) -> _Found:
