@@ -14,8 +14,8 @@ __all__ = ["ATTACKED", "CLEAN", "PLAIN", "Log", "alarms", "held_out", "held_out_
 
 CLEAN, ATTACKED, PLAIN = "#3B75AF", "#D55E00", "#7F7F7F"
 _LOSS = "#7A52B3"
-_MOST_POINTS = 600
-"""Points of a curve; of more steps, as many evenly spaced ones are drawn."""
+_MOST_POINTS = 200
+"""Points of a curve of losses; of more steps, the means of as many groups are drawn: single batches differ much."""
 
 _MEANING = {
     "robust_overfitting": "on held-out rows, accuracy under attack fell below its best while it rose in training",
@@ -92,18 +92,19 @@ def loss_chart(lines: Sequence[Mapping[str, Any]], *, unit: str) -> Any:
     """The training loss by step, or by epoch, as a Plotly figure."""
     import plotly.graph_objects as go
 
-    thinned = lines[:: max(1, -(-len(lines) // _MOST_POINTS))]
+    size = max(1, -(-len(lines) // _MOST_POINTS))
+    groups = [lines[start : start + size] for start in range(0, len(lines), size)]
+    losses = [sum(line["loss"] for line in group) / len(group) for group in groups]
     figure = go.Figure(
         go.Scatter(
-            x=[line[unit] for line in thinned],
-            y=[line["loss"] for line in thinned],
+            x=[group[-1][unit] for group in groups],
+            y=losses,
             mode="lines",
             line={"color": _LOSS, "width": 2},
             hovertemplate=unit + " %{x}: %{y:.3f}<extra>loss</extra>",
         )
     )
-    highest = max(line["loss"] for line in thinned)
-    figure.update_yaxes(range=[0, 1.05 * highest], title="training loss")
+    figure.update_yaxes(range=[0, 1.05 * max(losses)], title="training loss")
     return _laid_out(figure, unit)
 
 

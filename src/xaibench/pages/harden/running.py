@@ -72,6 +72,8 @@ def draw_curves(epochs: list[dict], steps: list[dict] | None = None) -> None:  #
     with charts[-1]:
         text = f"Training loss: {lines[0]['loss']:.3g} at {unit} {lines[0][unit]}, {lines[-1]['loss']:.3g} at the end"
         st.plotly_chart(loss_chart(lines, unit=unit), alt=text, config={"displayModeBar": False})
+    if lines[0].get("eps", 0) < lines[-1].get("eps", 0):
+        st.caption("The radius grows from zero in the first part of a training, and the training loss with it.")
 
 
 def _log(job: Job) -> Log:
