@@ -15,6 +15,7 @@ COLOURS = ("#2F6DB5", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#E69F00")
 STILL = {"displayModeBar": False}
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up")
+_PATTERNS: tuple[dict[str, Any], ...] = ({"shape": ""}, {"shape": "/", "fillmode": "overlay", "solidity": 0.15})
 _OUTCOMES = {"better": "#2F6DB5", "worse": "#D55E00", "higher": "#7B4FBE", "lower": "#7B4FBE"}
 _UNSHOWN = "#9A9A9A"
 
@@ -82,7 +83,7 @@ def accuracy_bars(found: Comparison, tests: Sequence[McNemar]) -> Any:
                 textposition="inside",
                 insidetextanchor="start",
                 textfont={"color": "white", "size": 14},
-                marker={"color": COLOURS[side], "pattern": {"shape": "" if side == 0 else "/", "solidity": 0.12}},
+                marker={"color": COLOURS[side], "pattern": _PATTERNS[side]},
                 hovertemplate="%{y:.1%} %{x}<extra>" + name + "</extra>",
             )
             for side, name in enumerate(found.names)

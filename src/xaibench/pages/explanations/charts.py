@@ -52,7 +52,7 @@ def interval_bars(
             hovertemplate="%{y}: %{customdata}<extra></extra>",
         )
     )
-    figure.update_layout(height=70 + 24 * len(names), margin={"l": 0, "r": 12, "t": 8, "b": 40}, bargap=0.25)
+    figure.update_layout(height=70 + 20 * len(names), margin={"l": 0, "r": 12, "t": 8, "b": 40}, bargap=0.25)
     figure.update_yaxes(autorange="reversed", type="category", ticks="", showgrid=False, automargin=True)
     figure.update_xaxes(title=axis, zeroline=True)
     return figure

@@ -77,13 +77,23 @@ def assessed(_model: Classifier, _data: Data, method: str, n: int, key: tuple[st
 
 @st.cache_data(show_spinner=False, max_entries=256)
 def explained_rows(
-    _model: Classifier, _data: Data, method: str, n: int, key: tuple[str, str], *, checked: bool = True
+    _model: Classifier,
+    _data: Data,
+    method: str,
+    n: int,
+    key: tuple[str, str],
+    *,
+    target: int | None = None,
+    checked: bool = True,
 ) -> Attribution:
-    """Attributions of the first rows for the predicted classes, with all checks of trust or the quick ones."""
+    """Attributions of the first rows, with all checks of trust or the quick ones.
+
+    They are for one class, the ``target``, or for the predicted classes.
+    """
     from xaibench.explainers import explain
 
     with cached._ONE_AT_A_TIME:
-        return explain(_model, _first(_model, _data, n), method=method, trust="full" if checked else "quick")
+        return explain(_model, _first(_model, _data, n), target, method=method, trust="full" if checked else "quick")
 
 
 @st.cache_data(show_spinner=False, max_entries=128)

@@ -161,7 +161,9 @@ def _show_point(model: Classifier, points: Points, place: int) -> None:
 def _show_links(name: str, points: Points, place: int, attack: Attack | None) -> None:
     row = str(int(points.data.ids[place]))
     here = {"model": name, "sample": row}
-    st.button("Explain it", icon=":material/search_insights:", on_click=go_to, args=("explain",), kwargs=here)
+    st.button(
+        "Explain it", icon=":material/search_insights:", on_click=go_to, args=("explain",), kwargs=here, width="stretch"
+    )
     if attack is not None:
         here |= {"attack": attack.name, "norm": "linf", "eps": str(attack.eps)}
-    st.button("Attack it", icon=":material/bolt:", on_click=go_to, args=("attack",), kwargs=here)
+    st.button("Attack it", icon=":material/bolt:", on_click=go_to, args=("attack",), kwargs=here, width="stretch")

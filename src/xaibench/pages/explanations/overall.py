@@ -45,10 +45,12 @@ def show_overall(name: str) -> None:
             valid=names.__contains__,
             format_func=name_label,
         )
+        target = _choose_class(data) if model.task == "tabular" else None
     n = min(_SAMPLES, len(data))
     try:
         with st.spinner(f"Explaining {n} samples"):
-            found = computed.explained_rows(model, data, method, n, computed.key_of(model, data), checked=False)
+            key = computed.key_of(model, data)
+            found = computed.explained_rows(model, data, method, n, key, target=target, checked=False)
     except UnsupportedError as error:
         st.info(plain(f"{name_label(method)} does not apply: {first_line(error)}"))
         return
@@ -58,6 +60,21 @@ def show_overall(name: str) -> None:
         _show_words(found, n)
     else:
         _show_features(model, data, found, n)
+
+
+def _choose_class(data: Data) -> int:
+    """The class that values of a table push towards or away from."""
+    names = data.class_names
+    return choose(
+        st.selectbox,
+        "Class",
+        range(len(names)),
+        key="target",
+        default=len(names) - 1,
+        read=int,
+        valid=range(len(names)).__contains__,
+        format_func=lambda index: names[index],
+    )
 
 
 def _show_places(data: Data, found: Attribution, n: int) -> None:
@@ -115,14 +132,13 @@ def _show_features(model: Classifier, data: Data, found: Attribution, n: int) ->
         _show_bars(importance_figure(permuted, most=_MOST), permuted, key="permuted")
         st.caption("Features that say the same thing share no blame: permuting one alone costs little.")
     with right:
-        st.markdown(f"**How each value pushes**, by {plain(method_label(found.method))}, {n} rows")
+        towards = plain(data.class_names[int(found.target[0])])
+        st.markdown(f"**What pushes towards {towards}**, by {plain(method_label(found.method))}, {n} rows")
         swarm = beeswarm(found, data.inputs[:n], names=data.feature_names, most=_MOST)  # type: ignore[arg-type]
         means = swarm.attribution.abs().mean(dim=0).tolist()
         alt = described(swarm.names, {"mean size": means})
         st.plotly_chart(swarm_figure(swarm), key="swarm", config=STILL, alt=alt)
-        st.caption(
-            "A point is a row; to the right it speaks for the predicted class. Colour is the feature's own value."
-        )
+        st.caption(f"A point is a row: to the right it speaks for {towards}. Its colour is the feature's own value.")
 
 
 def _show_bars(chart: object, found: GlobalImportance, *, key: str) -> None:

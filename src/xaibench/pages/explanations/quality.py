@@ -112,8 +112,8 @@ def best_in_words(scores: Mapping[str, Mapping[str, Score]], n: int) -> str:
     metrics = ", ".join(name_label(metric).lower() for metric in wins[best])
     return (
         f"#### {plain(method_label(best))} has the best figure in {len(wins[best])} of {measured}\n"
-        f"{plain(metrics[:1].upper() + metrics[1:])}: means over {n} samples. The darker a cell, the better the method"
-        " beside the others in its column; intervals are below."
+        f"{plain(metrics[:1].upper() + metrics[1:])}: means over {n} samples. The stronger the blue, the better the"
+        " method beside the others in its column; intervals are below."
     )
 
 

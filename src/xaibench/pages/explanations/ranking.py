@@ -10,17 +10,21 @@ import streamlit as st
 from xaibench.pages.explanations.charts import STILL, interval_bars
 from xaibench.pages.explanations.rankings import find_rankings, place_of
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, keep, put
+from xaibench.pages.shared.address import choose, forget, keep, put
 from xaibench.pages.shared.charts import described
 from xaibench.pages.shared.text import plain
 from xaibench.report.labels import method_label, name_label
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from xaibench.quality import RankingRecord
 
 __all__ = ["show_ranking"]
 
 _EXAMPLE = "evidence-cnn"
+_SEEN = "_ranking.model"
+_CHANCE = 0.025
 _FEWEST, _MOST, _USUAL = 8, 64, 32
 """Samples of a ranking: fewer tell nothing apart, more take an hour."""
 
@@ -28,6 +32,9 @@ _FEWEST, _MOST, _USUAL = 8, 64, 32
 def show_ranking(model: str) -> None:
     """The ranking of a model, or the example's until it has one; and the way to make one."""
     rankings = find_rankings()
+    if st.session_state.setdefault(_SEEN, model) != model:  # its own ranking is wanted, not the one of the model before
+        st.session_state[_SEEN] = model
+        forget("ranking", "metric")
     if rankings:
         own = [name for name, one in rankings.items() if one.model == model]
         first = own[-1] if own else _EXAMPLE if _EXAMPLE in rankings else next(iter(rankings))
@@ -35,8 +42,9 @@ def show_ranking(model: str) -> None:
             st.caption(
                 plain(f"{model} has no ranking yet: below you can start one. Here is that of {rankings[first].model}.")
             )
+        left, right = st.columns([2, 1], gap="medium")
         name = choose(
-            st.selectbox,
+            left.selectbox,
             "Ranking",
             list(rankings),
             key="ranking",
@@ -44,7 +52,7 @@ def show_ranking(model: str) -> None:
             valid=rankings.__contains__,
             format_func=lambda name: _title(rankings[name]),
         )
-        _show(rankings[name])
+        _show(rankings[name], right)
     _start(model)
 
 
@@ -52,11 +60,11 @@ def _title(found: RankingRecord) -> str:
     return f"{found.model}, {found.n} samples of {found.data} ({found.split})"
 
 
-def _show(found: RankingRecord) -> None:
+def _show(found: RankingRecord, beside: DeltaGenerator) -> None:
     from xaibench.metrics import quality_metrics
 
     metric = choose(
-        st.selectbox,
+        beside.selectbox,
         "Order by",
         found.metrics,
         key="metric",
@@ -70,7 +78,7 @@ def _show(found: RankingRecord) -> None:
         return
     st.markdown(verdict(found, metric))
     meaning = (inspect.getdoc(quality_metrics.get(metric)) or "").split("\n\n")[0] if metric in quality_metrics else ""
-    st.caption(plain(f"{meaning} Lines are 95 % intervals; dark bars do as well as the first within chance."))
+    st.caption(plain(f"{meaning} Lines are 95 % intervals; dark bars may be as good as the first, by chance."))
     names = [method_label(row.method) for row in rows]
     means = [row.mean or 0.0 for row in rows]
     level = as_good_as_first(found, metric)
@@ -91,7 +99,8 @@ def _show(found: RankingRecord) -> None:
                 st.caption(plain(f"{what}: {one.reason}"))
     st.caption(
         plain(
-            f"Made by `xaibench rank-explainers {found.model} --split {found.split} --seed {found.seed} --out FOLDER`."
+            f"Made by xaibench rank-explainers {found.model} --split {found.split} --n {found.n + found.left_out}"
+            f" --seed {found.seed} --out FOLDER."
         )
         + (f" {found.left_out} samples that the model gets wrong are left out." if found.left_out else "")
         + _outdated(found)
@@ -107,19 +116,14 @@ def _outdated(found: RankingRecord) -> str:
 
 
 def as_good_as_first(found: RankingRecord, metric: str) -> tuple[str, ...]:
-    """The first method by a metric, and those after it that do as well within chance.
+    """The first method by a metric, and those that may be as good by chance.
 
-    By the metric that orders, these are the ones that are tied in a row; by others, those whose interval reaches that
-    of the first.
+    By the metric that orders, these come first on more than 2.5 % of the redrawn samples; by others, their interval
+    reaches that of the first.
     """
     rows = found.of_metric(metric)
     if metric == found.by:
-        level = [found.ranking[0].method]
-        for place in found.ranking[1:]:
-            if not place.tied:
-                break
-            level.append(place.method)
-        return tuple(level)
+        return tuple(row.method for row in found.ranking if row is found.ranking[0] or row.first > _CHANCE)
     better = 0 if rows[0].higher_is_better else 1
     edge = rows[0].interval[better]
     return tuple(
@@ -144,8 +148,7 @@ def verdict(found: RankingRecord, metric: str) -> str:
     )
     level = [plain(method_label(method)) for method in as_good_as_first(found, metric)[1:]]
     if level:
-        verb = "does" if len(level) == 1 else "do"
-        text += f" {_listed(level)} {verb} as well within chance."
+        text += f" {_listed(level)} may be as good: the difference is within chance."
     if len(rows) > 1:
         text += f" Last is {plain(method_label(last.method))} with {last.mean:.2f}."
     if metric == "spurious_mass":
