@@ -62,7 +62,8 @@ def load_model(
     if text.partition(":")[0] in HUBS and ":" in text:
         _refuse(given, ("weights", "architecture"), text)
         module, told = from_hub(text)
-        return TorchClassifier(module, **{**(defaults or {}), **told, **options})  # type: ignore[typeddict-item]
+        read: Options = {**(defaults or {}), **told, **options}
+        return TorchClassifier(module, **read)
     if (path / "config.json").is_file():
         _refuse(given, ("weights", "architecture"), text)
         return _from_folder(path, defaults, options)

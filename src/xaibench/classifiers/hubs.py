@@ -23,8 +23,8 @@ _SIDE = 224
 def from_hub(text: str) -> tuple[nn.Module, Options]:
     """The network of ``hf:owner/name`` (or ``hf:folder``) or ``timm:name``, and what its checkpoint says of its inputs.
 
-    No code of a repository is run, and of the Hugging Face Hub safetensors alone are read. Raises `InputError` where the package
-    is missing, and for what it cannot load.
+    No code of a repository is run, and of the Hugging Face Hub safetensors alone are read. Raises `InputError` where
+    the package is missing, and for what it cannot load.
     """
     hub, _, name = text.partition(":")
     if not name:

@@ -32,7 +32,7 @@ STYLE = f"""<style>
 .xb-key span {{ display: inline-block; width: .8rem; height: .6rem; border-radius: .2rem; margin: 0 .35rem 0 .9rem; }}
 .xb-key span.wrong {{ background: rgba(128,128,128,.3); }}
 .xb-facts {{ border-collapse: collapse; font-size: .875rem; width: 100%; }}
-.xb-facts th {{ text-align: left; font-weight: 600; vertical-align: top; padding: .2rem 1rem .2rem 0;
+.xb-facts th {{ text-align: left; width: 1%; font-weight: 600; vertical-align: top; padding: .2rem 1rem .2rem 0;
   white-space: nowrap; }}
 .xb-facts td {{ padding: .2rem 0; overflow-wrap: anywhere; }}
 </style>"""

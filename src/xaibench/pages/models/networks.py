@@ -27,7 +27,7 @@ def networks_for(task: str) -> list[str]:
     from xaibench.architectures import architectures, sequence, tabular, vision
 
     family = {"image": vision, "text": sequence, "tabular": tabular}[task].__name__
-    classes = {name: architectures.get(name) for name in architectures}
+    classes: dict[str, Any] = {name: architectures.get(name) for name in architectures}
     return [name for name, cls in classes.items() if cls.framework == "torch" and cls.__module__ == family]
 
 
