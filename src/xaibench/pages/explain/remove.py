@@ -205,6 +205,7 @@ def _show_pills(subject: Subject, parts: Parts, removed: tuple[int, ...]) -> Non
         selection_mode="multi",
         format_func=labels.__getitem__,
         key=key,
+        wrap=True,
         on_change=lambda: _take_away(parts, subject, tuple(st.session_state[key])),
     )
 

@@ -143,7 +143,7 @@ def _show_neighbours(data: Data, said: Tensor, places: list[int], here: int) -> 
     shown = places[start : start + count]
     with st.container(key="neighbours", gap="small"):
         st.html(_style(data, said, shown, across))
-        columns = [column for _ in range(0, len(shown), across) for column in st.columns(across, gap="small")]
+        columns = [column for _ in range(0, len(shown), across) for column in st.columns(across, gap="xsmall")]
         for column, place in zip(columns, shown, strict=False):
             row, inputs = int(data.ids[place]), data.inputs[place]
             column.button(

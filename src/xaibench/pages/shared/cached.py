@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = [
     "SHOWN",
     "alike",
-    "attacked",
     "boundary_distances",
     "card",
     "changed",
@@ -192,21 +191,6 @@ def alike(_model: Classifier, _x: Tensor, _data: Data, k: int, key: tuple[str, s
 
     with _ONE_AT_A_TIME:
         return nearest_neighbours(_model, _x, _data, k=k)
-
-
-@st.cache_data(show_spinner="Attacking", max_entries=512)
-def attacked(
-    _model: Classifier, _x: Tensor, label: int, spec: str, eps: float, row: int, key: tuple[str, str]
-) -> Tensor:
-    """One input (1, ...) after an attack on class ``label`` in Linf; the input itself where the attack fails."""
-    import torch
-
-    from xaibench.attacks import attacks
-    from xaibench.threats import feature_scale, threat
-
-    ball = threat("linf", eps, feature_scale(_model.task, _model.bounds))
-    with _ONE_AT_A_TIME:
-        return attacks.create(spec)(_model, _x, torch.tensor([label]), ball, ids=torch.tensor([row]))
 
 
 def fingerprint(x: Tensor) -> str:

@@ -21,8 +21,13 @@ _MOST = 8
 """Explanations at a time: more do not fit a window, and each takes its passes through the model."""
 
 
-def choose_explanations(model: Classifier, default: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Specs of explainers, with their settings; at first the usual panel of the task, or ``default``."""
+def choose_explanations(
+    model: Classifier, default: Sequence[str] | None = None, *, key: str = "method"
+) -> tuple[str, ...]:
+    """Specs of explainers, with their settings; at first the usual panel of the task, or ``default``.
+
+    A page with a default of its own keeps the choice under a ``key`` of its own.
+    """
     from xaibench.explainers import DEFAULT_PANEL, explainers
 
     names = explainers.names()
@@ -31,7 +36,7 @@ def choose_explanations(model: Classifier, default: Sequence[str] | None = None)
             st.multiselect,
             "Explanations",
             names,
-            key="method",
+            key=key,
             default=[name for name in default or DEFAULT_PANEL[model.task] if name in names],
             read=lambda text: [name for name in text.split(",") if name],
             write=",".join,
