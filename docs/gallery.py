@@ -91,6 +91,7 @@ def attacked_image() -> tuple[Image, str]:
     row = _sample(model, data)
     x, y = data.inputs[row : row + 1], data.labels[row : row + 1]
     cells = [("Input", data.class_names[int(y)], photo_pixels(x[0], (0.0, 1.0)))]
+    cells += [("the change, magnified", "none", delta_pixels(torch.zeros_like(x[0])))]
     tried = broke = 0
     for name in attacks:
         try:
@@ -107,7 +108,7 @@ def attacked_image() -> tuple[Image, str]:
         cells += [(method_label(name), note, photo_pixels(adversarial[0], (0.0, 1.0)))]
         cells += [("the change, magnified", f"largest {255 * float(delta.abs().max()):.1f}/255", delta_pixels(delta))]
     picture = picture_panel((f"cifar10-cnn within 8/255 of each colour: {broke} of {tried} attacks succeed",), cells)
-    return picture, f"Of {tried} attacks on one picture, each by itself, the {broke} that succeed within 8/255."
+    return picture, f"Of {tried} attacks on one picture in L∞, the {broke} that succeed within 8/255, each by itself."
 
 
 def corrupted_image() -> tuple[Image, str]:
@@ -153,7 +154,7 @@ def hardened() -> str:
 
 
 def _chart(pairs: list[tuple[str, Judgement, Judgement]]) -> Iterator[str]:
-    left, width, step = 130, 560, 56
+    left, width, step = 110, 430, 56
     height = 40 + step * len(pairs)
     yield f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 720 {height}" font-family="sans-serif" font-size="12">'
     yield f'<rect width="720" height="{height}" fill="white"/><text x="{left}" y="20">'
@@ -168,8 +169,7 @@ def _chart(pairs: list[tuple[str, Judgement, Judgement]]) -> Iterator[str]:
             yield f'<rect x="{left}" y="{y}" width="{clean:.1f}" height="16" fill="#9aa3ad"/>'
             yield f'<rect x="{left}" y="{y}" width="{robust:.1f}" height="16" fill="#124e96"/>'
             label = f"{kind}: {one.clean_accuracy:.1%}, {one.robust_accuracy:.1%}"
-            inside = "white" if robust > 130 else "#111"
-            yield f'<text x="{left + 6}" y="{y + 12}" fill="{inside}">{label}</text>'
+            yield f'<text x="{left + clean + 6:.1f}" y="{y + 12}">{label}</text>'
     yield "</svg>"
 
 

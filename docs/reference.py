@@ -187,7 +187,7 @@ def _fields(cls: type) -> list[str]:
     for field in dataclasses.fields(cls):
         if field.name.startswith("_"):
             continue
-        kind = str(field.type).strip("'").replace("|", "\\|")
+        kind = str(field.type).strip("'")
         rows.append(f"| `{field.name}` | `{kind}` | {_default(field)} | {said.get(field.name, '')} |".replace("``", ""))
     return ["| field | type | default | |", "|---|---|---|---|", *rows, ""] if rows else []
 
@@ -196,7 +196,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
     if field.default is dataclasses.MISSING:
         return "" if field.default_factory is dataclasses.MISSING else "made anew"
     shown = json.dumps(field.default) if isinstance(field.default, bool | str) else str(field.default)
-    return f"`{shown}`".replace("|", "\\|")
+    return f"`{shown}`"
 
 
 def _said_of_fields(cls: type) -> dict[str, str]:
