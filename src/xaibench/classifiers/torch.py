@@ -149,7 +149,9 @@ class TorchEngine:
 
     def state(self) -> Iterator[tuple[str, np.ndarray]]:
         """Parameters and buffers."""
-        for name, value in (*self.module.named_parameters(), *self.module.named_buffers()):
+        with analysis(self.module):  # another thread's analysis may have put others in their places
+            values = (*self.module.named_parameters(), *self.module.named_buffers())
+        for name, value in values:
             yield name, to_numpy(value)
 
     def description(self) -> str:
