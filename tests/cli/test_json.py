@@ -13,10 +13,8 @@ from xaibench.cli import run
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = 'name = "quick"\ndata = "breast-cancer"\nepochs = 1\n[architecture]\nname = "mlp"\n'
-NONE = tuple(
-    part for what in ("samples", "assessed", "proofs", "minimal", "manipulated") for part in (f"--{what}", "0")
-)
-REPORT = ("report", "toy-table", "--n", "8", "--attack", "fgsm", "--no-checks", *NONE)
+LEFT_OUT = ("--samples", "--assessed", "--proofs", "--minimal", "--manipulated")
+REPORT = ("report", "toy-table", "--n", "8", "--attack", "fgsm", "--no-checks", *(f"{what}=0" for what in LEFT_OUT))
 ASKED = {
     "models": ("models",),
     "data": ("data",),

@@ -137,8 +137,10 @@ def test_every_explainer_is_offered_and_the_refused_say_why(opened: Opened) -> N
 
 def test_settings_follow_the_fields_and_reach_the_method(opened: Opened) -> None:
     app = opened("explain", model="toy-image", method="smoothgrad")
+    app.sidebar.number_input(key="explainer.smoothgrad.samples").set_value(8).run()
+    assert "SmoothGrad (samples=8)" in shown(app)
     app.sidebar.number_input(key="explainer.smoothgrad.samples").set_value(7).run()
-    assert "SmoothGrad (samples=7)" in shown(app)
+    assert "Left out: expected `samples` as an even number" in shown(app).replace("\\", "")
 
 
 def test_parts_go_by_importance_until_the_mind_changes(opened: Opened) -> None:

@@ -18,13 +18,13 @@ import xaibench.explainers
 import xaibench.quality
 from xaibench import load_data, load_model
 from xaibench.attacks import attacks
+from xaibench.drawing.labels import name_label
 from xaibench.jobs import jobs
 from xaibench.overview import permutation_importance
 from xaibench.pages.explanations.points import Points
 from xaibench.pages.explanations.ranking import as_good_as_first, verdict
 from xaibench.pages.explanations.rankings import find_rankings, place_of
 from xaibench.quality import RankingRecord, assess
-from xaibench.report.labels import name_label
 from xaibench.threats import Linf
 
 Opened = Callable[..., AppTest]

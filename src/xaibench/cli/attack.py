@@ -88,7 +88,7 @@ def attack(
 
 
 def _rows(trial: Trial, model: Classifier) -> list[dict[str, Any]]:
-    from xaibench.report.labels import edited
+    from xaibench.drawing.labels import edited
 
     names, result = model.class_names, trial.result
     found = []
@@ -148,9 +148,9 @@ def _edits(facts: dict[str, Any]) -> str:
 
 def _save(trial: Trial, model: Classifier, folder: Path) -> list[Path]:
     """A picture for each broken sample."""
+    from xaibench.drawing.pictures import triptych
     from xaibench.errors import InputError
     from xaibench.files import atomic_path
-    from xaibench.report.pictures import triptych
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"expected a folder to write to, got the file {folder}")

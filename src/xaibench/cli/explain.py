@@ -257,7 +257,7 @@ def _save(found: Comparison, model: Classifier, samples: _Samples, folder: Path)
 
 
 def _picture(found: Comparison, model: Classifier, samples: _Samples, row: int) -> Image:
-    from xaibench.report.labels import method_label
+    from xaibench.drawing.labels import method_label
     from xaibench.report.panels import Tile, image_panel, table_panel, text_panel
 
     tiles = [

@@ -6,8 +6,8 @@ from typing import Any
 
 from xaibench.comparison.results import AttackNote, Comparison, PairedFigure
 from xaibench.comparison.sides import Side
+from xaibench.drawing.labels import method_label, stage_label
 from xaibench.registry import Spec
-from xaibench.report.labels import method_label, stage_label
 from xaibench.robustness import ensemble_names
 from xaibench.threats.reading import format_radius, norm_label
 

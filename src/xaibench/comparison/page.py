@@ -11,10 +11,10 @@ from xaibench.comparison.compare import View
 from xaibench.comparison.results import LEVEL, Comparison, PairedFigure
 from xaibench.comparison.samples import samples_of, signed_labels
 from xaibench.comparison.verdict import figure_label, p_text, points
+from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Interval
 from xaibench.evaluate.summary import percent
 from xaibench.report.charts import plotly_library, reliability_chart
-from xaibench.report.labels import method_label
 from xaibench.report.page import environment
 
 __all__ = ["render"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xaibench.comparison.attackers import under
 from xaibench.comparison.results import GRADIENT, LEVEL, Comparison, McNemar, PairedFigure
+from xaibench.drawing.labels import method_label
 from xaibench.evaluate.summary import percent
-from xaibench.report.labels import method_label
 
 __all__ = ["LABELS", "figure_label", "p_text", "points", "verdict"]
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from xaibench.cards import TASKS, front_matter
+from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Robustness
 from xaibench.evaluate.summary import percent
 from xaibench.report.command import command, python_call
 from xaibench.report.headline import headline
-from xaibench.report.labels import method_label
 from xaibench.report.schema import Report
 from xaibench.threats.reading import format_threat
 

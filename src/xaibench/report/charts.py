@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Curve, MinimalDistances, Robustness
 from xaibench.evaluate.results import Calibration
-from xaibench.report.labels import method_label
 from xaibench.threats.reading import format_radius, norm_label
 
 __all__ = [

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
+from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Robustness, SelfChecks
 from xaibench.evaluate.summary import percent, signed
-from xaibench.report.labels import method_label
 from xaibench.report.schema import Report
 from xaibench.threats.reading import format_radius, norm_label
 

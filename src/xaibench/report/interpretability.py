@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Robustness
 from xaibench.evaluate.interpreted import Estimate, ExplanationCurve, Interpretability
 from xaibench.report.charts import Frame, Line, LineChart
-from xaibench.report.labels import method_label
 from xaibench.threats.reading import format_radius, norm_label
 
 __all__ = ["FIGURES", "MovementRow", "movement_charts", "movement_rows"]

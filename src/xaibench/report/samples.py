@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xaibench.drawing.labels import edited, method_label
+from xaibench.drawing.pictures import collapse, map_picture, perturbation_picture, photo
 from xaibench.evaluate.results import ExplainedSample, Map, View
 from xaibench.evaluate.summary import percent
-from xaibench.report.labels import edited, method_label
-from xaibench.report.pictures import collapse, map_picture, perturbation_picture, photo
 from xaibench.report.schema import Report
 
 __all__ = ["Bar", "Panel", "Row", "Sample", "Word", "samples_of", "signed_methods"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.errors import UnsupportedError
+from xaibench.errors import InputError, UnsupportedError
 from xaibench.pages.shared.address import forget, part, put
 from xaibench.pages.shared.charts import percent
 from xaibench.pages.shared.text import plain
@@ -58,8 +58,10 @@ def _attack(subject: Subject, methods: tuple[str, ...]) -> None:
     try:
         strike = strike_at(subject, plan, plan.eps, place)
     except UnsupportedError as error:
-        place.empty()
         _refuse(plan, error)
+        return
+    except InputError as error:  # this part runs on its own, out of reach of the router
+        st.error(str(error))
         return
     place.empty()
     with finding:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.drawing.labels import method_label
 from xaibench.errors import InputError, first_line
 from xaibench.pages.compare.charts import STILL, curves_chart
 from xaibench.pages.compare.sources import Source, judgement
 from xaibench.pages.shared import cached, finished
 from xaibench.pages.shared.charts import described
 from xaibench.pages.shared.text import plain
-from xaibench.report.labels import method_label
 from xaibench.threats.reading import format_threat, norm_label
 
 if TYPE_CHECKING:

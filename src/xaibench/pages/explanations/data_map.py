@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from xaibench.drawing.labels import name_label
 from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.map_chart import map_chart
@@ -15,7 +16,6 @@ from xaibench.pages.shared.charts import percent
 from xaibench.pages.shared.links import go_to
 from xaibench.pages.shared.pictures import figure
 from xaibench.pages.shared.text import plain
-from xaibench.report.labels import name_label
 
 if TYPE_CHECKING:
     from xaibench.overview import EmbeddingMap
@@ -137,8 +137,8 @@ def _show_point(model: Classifier, points: Points, place: int) -> None:
     now = f"{names[int(said.argmax())]}, {percent(float(said.max()))}"
     label = names[int(points.data.labels[place])]
     if model.task == "image":
+        from xaibench.drawing.pictures import photo
         from xaibench.pages.shared.pictures import gallery
-        from xaibench.report.pictures import photo
 
         bounds = (float(model.bounds.lower), float(model.bounds.upper))  # type: ignore[arg-type]
         side = max(points.data.inputs.shape[2:])  # type: ignore[union-attr]

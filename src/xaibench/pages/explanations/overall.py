@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.drawing.labels import method_label, name_label
 from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.charts import STILL
@@ -13,7 +14,6 @@ from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.charts import described
 from xaibench.pages.shared.pictures import attribution_figure, gallery
 from xaibench.pages.shared.text import plain
-from xaibench.report.labels import method_label, name_label
 
 if TYPE_CHECKING:
     from xaibench.data import Data

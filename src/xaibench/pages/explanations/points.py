@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.drawing.labels import name_label
 from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.explanations import computed
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.text import plain
-from xaibench.report.labels import name_label
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.drawing.labels import method_label, name_label
 from xaibench.errors import UnsupportedError
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.charts import STILL, heat_map
 from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.text import plain
-from xaibench.report.labels import method_label, name_label
 
 if TYPE_CHECKING:
     from xaibench.explainers import Attribution

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.drawing.labels import method_label
-from xaibench.errors import UnsupportedError
+from xaibench.errors import InputError
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.charts import described, paired_bars, percent
 from xaibench.pages.shared.pictures import gallery, legend, method_heading, overlay, shaded_words
@@ -35,7 +35,7 @@ _CHARTS = 3
 class View:
     """An input (1, ...), the probabilities (classes,) that the model gives it, and an explanation by method.
 
-    ``refused`` says of the other methods why they cannot explain this model.
+    ``refused`` says of the other methods why they cannot explain it.
     """
 
     x: Tensor
@@ -74,7 +74,7 @@ def view_of(
         try:
             explained = int(probabilities.argmax()) if target is None else target
             explanations[method] = cached.explained(model, x, explained, method, key, checked=method in checked)
-        except UnsupportedError as error:
+        except InputError as error:  # also of settings that do not fit
             refused[method] = str(error)
     return View(x=x, probabilities=probabilities, explanations=explanations, refused=refused)
 

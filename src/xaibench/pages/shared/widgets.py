@@ -9,10 +9,10 @@ from typing import Any
 
 import streamlit as st
 
+from xaibench.drawing.labels import name_label
 from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.limits import MOST_QUERIES, MOST_STEPS
 from xaibench.registry import Registry, Spec
-from xaibench.report.labels import name_label
 
 __all__ = ["method_widgets"]
 
