@@ -145,7 +145,7 @@ class ProgressDisplay:
         if done < total and now - self._spoken.get(stage, -_PLAIN_INTERVAL) < _PLAIN_INTERVAL:
             return
         self._spoken[stage] = now
-        say(f"{stage}: {done}/{total} {info}" + (f"  {show_time(left)} left" if left else ""))
+        say(f"{stage}: {done}/{total} {info}".rstrip() + (f", {show_time(left)} left" if left else ""))
 
 
 @contextmanager
