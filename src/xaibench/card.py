@@ -71,7 +71,7 @@ class Card(Strict):
     """
 
     schema_version: Literal[1] = 1
-    name: str
+    name: str = Field(pattern=r"^[^/\\\x00-\x1f]*$", description="no path: files are named after it")
     summary: str = ""
     task: Literal["image", "text", "tabular"]
     framework: Literal["torch", "keras", "exported"]

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from xaibench.errors import unknown_name
+from xaibench.places import is_plain
 
 __all__ = ["WEIGHTS", "find_model", "model_folder", "model_homes", "model_names"]
 
@@ -50,6 +51,7 @@ def _folders() -> dict[str, Path]:
 
 
 def _is_complete(folder: Path) -> bool:
-    if folder.name.startswith(".") or not (folder / "config.json").is_file():
+    # A name that is none could be read as a path, or as code of one's own: `module:function`.
+    if not is_plain(folder.name) or not (folder / "config.json").is_file():
         return False
     return any((folder / name).is_file() for name in WEIGHTS.values())

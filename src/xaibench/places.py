@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xaibench.errors import InputError
 
-__all__ = ["inside", "reports_home", "runs_home"]
+__all__ = ["inside", "is_plain", "reports_home", "runs_home"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -23,13 +23,21 @@ def runs_home() -> Path:
     return Path(os.environ.get("XAIBENCH_RUNS_HOME") or "runs")
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name is letters, digits, dots, dashes and underscores, and begins with a letter or digit.
+
+    >>> is_plain("digits-cnn"), is_plain("../x"), is_plain("module:function")
+    (True, False, False)
+    """
+    return _NAME.fullmatch(name) is not None
+
+
 def inside(home: Path, name: str) -> Path:
     """The folder or file of this name directly in ``home``; anything else raises `InputError`.
 
-    A name is letters, digits, dots, dashes and underscores, and does not begin with a dot. What it leads to, links
-    followed, has to lie in ``home``.
+    The name has to be plain, and what it leads to, links followed, has to lie in ``home``.
     """
-    if not _NAME.fullmatch(name):
+    if not is_plain(name):
         raise InputError(f"expected a plain name in {home}, got {name!r:.80}")
     path = home / name
     if not path.resolve().is_relative_to(home.resolve()):

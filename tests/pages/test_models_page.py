@@ -13,6 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from xaibench.card import Card
+from xaibench.homes import model_names
 
 Opened = Callable[..., AppTest]
 HOSTILE = '<img src=x onerror="alert(1)"> **bold** [link](javascript:alert(1)) $x$'
@@ -91,8 +92,11 @@ def test_a_broken_folder_is_named_with_the_reason_and_harms_no_other(opened: Ope
     (home / "undescribed").mkdir()
     (home / "undescribed" / "model.safetensors").write_bytes(b"")
     (home / "wrong<b>").mkdir()
+    shutil.copytree(home / "toy-table", home / "os:getcwd")
+    (home / "wrong").mkdir()
     change_to = json.loads((home / "toy-image" / "config.json").read_text(encoding="utf-8")) | {"task": HOSTILE}
-    (home / "wrong<b>" / "config.json").write_text(json.dumps(change_to), encoding="utf-8")
+    (home / "wrong<b>" / "config.json").write_text("{}", encoding="utf-8")
+    (home / "wrong" / "config.json").write_text(json.dumps(change_to), encoding="utf-8")
     app = opened("models")
     assert not app.exception
     assert "<h4>toy-image</h4>" in html(app)
@@ -100,7 +104,10 @@ def test_a_broken_folder_is_named_with_the_reason_and_harms_no_other(opened: Ope
     assert "**cut** cannot be used" in said
     assert r"**bare** cannot be used: expected model\.safetensors in it, got No such file" in said
     assert r"**undescribed** cannot be used: expected config\.json in it" in said
-    assert r"**wrong\<b\>** cannot be used" in said
+    assert r"**wrong\<b\>** cannot be used: expected letters, digits" in said
+    assert "**wrong** cannot be used: expected a valid model description" in said
+    assert r"**os\:getcwd** cannot be used" in said
+    assert "os:getcwd" not in model_names()
 
 
 def test_text_of_a_card_is_text(opened: Opened, home: Path) -> None:

@@ -18,7 +18,7 @@ from xaibench.classifiers.weights import load_keras
 from xaibench.compression.base import Job, compressors
 from xaibench.compression.kernels import keras_kernels, torch_kernels
 from xaibench.data import load_data
-from xaibench.errors import InputError
+from xaibench.errors import InputError, UnsupportedError
 from xaibench.files import write_json
 from xaibench.registry import Spec
 from xaibench.training.measure import measure
@@ -93,6 +93,8 @@ def compress(
         raise InputError(f"expected a folder to write to, got the file {target}")
     if target.resolve() == folder.resolve():
         raise InputError(f"expected `out` as another folder than the model's own, got {target}")
+    if card.framework == "exported":
+        raise UnsupportedError(f"{card.name} is one graph without layers to compress")
     source = load_model(folder)
     job = Job(source=str(model), folder=folder, card=card, name=name, out=target, epochs=epochs, progress=progress)
     trained = compressor(job)

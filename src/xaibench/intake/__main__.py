@@ -1,4 +1,4 @@
-"""``python -m xaibench.intake FOLDER`` looks at the model in a folder, within limits; see `xaibench.intake.take_in`."""
+"""``python -m xaibench.intake FOLDER NAME`` looks at a model in a folder, within limits; see `take_in`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xaibench.intake.door import MADE, REFUSAL
 from xaibench.intake.limits import MODEL_BYTES, MODEL_GIGABYTES, MODEL_SECONDS
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, name: str) -> int:
     """0, or 1 with the reason written to the folder."""
     limits = {
         resource.RLIMIT_AS: MODEL_GIGABYTES << 30,
@@ -24,7 +24,7 @@ def main(folder: Path) -> int:
     try:
         from xaibench.intake.examine import examine
 
-        examine(folder, folder / MADE)
+        examine(folder, folder / MADE, name)
     except InputError as error:
         reason = str(error)
     except MemoryError:
@@ -36,4 +36,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))

@@ -56,6 +56,8 @@ def check_keras(path: Path, workspace: Path) -> None:
         try:
             _check_configuration(json.loads(archive.read("config.json")))
             weights = Path(archive.extract("model.weights.h5", workspace))
+        except InputError:
+            raise
         except (ValueError, RecursionError, zipfile.BadZipFile):
             raise InputError("expected a whole Keras model, got one that breaks off or is damaged") from None
     _check_weights(weights)

@@ -52,8 +52,8 @@ def take_in(request: Request, upload: BinaryIO, tokenizer: BinaryIO | None = Non
             if tokenizer is not None:
                 _receive(tokenizer, aside / "tokenizer.json", _TOKENIZER_BYTES)
             (aside / "request.json").write_text(request.model_dump_json(), encoding="utf-8")
-            _look_at(aside.resolve())
             name = f"own-{_slug(request.title)}{secrets.token_hex(3)}"
+            _look_at(aside.resolve(), name)
             (aside / MADE / _MARK).write_text(request.model_dump_json(indent=2), encoding="utf-8")
             os.rename(aside / MADE, home / name)
         finally:
@@ -95,14 +95,14 @@ def _receive(source: BinaryIO, path: Path, most: int) -> None:
         raise InputError("expected a file that holds something, got an empty one")
 
 
-def _look_at(aside: Path) -> None:
+def _look_at(aside: Path, name: str) -> None:
     """Run the examination in a process group of its own, and end all of it after a while."""
     environment = {key: value for key, value in os.environ.items() if _PASSED_ON.fullmatch(key)}
     if home := environment.get("XAIBENCH_DATA_HOME"):
         environment["XAIBENCH_DATA_HOME"] = str(Path(home).resolve())
     environment |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "xaibench.intake", str(aside)],
+        [sys.executable, "-P", "-m", "xaibench.intake", str(aside), name],
         cwd=aside,
         env=environment,
         stdin=subprocess.DEVNULL,

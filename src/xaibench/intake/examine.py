@@ -32,8 +32,8 @@ _MEASURED = 1000
 _TRIED = 8
 
 
-def examine(folder: Path, out: Path) -> None:
-    """Make the model folder ``out`` from ``request.json`` and the upload beside it; refuses with `InputError`."""
+def examine(folder: Path, out: Path, name: str) -> None:
+    """Make the folder ``out`` of a model ``name`` from ``request.json`` and the upload; refuses with `InputError`."""
     request = Request.model_validate_json((folder / "request.json").read_text(encoding="utf-8"))
     if request.data not in data_names():
         raise InputError(f"expected one of the data sets that have a name, got {request.data!r:.80}")
@@ -53,7 +53,7 @@ def examine(folder: Path, out: Path) -> None:
     _write_weights(model, upload, out)
     if tokenizer.is_file():
         shutil.copyfile(tokenizer, out / "tokenizer.json")
-    card = _card(request, model, data, options)
+    card = _card(request, name, model, data, options)
     write_json(out / "config.json", card.model_dump(mode="json"))
     again = load_model(out)
     if again.digest != model.digest:
@@ -118,14 +118,14 @@ def _write_weights(model: Classifier, upload: Path, out: Path) -> None:
     save_file({name: value.contiguous().clone() for name, value in read_state(upload).items()}, target)
 
 
-def _card(request: Request, model: Classifier, data: Data, options: Options) -> Card:
+def _card(request: Request, name: str, model: Classifier, data: Data, options: Options) -> Card:
     shape = model.input_shape
     if shape is None or any(size is None for size in shape):
         raise InputError(f"expected a model of one input size, got {shape}")
     params = {key: list(value) if isinstance(value, tuple) else value for key, value in request.params.items()}
     return Card(
-        name=request.title,
-        summary=request.summary,
+        name=name,
+        summary=f"{request.title}: {request.summary}" if request.summary else request.title,
         task=model.task,
         framework=model.framework,  # type: ignore[arg-type]
         architecture=ArchitectureConfig(name=request.architecture or "uploaded", params=params),

@@ -10,6 +10,7 @@ import streamlit as st
 from xaibench.card import Card
 from xaibench.errors import InputError
 from xaibench.homes import WEIGHTS, model_homes
+from xaibench.places import is_plain
 
 __all__ = ["Entry", "read_shelf"]
 
@@ -56,6 +57,8 @@ def _holds_something(folder: Path) -> bool:
 
 def _read(folder: Path) -> Entry:
     path = folder / "config.json"
+    if not is_plain(folder.name):
+        return Entry(name=folder.name, folder=folder, reason="expected letters, digits, dots and dashes as its name")
     try:
         stat = path.stat()
         card = _card(str(path), (stat.st_mtime_ns, stat.st_size))
