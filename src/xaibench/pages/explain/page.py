@@ -156,7 +156,8 @@ def _check(subject: Subject, methods: tuple[str, ...], target: int | None, *, pa
     view = view_of(subject.model, subject.x, methods, target=target)
     waiting = [method for method in view.explanations if method not in _checked(subject, target)]
     costs = {method: view.explanations[method].cost for method in waiting}
-    start, done = time.monotonic(), set(_checked(subject, target))
+    start, before = time.monotonic(), _checked(subject, target)
+    done = set(before)
     for method in sorted(waiting, key=lambda method: costs[method].forward + costs[method].backward):
         if time.monotonic() - start > patience:
             break
@@ -166,7 +167,7 @@ def _check(subject: Subject, methods: tuple[str, ...], target: int | None, *, pa
     kept[*subject.key, target] = done
     while len(kept) > _MOST_CHECKED:
         kept.pop(next(iter(kept)))
-    return len(done) > len(view.explanations) - len(waiting)
+    return done > before
 
 
 def _closer(subject: Subject, methods: tuple[str, ...], target: int | None) -> None:
