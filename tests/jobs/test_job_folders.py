@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +111,22 @@ def _processes(mark: str) -> list[int]:
         except OSError:
             continue
     return found
+
+
+STUBBORN = """
+import signal, sys, time
+from pathlib import Path
+from xaibench.jobs import worker
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+worker._PATIENCE = 0.3
+worker._heed(Path(sys.argv[1]))
+"""
+
+
+def test_what_does_not_heed_the_wish_to_stop_is_ended_by_force(tmp_path: Path) -> None:
+    wish = tmp_path / "stop"
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN, str(wish)], start_new_session=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.8)
+    wish.touch()
+    assert process.wait(20) == -signal.SIGKILL
