@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from driving import ROOT, WIDE, Server
+from driving import WIDE, Server, fill, watch
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+    from playwright.sync_api import Browser, Page
 
-_SHIPPED = ("digits-cnn", "digits-cnn-robust", "cancer-mlp", "cancer-mlp-robust")
-_WITH_DATA = ("imdb-cnn",)
 _FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
@@ -53,14 +51,6 @@ def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         running.end()
 
 
-def fill(home: Path, toy_models: Path) -> None:
-    """Put the toy models, and those shipped ones that are quick on their data, into a models home."""
-    shipped = _SHIPPED + (_WITH_DATA if os.environ.get("XAIBENCH_DATA_HOME") else ())
-    for folder in (*toy_models.iterdir(), *(ROOT / "models" / name for name in shipped)):
-        if folder.is_dir() and not folder.name.startswith("."):
-            shutil.copytree(folder, home / folder.name)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One browser a file: Playwright's loop would be in the way of other tests."""
@@ -96,20 +86,3 @@ def page(browser: Browser, server: Server, problems: list[str]) -> Iterator[Page
     watch(window, problems)
     yield window
     context.close()
-
-
-def watch(page: Page, problems: list[str]) -> None:
-    """Note what a page's browser complains about."""
-
-    def said(message: ConsoleMessage) -> None:
-        # Streamlit looks for its server below the page's own path first, and does not find it there.
-        if message.type == "error" and "/_stcore/" not in message.location["url"]:
-            problems.append(f"console: {message.text} {message.location['url']}")
-
-    def failed(request: Request) -> None:
-        if request.failure != "net::ERR_ABORTED":  # of a page that the reader left
-            problems.append(f"request: {request.url} {request.failure}")
-
-    page.on("console", said)
-    page.on("pageerror", lambda error: problems.append(f"script: {error}"))
-    page.on("requestfailed", failed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,14 +18,16 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import ConsoleMessage, Locator, LocatorAssertions, Page, Request
 
-__all__ = ["NARROW", "ROOT", "WIDE", "Server", "narrow", "open_page", "settle", "shot"]
+__all__ = ["NARROW", "ROOT", "WIDE", "Server", "expect", "fill", "narrow", "open_page", "settle", "shot", "watch"]
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "artifacts" / "screenshots"
 WIDE, NARROW = (1400, 900), (420, 900)
 
+_SHIPPED = ("digits-cnn", "digits-cnn-robust", "cancer-mlp", "cancer-mlp-robust")
+_WITH_DATA = ("imdb-cnn",)
 _CALM = 400
 """Milliseconds for which nothing may run before a page counts as drawn: a choice may set off a second run."""
 
@@ -140,6 +143,13 @@ class Server:
             return False
 
 
+def expect(found: Locator) -> LocatorAssertions:
+    """Playwright's own, imported when a test runs: without Playwright tests are skipped, not in error."""
+    from playwright.sync_api import expect as expected
+
+    return expected(found)
+
+
 def open_page(page: Page, name: str, **address: str) -> Page:
     """Open a page of the app by name at an address, and wait until it is drawn."""
     path = "" if name == "models" else name
@@ -178,6 +188,31 @@ def shot(page: Page, name: str, *, whole: bool = True) -> Path:
 def narrow(page: Page) -> None:
     """Make the window as wide as a telephone."""
     page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
+
+
+def fill(home: Path, toy_models: Path) -> None:
+    """Put the toy models, and those shipped ones that are quick on their data, into a models home."""
+    shipped = _SHIPPED + (_WITH_DATA if os.environ.get("XAIBENCH_DATA_HOME") else ())
+    for folder in (*toy_models.iterdir(), *(ROOT / "models" / name for name in shipped)):
+        if folder.is_dir() and not folder.name.startswith("."):
+            shutil.copytree(folder, home / folder.name)
+
+
+def watch(page: Page, problems: list[str]) -> None:
+    """Note what a page's browser complains about."""
+
+    def said(message: ConsoleMessage) -> None:
+        # Streamlit looks for its server below the page's own path first, and does not find it there.
+        if message.type == "error" and "/_stcore/" not in message.location["url"]:
+            problems.append(f"console: {message.text} {message.location['url']}")
+
+    def failed(request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # of a page that the reader left
+            problems.append(f"request: {request.url} {request.failure}")
+
+    page.on("console", said)
+    page.on("pageerror", lambda error: problems.append(f"script: {error}"))
+    page.on("requestfailed", failed)
 
 
 def _free_port() -> int:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import fill, watch
-from driving import Server, settle, shot
-from playwright.sync_api import expect
+from driving import Server, expect, fill, settle, shot, watch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from driving import Server, narrow, open_page, settle, shot
-from playwright.sync_api import expect
+from driving import Server, expect, narrow, open_page, settle, shot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
