@@ -167,7 +167,7 @@ def corruption_bars(corruptions: Corruptions) -> Any:
     figure.update_layout(height=60 + 24 * len(order), margin=_MARGIN, bargap=0.25)
     figure.update_yaxes(autorange="reversed", type="category", fixedrange=True, showgrid=False)
     figure.update_xaxes(
-        title="accuracy over all severities; dashed: on the images as they are",
+        title="accuracy; dashed: unchanged",
         range=[0, 100],
         ticksuffix=" %",
         fixedrange=True,

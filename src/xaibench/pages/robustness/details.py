@@ -149,11 +149,11 @@ def show_distances(minimal: MinimalDistances, robustness: Robustness) -> None:
     if minimal.median is None:
         half = f"For more than half of {minimal.n} samples no adversarial example was found."
     else:
-        half = f"Half of {minimal.n} samples have an adversarial example within {minimal.median:.3g}."
+        half = f"Half of {minimal.n} samples have an adversarial example within {minimal.median:.3g} (dashed)."
     st.markdown(plain(f"{half} {method_label(minimal.attack)} looked for the nearest, and found {minimal.found}."))
     counts = zip(minimal.edges, minimal.edges[1:], minimal.counts, strict=False)
     st.plotly_chart(
-        distance_bars(minimal, f"{norm_label(robustness.norm)} distance, {robustness.unit}; dashed: the median"),
+        distance_bars(minimal, f"{norm_label(robustness.norm)} distance, {robustness.unit}"),
         key="distances",
         config=_CHART,
         alt="Samples by the distance of their nearest adversarial example: "
