@@ -42,7 +42,7 @@ def test_the_trajectory_of_pgd_is_that_of_a_loop_by_hand() -> None:
     wrong = (expected.argmax(dim=1) != label).nonzero().flatten().tolist()
     passes = wrong[0] + 1 if wrong else steps + 1
     assert result.broken == bool(wrong)
-    logits = torch.stack(result.trajectory.logits)[:passes]
+    logits = result.trajectory.logits[:passes]
     assert torch.allclose(logits, expected[: len(logits)], atol=1e-4)
     assert len(logits) >= min(passes, steps)
     losses = torch.nn.functional.cross_entropy(expected[: len(logits)], y.expand(len(logits)), reduction="none")

@@ -35,29 +35,41 @@ class Trajectory:
     label: int
     target: int | None = None
     """The class aimed at; None where any other will do."""
-    logits: list[Tensor] = field(default_factory=list)
-    """(classes,) for each pass."""
     distances: list[float] = field(default_factory=list)
     """From the clean input, in the norm of the threat."""
     looks: int = 0
     """Points that the model was asked about, copies that fill a batch up not counted."""
+    _room: Tensor = field(default_factory=lambda: torch.empty(0), repr=False)
 
     def __len__(self) -> int:
-        return len(self.logits)
+        return len(self.distances)
+
+    @property
+    def logits(self) -> Tensor:
+        """(passes, classes)."""
+        return self._room[: len(self)]
 
     @property
     def probabilities(self) -> Tensor:
         """(passes, classes)."""
-        return torch.stack(self.logits).softmax(dim=1)
+        return self.logits.softmax(dim=1)
 
     @property
     def losses(self) -> Tensor:
         """Cross-entropy with the label, (passes,)."""
-        return ce(torch.stack(self.logits), torch.full((len(self),), self.label))
+        return ce(self.logits, torch.full((len(self),), self.label))
+
+    def add(self, logits: Tensor, distance: float, looks: int) -> None:
+        """Note a pass at ``looks`` points: what was said (classes,) of the best of them, and how far away that is."""
+        if len(self) == len(self._room):  # one block that grows: a tensor for each pass would take ten times as much
+            more = torch.empty(max(32, len(self)), len(logits))
+            self._room = torch.cat([self._room.view(-1, len(logits)), more])
+        self._room[len(self)] = logits
+        self.distances.append(distance)
+        self.looks += looks
 
     def forget_last(self) -> None:
         """Drop the last pass, at one point."""
-        self.logits.pop()
         self.distances.pop()
         self.looks -= 1
 
@@ -186,9 +198,7 @@ class _Listener:
         self.repeated = torch.equal(point, self._point)
         self._point = point.clone()
         distance = float(self.threat.distance(point, self.x))
-        notes.looks += 1 + int((points[1:] != points[:1]).flatten(1).any(dim=1).sum())
-        notes.logits.append(logits[best].float().cpu())
-        notes.distances.append(distance)
+        notes.add(logits[best].cpu(), distance, 1 + int((points[1:] != points[:1]).flatten(1).any(dim=1).sum()))
         better = distance < self._reach and _succeeded(int(logits[best].argmax()), notes)
         if better and bool(contains(self.threat, point, self.x, self.model.bounds)):
             self.nearest, self._reach = self._point, distance

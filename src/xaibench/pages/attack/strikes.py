@@ -25,6 +25,8 @@ SECONDS: Final = 30.0
 """One attack may take as long: a reader waits no longer, and other sessions share the processor."""
 _LOOKS: Final = 50_000
 """Points that one attack may ask the model about: ten times what a query attack takes."""
+_KEPT: Final = 400
+"""Results for all sessions: a page has some twenty, each of up to a few hundred kilobytes."""
 _EVERY: Final = 0.3
 """Seconds between two pictures of an attack under way: often enough to see it move."""
 
@@ -32,7 +34,7 @@ _EVERY: Final = 0.3
 @st.cache_resource(show_spinner=False)
 def store() -> Kept[Any]:
     """What was found by any session, by `key_of`."""
-    return Kept(512)
+    return Kept(_KEPT)
 
 
 def key_of(subject: Subject, plan: Plan, *more: Hashable) -> tuple[Hashable, ...]:
