@@ -61,7 +61,7 @@ def test_most_easily_fooled_come_first_by_the_linear_estimate(opened: Opened) ->
         first, second = model.logits(one)[0].topk(2).values
         (slope,) = torch.autograd.grad(first - second, one)
         assert int(model.predict(one.detach())) == int(labels[row])
-        distances.append(float((first - second) / slope.abs().sum()))
+        distances.append(float((first - second).detach() / slope.abs().sum()))
     assert distances == sorted(distances)
     everywhere = cached.boundary_distances(model, load_data("digits"), ("test", "fooled"))
     assert everywhere[rows[:6]].tolist() == pytest.approx(distances, rel=1e-4)
@@ -74,6 +74,7 @@ def test_distances_of_tables_count_in_shares_of_ranges_and_need_no_gradients() -
     logits = model.logits(x)[0]
     gap = logits.max() - logits.min()
     (slope,) = torch.autograd.grad(gap, x)
+    gap = gap.detach()
     expected = float(gap / (slope * x.new_tensor(model.bounds.span)).abs().sum())
     assert float(cached.boundary_distances(model, data, ("test", "table"))[0]) == pytest.approx(expected, rel=1e-4)
 

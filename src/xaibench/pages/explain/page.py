@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.drawing.labels import method_label
 from xaibench.pages.shared.address import choose, part
 from xaibench.pages.shared.charts import percent
 from xaibench.pages.shared.links import link_button
@@ -120,7 +121,7 @@ def _why(subject: Subject, methods: tuple[str, ...], target: int | None) -> None
     waiting = [method for method in view.explanations if method not in _checked(subject, target)]
     if waiting:
         st.button(
-            f"Check the other {len(waiting)} under noise and against random weights",
+            f"Check {', '.join(map(method_label, waiting))} too, under noise and against random weights",
             key="explain.check",
             on_click=_check,
             args=(subject, methods, target),

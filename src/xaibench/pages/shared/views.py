@@ -195,6 +195,7 @@ def _show_bars(names: Sequence[str], values: Mapping[str, Tensor], *, axis: str,
 
     size = torch.stack(list(values.values())).abs().amax(dim=0)
     top = size.argsort(descending=True)[:_MOST_FEATURES].tolist()
+    top = [index for index in top if size[index] > 0] or top[:1]
     shown = [names[index] for index in top]
     series = {label: [float(each[index]) for index in top] for label, each in values.items()}
     chart = paired_bars(shown, series, axis=axis)
