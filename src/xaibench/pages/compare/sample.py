@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.drawing.labels import name_label
 from xaibench.pages.explanations.computed import subject_rows
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.text import plain
-from xaibench.pages.shared.views import says, show_explanations, show_probabilities, view_of
+from xaibench.pages.shared.views import View, says, show_explanations, show_probabilities, view_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,26 +38,31 @@ def show_sample(first: str, second: str) -> None:
         return
     said = [cached.probabilities(one, data, (one.digest, data.digest)).argmax(dim=1) for one in (model, other)]
     place = _choose(data, said)
-    names = (first, second)
     inputs = data.inputs[place : place + 1]
     if model.task == "text":
         st.caption(plain(str(inputs[0])[:_EXCERPT]))
+    views = {name: _view(one, inputs) for name, one in ((first, model), (second, other))}
+    row = str(int(data.ids[place]))
     columns = st.columns(2, gap="large")
-    for side, (column, one, name) in enumerate(zip(columns, (model, other), names, strict=True)):
+    for side, (column, (name, view)) in enumerate(zip(columns, views.items(), strict=True)):
         with column:
-            _show_side(one, data, name, inputs, key=f"side-{side}")
-            row = str(int(data.ids[place]))
+            st.markdown(f"**{plain(name)}** says {plain(says(model, view))}")
             link_button("Explain it", "explain", key=f"explain {side}", icon=_ICON, model=name, sample=row)
+    show_probabilities(model, views, key="probabilities")
+    if model.task == "text":  # each reads words of its own
+        for column, one, (name, view) in zip(columns, (model, other), views.items(), strict=True):
+            with column:
+                show_explanations(one, data, {name: view}, key=f"why {name}")
+    else:
+        show_explanations(model, data, views, key="why")
+    for name, view in views.items():
+        for method, reason in view.refused.items():
+            st.caption(plain(f"{name_label(method)} of {name} is left out: {reason}"))
 
 
-def _show_side(model: Classifier, data: Data, name: str, inputs: object, *, key: str) -> None:
+def _view(model: Classifier, inputs: object) -> View:
     x: Tensor = model.encode(inputs) if model.task == "text" else inputs  # type: ignore[arg-type, assignment]
-    view = view_of(model, x, _METHODS)
-    st.markdown(f"**{plain(name)}** says {plain(says(model, view))}")
-    show_probabilities(model, {name: view}, key=f"{key} probabilities")
-    show_explanations(model, data, {name: view}, key=f"{key} why")
-    for method, reason in view.refused.items():
-        st.caption(plain(f"{method} is left out: {reason}"))
+    return view_of(model, x, _METHODS)
 
 
 def _choose(data: Data, said: list[Tensor]) -> int:
