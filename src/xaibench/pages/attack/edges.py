@@ -30,7 +30,7 @@ _BETWEEN: Final = (0.25, 0.5, 0.75)
 _PATIENCE: Final = 10.0
 """Seconds that a search may take, by the time of one attack, to be made unasked."""
 _PROOFS: Final = 6
-_PROOF_SECONDS: Final = 60.0
+_PROOF_SECONDS: Final = 10.0
 """A search for the proved radius ends after the proof during which this time runs out."""
 _PROVED = ("linf", "l2", "l1")
 
