@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.drawing.labels import name_label
-from xaibench.pages.shared.address import choose, chosen, forget
+from xaibench.pages.shared.address import choose, forget
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.widgets import method_widgets
 from xaibench.registry import Spec
@@ -43,7 +43,6 @@ _TIMES = 4
 _MOST_WORDS, _FEWEST = 12, 16
 """The ends of the sliders that count words and features, at least for the latter."""
 _FIRST = {"image": "pgd", "tabular": "pgd", "text": "hotflip"}
-_SHOWN_EPS = "attack.eps.customary"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,10 +136,6 @@ def choose_plan(subject: Subject) -> Plan:
 def _choose_eps(subject: Subject, norm: str) -> tuple[float, float]:
     """The radius, and the end of its slider."""
     usual, step, largest = _scale(subject, norm)
-    told = st.session_state.get(_SHOWN_EPS)
-    if told is not None and told != usual and chosen("eps") == _written(told):
-        forget("eps")  # it was the customary radius of something else
-    st.session_state[_SHOWN_EPS] = usual
     eps = choose(
         st.slider,
         "Epsilon: words" if norm == "words" else "Epsilon: how far it may go",

@@ -20,7 +20,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _KEPT, _SHOWN, _WRITTEN, _PAGE = "_address.kept", "_address.shown", "_address.written", "_address.page"
-_OPEN = "_address.open"
+_OPEN, _DEFAULTS = "_address.open", "_address.defaults"
 _STALE = 3.0
 """Seconds for which a request may still carry an address that has been written anew meanwhile."""
 
@@ -40,9 +40,9 @@ def address(page: str) -> Iterator[None]:
             kept[key] = text
             state.pop(key, None)
     if state.get(_PAGE) != page:  # a widget of the same key on another page would begin at its first option
-        state[_PAGE] = page
-        for key in kept:
+        for key in {*kept, *state.get(_DEFAULTS, {})}:
             state.pop(key, None)
+        state[_PAGE], state[_DEFAULTS] = page, {}
     state[_SHOWN], state[_OPEN] = {}, True
     try:
         yield
@@ -85,18 +85,25 @@ def choose(
     write: Callable[[T], str] = str,
     valid: Callable[[T], bool] = lambda _: True,
     share: Callable[[T], bool] = lambda _: True,
+    sticks: bool = False,
     **kwargs: Any,
 ) -> T:
     """A widget whose value is in the address under ``key``, unless it is the ``default``.
 
     ``read`` and ``write`` turn the value into text and back; what cannot be read, or is not ``valid`` here, counts as
     the default. What is not fit to ``share``, such as a long text, follows the reader but stays out of the address.
+
+    A widget that nobody moved goes along when its default becomes another one (the customary epsilon of another model).
+    One that ``sticks`` (the model, the sample) keeps its value, and takes it to other pages even if it is the default.
     """
     state = st.session_state
-    if key not in state or not valid(state[key]):
+    defaults = state.setdefault(_DEFAULTS, {})
+    unmoved = not sticks and key in defaults and state.get(key) == defaults[key] != default
+    if key not in state or unmoved or not valid(state[key]):
         state[key] = _read(key, default, read, valid)
+    defaults[key] = default
     value = widget(label, *args, key=key, **kwargs)
-    _note(key, value, default, write, share=share(value))
+    _note(key, value, default, write, share=share(value), sticks=sticks)
     return value
 
 
@@ -111,14 +118,16 @@ def _read(key: str, default: T, read: Callable[[str], T], valid: Callable[[T], b
         return default
 
 
-def _note(key: str, value: T, default: T, write: Callable[[T], str], *, share: bool = True) -> None:
-    state = st.session_state
-    text = write(value)
-    state.setdefault(_KEPT, {})[key] = text
-    shown = state.setdefault(_SHOWN, {})
+def _note(
+    key: str, value: T, default: T, write: Callable[[T], str], *, share: bool = True, sticks: bool = False
+) -> None:
+    kept, shown = (st.session_state.setdefault(each, {}) for each in (_KEPT, _SHOWN))
     shown.pop(key, None)
+    kept.pop(key, None)
+    if value != default or sticks:
+        kept[key] = write(value)
     if value != default and share:
-        shown[key] = text
+        shown[key] = kept[key]
 
 
 def chosen(key: str, default: str = "") -> str:

@@ -111,6 +111,7 @@ def _choose_place(data: Data, places: list[int], first: int) -> int:
         default=int(data.ids[first]),
         read=int,
         valid=where.__contains__,
+        sticks=True,
     )
     here = where[row]
     steps = (

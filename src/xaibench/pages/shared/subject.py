@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.errors import InputError
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, chosen
+from xaibench.pages.shared.address import choose, chosen, forget
 from xaibench.pages.shared.browse import choose_row
 from xaibench.pages.shared.own import edited_row, typed_text, uploaded_picture
 
@@ -77,7 +78,27 @@ def choose_model() -> str | None:
         )
         return None
     first = _FIRST_MODEL if _FIRST_MODEL in names else names[0]
-    return choose(st.sidebar.selectbox, "Model", names, key="model", default=first, valid=names.__contains__)
+    return choose(
+        st.sidebar.selectbox,
+        "Model",
+        names,
+        key="model",
+        default=first,
+        valid=names.__contains__,
+        sticks=True,
+        on_change=_leave_data,
+        args=(chosen("model", first),),
+    )
+
+
+def _leave_data(before: str) -> None:
+    """Forget the sample where another model is of other data; of the same, it is what both can be asked about."""
+    try:
+        same = cached.card(before).data.name == cached.card(st.session_state["model"]).data.name
+    except InputError:  # one of them is no longer there
+        same = False
+    if not same:
+        forget("sample")
 
 
 def choose_subject(first: First | None = None) -> Subject | None:

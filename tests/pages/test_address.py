@@ -1,0 +1,80 @@
+"""Choices in the address: which follow the reader, which follow their default, and what a link sets."""
+
+from __future__ import annotations
+
+from streamlit.testing.v1 import AppTest
+
+
+def two_pages() -> None:
+    """Two pages of two widgets each; the model's name decides the customary epsilon."""
+    import streamlit as st
+
+    from xaibench.pages.shared.address import address, choose, put
+
+    def show() -> None:
+        page = st.session_state.get("page", "one")
+        models = ["small", "large"]
+        model = choose(
+            st.selectbox, "Model", models, key="model", default="small", valid=models.__contains__, sticks=True
+        )
+        usual = {"small": 0.1, "large": 0.2}[model] + (0.5 if page == "two" else 0.0)
+        choose(st.number_input, "Epsilon", key="eps", default=usual, read=float, valid=lambda eps: 0 < eps < 1)
+        row = 1 if page == "one" else 2
+        choose(st.number_input, "Sample", key="sample", default=row, read=int, sticks=True)
+        st.button("Link", on_click=put, kwargs={"model": "large", "eps": "0.7"})
+
+    with address(st.session_state.get("page", "one")):
+        show()
+
+
+def opened(**told: str) -> AppTest:
+    app = AppTest.from_function(two_pages)
+    for key, value in told.items():
+        app.query_params[key] = value
+    return app.run()
+
+
+def state(app: AppTest) -> tuple[str, float, int]:
+    assert not app.exception
+    return app.selectbox(key="model").value, app.number_input(key="eps").value, app.number_input(key="sample").value
+
+
+def turned(app: AppTest, page: str) -> AppTest:
+    """As the reader goes to another page by the menu, which empties the address."""
+    app.session_state["page"] = page
+    app.query_params.clear()
+    return app.run()
+
+
+def test_the_address_is_read_and_holds_what_is_not_a_default() -> None:
+    app = opened(model="large", eps="0.3")
+    assert state(app) == ("large", 0.3, 1)
+    assert app.query_params == {"model": "large", "eps": "0.3"}
+
+
+def test_nonsense_in_the_address_counts_as_the_default() -> None:
+    assert state(opened(model="../x", eps="nan", sample="one")) == ("small", 0.1, 1)
+
+
+def test_an_unmoved_widget_goes_along_with_its_default_and_a_moved_one_stays() -> None:
+    app = opened()
+    app.selectbox(key="model").set_value("large").run()
+    assert state(app) == ("large", 0.2, 1)
+    app.number_input(key="eps").set_value(0.4).run()
+    app.selectbox(key="model").set_value("small").run()
+    assert state(app) == ("small", 0.4, 1)
+
+
+def test_choices_follow_to_another_page_but_defaults_only_where_they_stick() -> None:
+    app = turned(opened(), "two")
+    model, eps, sample = state(app)
+    assert (model, sample) == ("small", 1), "the sample that was seen is seen again"
+    assert eps == 0.6, "the customary epsilon of the other page"
+    app.number_input(key="eps").set_value(0.3).run()
+    assert state(turned(app, "one")) == ("small", 0.3, 1)
+
+
+def test_a_link_sets_choices_over_what_was_there() -> None:
+    app = opened(eps="0.3")
+    app.button[0].click().run()
+    assert state(app) == ("large", 0.7, 1)
