@@ -24,7 +24,7 @@ from xaibench.homes import WEIGHTS, find_model, model_folder, model_homes, model
 from xaibench.registry import Spec
 from xaibench.types import Classifier
 
-__all__ = ["find_model", "load_model", "model_folder", "model_homes", "model_names"]
+__all__ = ["find_model", "is_factory", "load_model", "model_folder", "model_homes", "model_names"]
 
 _FORMATS = "a folder with config.json, .keras, .h5, .pt2, a SavedModel, .safetensors, .pt or .pth"
 
@@ -70,7 +70,7 @@ def load_model(
     if path.exists():
         _refuse(given, ("weights",), text)
         return _from_file(path, architecture, {**(defaults or {}), **options})
-    if ":" in text and path.suffix == "":
+    if is_factory(text):
         _refuse(given, ("architecture",), text)
         return _from_factory(text, None if weights is None else Path(weights), defaults, options)
     if path.suffix or len(path.parts) > 1:
@@ -78,6 +78,12 @@ def load_model(
     folder = find_model(text)
     _refuse(given, ("weights", "architecture"), text)
     return _from_folder(folder, defaults, options)
+
+
+def is_factory(source: str) -> bool:
+    """Whether `load_model` would run a function of this name to get a model: code that somebody has to trust."""
+    path = Path(source)
+    return ":" in source and path.suffix == "" and source.partition(":")[0] not in HUBS and not path.exists()
 
 
 def _refuse(given: Mapping[str, object], names: Sequence[str], source: str) -> None:

@@ -113,7 +113,7 @@ def sign(folder: Path) -> None:
 
 
 def test_an_honest_report_holds(honest: Path) -> None:
-    claims = {claim.name: claim.found for claim in verify(honest)}
+    claims = {claim.name: claim.found for claim in verify(honest, factory=PLAN.model)}
     assert list(claims) == GROUPS
     assert "14 samples of digits" in claims["data"]
     assert "misclassified as stated" in claims["attacks"]
@@ -286,3 +286,24 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{}")
     with pytest.raises(InputError, match="expected a report"):
         next(verify(tmp_path))
+
+
+def test_code_that_a_report_names_runs_only_when_the_reader_names_it_too(
+    honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "trap.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
+    forged = tmp_path / "report"
+    shutil.copytree(honest, forged)
+    values = json.loads((forged / "report.json").read_text())
+    values["plan"]["model"] = "trap:make"
+    (forged / "report.json").write_text(json.dumps(values))
+    report = Report.read(forged)
+    signed = report.model_copy(update={"digest": report.own_digest()})
+    (forged / "report.json").write_text(signed.model_dump_json())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="expected --model trap:make, since a report runs no code unless you name it"):
+        list(verify(forged))
+    assert not Path("sprung").exists()
+    with pytest.raises(InputError, match="function at trap:make"):
+        list(verify(forged, factory="trap:make"))
+    assert Path("sprung").exists()

@@ -19,6 +19,10 @@ def verify(
     report: Annotated[
         Path, typer.Argument(help="Folder of a report.", show_default=False, autocompletion=completion.report)
     ],
+    model: Annotated[
+        str | None,
+        typer.Option(help="The module:factory of the report's model, where it is code: only what you name here runs."),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Check every claim of a report again, from its model, data and adversarial examples.
@@ -27,6 +31,7 @@ def verify(
 
     [dim]xaibench verify reports/digits-cnn[/]
     [dim]xaibench verify reports/digits-cnn --json[/]
+    [dim]xaibench verify reports/mine --model my_module:make_model[/]
     """
     from xaibench.report.verify import FalseClaimError
     from xaibench.report.verify import verify as claims
@@ -34,7 +39,7 @@ def verify(
     held: dict[str, str] = {}
     false: str | None = None
     try:
-        for claim in claims(report):
+        for claim in claims(report, factory=model):
             held[claim.name] = claim.found
             if not as_json:
                 print(f"✓ {claim.name}: {claim.found}", flush=True)

@@ -18,6 +18,7 @@ from xaibench.evaluate.results import DataInfo, ModelInfo, Results
 from xaibench.evaluate.tally import worst_case
 from xaibench.report.schema import Report
 from xaibench.types import Classifier
+from xaibench.zoo import is_factory
 
 __all__ = ["Live", "Side", "check_alike", "load_side", "side_of"]
 
@@ -97,6 +98,8 @@ def _reloaded(report: Report) -> Live | str:
     plan = report.plan
     if plan.given:
         return f"the report of {report.model.name} is on an object, which it only names"
+    if is_factory(plan.model):
+        return f"{report.model.name} is code that its report names, and a report runs none"
     try:
         model, data = load_pair(
             plan.model,

@@ -37,6 +37,7 @@ from xaibench.report.page import render
 from xaibench.report.schema import Report
 from xaibench.threats import contains
 from xaibench.types import Capability, Classifier
+from xaibench.zoo import is_factory
 
 __all__ = ["Claim", "FalseClaimError", "verify"]
 
@@ -46,8 +47,13 @@ _FLIPPED = 0.05
 """How far means of rank correlations and overlaps may: where values are near equal, rounding decides their order."""
 
 
-def verify(folder: Path | str, model: Classifier | None = None, data: Data | None = None) -> Iterator[Claim]:
+def verify(
+    folder: Path | str, model: Classifier | None = None, data: Data | None = None, *, factory: str | None = None
+) -> Iterator[Claim]:
     """Check a report's claims, group by group; the first false one raises `FalseClaimError`.
+
+    A report comes from somebody, and runs no code that it names: where its model is a ``module:factory``, the same has
+    to be given as ``factory``, or the model as ``model``.
 
     ``model`` and ``data`` are needed for reports on objects that were not loaded by name. What only an attack itself
     can tell (claims that it took back, notes of its stages) is covered by the digest of the document alone, and what it
@@ -58,6 +64,10 @@ def verify(folder: Path | str, model: Classifier | None = None, data: Data | Non
     if report.schema_version != 3:
         raise InputError(f"expected a report of version 3, which holds what its claims follow from, got {folder}")
     yield Claim("document", _document(report, folder))
+    if model is None and is_factory(report.plan.model) and factory != report.plan.model:
+        raise InputError(
+            f"expected --model {report.plan.model}, since a report runs no code unless you name it, got {factory}"
+        )
     case = _open(report, folder, model, data)
     groups: dict[str, Callable[[], str]] = {
         "model": case.model_info,
