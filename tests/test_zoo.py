@@ -330,6 +330,26 @@ def test_lambda_layers_are_refused_unrun(suffix: str, tmp_path: Path, monkeypatc
     assert not Path("unpickled").exists()
 
 
+def test_lambda_layers_of_keras_functions_are_refused_under_any_name(tmp_path: Path) -> None:
+    from keras import layers, ops
+
+    _keras_model(layers.Lambda(ops.exp)).save(tmp_path / "plain.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.keras") as old,
+        zipfile.ZipFile(tmp_path / "dotted.keras", "w") as new,
+    ):
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                told = b'"module": "keras.layers", "class_name": "Lambda"'
+                assert told in content
+                content = content.replace(told, b'"module": "keras", "class_name": "layers.Lambda"')
+            new.writestr(name, content)
+    for name in ("plain", "dotted"):
+        with pytest.raises(InputError, match="got a Lambda layer"):
+            load_model(tmp_path / f"{name}.keras", task="tabular")
+
+
 def test_keras_configs_that_name_other_code_are_refused_unrun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _keras_model().save("good.keras")

@@ -21,6 +21,9 @@ from xaibench import load_data, load_model
 from xaibench.errors import InputError
 from xaibench.homes import model_names
 from xaibench.intake import Request, archives, door, is_added, remove_added, take_in
+from xaibench.intake.examine import examine
+from xaibench.intake.keras_config import LAYERS, check_configuration
+from xaibench.intake.request import UPLOAD
 
 PARAMS = {"input_shape": [1, 8, 8], "classes": 10, "width": 4, "hidden": 16}
 HOSTILE = '../<img src=x onerror="alert(1)">'
@@ -44,6 +47,14 @@ def saved(value: object) -> io.BytesIO:
     return file
 
 
+def looked_at(request: Request, upload: bytes, folder: Path) -> None:
+    """What the process of `take_in` does with an upload, without the process: refusals are quick this way."""
+    folder.mkdir(exist_ok=True)
+    (folder / "request.json").write_text(request.model_dump_json(), encoding="utf-8")
+    (folder / f"{UPLOAD}.{request.format}").write_bytes(upload)
+    examine(folder, folder / door.MADE, "own-mine")
+
+
 def test_weights_are_the_same_model_once_taken_in(home: Path, toy_models: Path) -> None:
     there = load_model(toy_models / "toy-image")
     assert there.card is not None
@@ -62,6 +73,7 @@ def test_weights_are_the_same_model_once_taken_in(home: Path, toy_models: Path) 
     assert here.card.metrics["test"]["accuracy"] == there.card.metrics["test"]["accuracy"]
     assert here.card.weights_digest == here.digest
     assert [path.name for path in home.iterdir()] == [name], "nothing is left aside"
+    assert is_added(home / name)
 
 
 @pytest.mark.filterwarnings("ignore:No complete tensor found:UserWarning")
@@ -87,30 +99,34 @@ class Bomb:
 
 def test_pickles_are_refused_and_not_run(home: Path, tmp_path: Path) -> None:
     mark = tmp_path / "ran"
-    files = (saved(Bomb(mark)), saved({"conv1.weight": Bomb(mark)}), io.BytesIO(pickle.dumps(Bomb(mark))))
-    for file in files:
-        with pytest.raises(InputError, match=r"expected (nothing but tensors|a whole file of tensors)") as caught:
-            take_in(weights(format="pt"), file)
-        assert "\n" not in str(caught.value)
-        assert str(home) not in str(caught.value)
+    refused = r"expected (nothing but tensors|a whole file of tensors)"
+    with pytest.raises(InputError, match=refused) as caught:
+        take_in(weights(format="pt"), saved(Bomb(mark)))
+    assert "\n" not in str(caught.value)
+    assert str(home) not in str(caught.value)
+    for file in (saved({"conv1.weight": Bomb(mark)}), io.BytesIO(pickle.dumps(Bomb(mark)))):
+        with pytest.raises(InputError, match=refused):
+            looked_at(weights(format="pt"), file.getvalue(), tmp_path / "aside")
     assert not mark.exists()
     assert list(home.iterdir()) == []
 
 
-def test_what_is_no_model_is_refused(home: Path, toy_models: Path) -> None:
-    with pytest.raises(InputError, match="whole safetensors file"):
-        take_in(weights(), io.BytesIO(b"\xff" * 1000))
+def test_what_is_no_model_is_refused(home: Path, toy_models: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="empty one"):
         take_in(weights(), io.BytesIO())
-    with (
-        open(toy_models / "toy-image" / "model.safetensors", "rb") as file,
-        pytest.raises(InputError, match="expected"),
-    ):
-        take_in(weights(architecture="lenet", params={"input_shape": [1, 8, 8], "classes": 10}), file)
-    bad = {key: value.fill_(float("nan")) for key, value in load_state(toy_models).items()}
-    with pytest.raises(InputError, match="finite logits"):
-        take_in(weights(format="pt"), saved(bad))
     assert list(home.iterdir()) == []
+    stored = (toy_models / "toy-image" / "model.safetensors").read_bytes()
+    other = weights(architecture="lenet", params={"input_shape": [1, 8, 8], "classes": 10})
+    bad = saved({key: value.fill_(float("nan")) for key, value in load_state(toy_models).items()})
+    refusals = (
+        (weights(), b"\xff" * 1000, "whole safetensors file"),
+        (other, stored, "expected"),
+        (weights(format="pt"), bad.getvalue(), "finite logits"),
+    )
+    for request, upload, message in refusals:
+        with pytest.raises(InputError, match=message):
+            looked_at(request, upload, tmp_path / "aside")
+        assert not (tmp_path / "aside" / door.MADE).exists()
 
 
 def load_state(toy_models: Path) -> dict[str, torch.Tensor]:
@@ -162,15 +178,16 @@ def test_what_is_said_of_a_model_is_checked(told: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("data", ["/etc", "../data", "owner/name", "no-such-set"])
-def test_only_data_sets_with_a_name_are_read(home: Path, data: str) -> None:
+def test_only_data_sets_with_a_name_are_read(tmp_path: Path, data: str) -> None:
     with pytest.raises(InputError, match="data sets that have a name"):
-        take_in(weights(data=data), io.BytesIO(b"x"))
+        looked_at(weights(data=data), b"x", tmp_path / "aside")
 
 
 def test_only_what_was_added_can_be_removed(home: Path, toy_models: Path) -> None:
-    with open(toy_models / "toy-image" / "model.safetensors", "rb") as file:
-        folder = home / take_in(weights(), file)
-    (home / "shipped").mkdir()
+    folder = home / "own-mine"
+    for made in (folder, home / "shipped"):
+        made.mkdir(parents=True)
+        (made / door._MARK).touch()
     (home / "own-link").symlink_to(folder)
     assert is_added(folder)
     for other in (home / "shipped", home / "own-link", toy_models / "toy-image", home / ".." / "models"):
@@ -215,25 +232,49 @@ def test_a_plain_keras_model_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    "changes",
     [
-        ({"class_name": "Lambda"}, "a layer Lambda"),
-        ({"class_name": "TFSMLayer"}, "a layer TFSMLayer"),
-        ({"class_name": "__lambda__"}, "a layer __lambda__"),
-        ({"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}}, "a layer StringLookup"),
-        ({"module": "os", "class_name": "system"}, "layers of Keras only"),
-        ({"module": "builtins", "class_name": "eval"}, "layers of Keras only"),
-        ({"module": "keras.src.utils.file_utils", "class_name": "get_file"}, "layers of Keras only"),
-        ({"module": "keras.utils", "class_name": "get_file"}, "layers of Keras only"),
-        ({"module": "keras.layers.evil", "class_name": "x"}, "layers of Keras only"),
-        ({"module": ["os"], "class_name": "x"}, "layers of Keras only"),
-        ({"module": None, "registered_name": "Custom>Evil"}, "layers of Keras only"),
+        {"class_name": "Lambda"},
+        {"class_name": "TFSMLayer"},
+        {"class_name": "__lambda__"},
+        {"class_name": "StringLookup", "config": {"vocabulary": "/etc/passwd"}},
+        {"class_name": ["Dense"]},
+        *({"module": "keras", "class_name": f"layers.{name}"} for name in ("Lambda", "StringLookup", "TFSMLayer")),
+        {"module": "keras", "class_name": "layers.Dense"},
+        {"module": "keras.models", "class_name": "load_model"},
+        {"module": "os", "class_name": "system"},
+        {"module": "builtins", "class_name": "eval"},
+        {"module": "keras.src.utils.file_utils", "class_name": "get_file"},
+        {"module": "keras.src.ops.core", "class_name": "Map"},
+        {"module": "keras.utils", "class_name": "get_file"},
+        {"module": "keras.layers.evil", "class_name": "x"},
+        {"module": ["os"], "class_name": "x"},
+        {"module": None},
+        {"module": None, "registered_name": "Custom>Evil"},
+        {"registered_name": "Custom>Evil"},
+        {"module": "keras", "class_name": "function", "config": "utils.get_file"},
+        {"module": "builtins", "class_name": "function", "config": "get_file"},
+        {"module": "builtins", "class_name": "function", "config": "relu", "registered_name": "get_file"},
+        {"module": "builtins", "class_name": "function", "config": ["relu"]},
     ],
 )
-def test_what_reaches_out_of_keras_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_what_reaches_out_of_keras_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     deep = {**MODEL, "config": {"layers": [LAYER, {**LAYER, "config": {"inner": [{**LAYER, **changes}]}}]}}
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match="layers of Keras that compute only"):
         archives.check_keras(keras_file(tmp_path, deep), tmp_path)
+
+
+def test_what_keras_writes_of_plain_models_passes() -> None:
+    import keras
+
+    for name in LAYERS:
+        assert issubclass(getattr(keras.layers, name, keras.layers.Dense), keras.layers.Layer), name
+    inputs = keras.Input((4,))
+    doubled = keras.ops.concatenate([inputs * 2 + 1, keras.ops.exp(inputs)], axis=1)
+    functional = keras.Model(inputs, keras.layers.Dense(2, activation=keras.ops.exp)(doubled[:, :3]))
+    whole = keras.Sequential([functional, keras.layers.Activation("gelu"), keras.layers.Dense(2, "relu")])
+    whole.compile("adam", "sparse_categorical_crossentropy")
+    check_configuration(keras.saving.serialize_keras_object(whole))
 
 
 @pytest.mark.parametrize(
@@ -248,7 +289,7 @@ def test_weights_lie_in_the_file(tmp_path: Path, fill: Callable[[h5py.File], Non
 def test_archives_hold_nothing_else_and_do_not_blow_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("..__..__evil", "assets__vocabulary.txt", "__etc__passwd"):
         with pytest.raises(InputError, match="only a configuration and weights"):
-            archives.check_keras(keras_file(tmp_path, MODEL, **{name: b""}), tmp_path)
+            archives.check_keras(keras_file(tmp_path, MODEL, lambda _: None, **{name: b""}), tmp_path)
     for config in ("[" * 100_000, "{", "\xff"):
         with pytest.raises(InputError, match="breaks off or is damaged"):
             archives.check_keras(keras_file(tmp_path, config), tmp_path)

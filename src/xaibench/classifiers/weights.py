@@ -63,7 +63,11 @@ def load_state(module: nn.Module, path: Path) -> None:
 
 
 def load_keras(path: Path) -> Any:
-    """A Keras model from a ``.keras`` or ``.h5`` file in safe mode, which refuses Lambda layers: they hold code."""
+    """A Keras model from a ``.keras`` or ``.h5`` file in safe mode: Python code in it is not read.
+
+    Lambda layers are refused, also those of Keras's own functions. Layers that you have registered with Keras in this
+    process are yours, and loaded.
+    """
     _exists(path)
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise InputError(f"expected a Keras model as .keras or .h5, got {path.name}")
@@ -73,13 +77,18 @@ def load_keras(path: Path) -> Any:
     import keras
 
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever a broken file brings about inside the library
         if "Lambda" in str(error) or "lambda" in str(error):
-            raise InputError(
-                f"expected a model without code in {path}, got a Lambda layer: replace it by a layer of Keras"
-            ) from None
+            raise InputError(_holds_lambda(path)) from None
         raise InputError(f"expected a whole Keras model at {path}, got: {first_line(error)}") from None
+    if any(isinstance(layer, keras.layers.Lambda) for layer in model._flatten_layers()):
+        raise InputError(_holds_lambda(path))
+    return model
+
+
+def _holds_lambda(path: Path) -> str:
+    return f"expected a model without code in {path}, got a Lambda layer: replace it by a layer of Keras"
 
 
 def _exists(path: Path) -> None:

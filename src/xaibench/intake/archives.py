@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from xaibench.errors import InputError
+from xaibench.intake.keras_config import check_configuration
 from xaibench.intake.limits import MEGABYTE, MODEL_BYTES
 
 __all__ = ["check_keras", "check_unpacked_size"]
@@ -17,15 +15,6 @@ __all__ = ["check_keras", "check_unpacked_size"]
 _UNPACKED = 4 * MODEL_BYTES
 _CONFIG_BYTES = 20 * MEGABYTE
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
-_MODULES = re.compile(
-    r"keras(\.(activations|constraints|dtype_policies|initializers|layers|models|ops|quantizers|regularizers))?"
-    r"|keras\.src\.(models\.(functional|sequential)|ops\.\w+)"
-)
-_REACHING_OUT = {
-    *("Lambda", "__lambda__", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"),
-    *("StringLookup", "IntegerLookup", "TextVectorization"),
-}
-"""What holds code, or reads files that its configuration names."""
 _MOST_OBJECTS = 20_000
 
 
@@ -43,7 +32,7 @@ def check_unpacked_size(path: Path) -> None:
 
 
 def check_keras(path: Path, workspace: Path) -> None:
-    """Refuse a ``.keras`` file that names anything but layers of Keras, or whose weights lead out of the file."""
+    """Refuse a ``.keras`` file that names more than known layers of Keras, or whose weights lead out of the file."""
     check_unpacked_size(path)
     with zipfile.ZipFile(path) as archive:
         names = set(archive.namelist())
@@ -54,7 +43,7 @@ def check_keras(path: Path, workspace: Path) -> None:
         if archive.getinfo("config.json").file_size > _CONFIG_BYTES:
             raise InputError(f"expected a configuration of at most {_CONFIG_BYTES // MEGABYTE} MB, got more")
         try:
-            _check_configuration(json.loads(archive.read("config.json")))
+            check_configuration(json.loads(archive.read("config.json")))
             weights = Path(archive.extract("model.weights.h5", workspace))
         except InputError:
             raise
@@ -62,31 +51,6 @@ def check_keras(path: Path, workspace: Path) -> None:
             raise InputError("expected a whole Keras model, got one that breaks off or is damaged") from None
     _check_weights(weights)
     weights.unlink()
-
-
-def _check_configuration(config: Any) -> None:
-    for entry in _objects(config):
-        name, module = entry.get("class_name"), entry.get("module")
-        if name in _REACHING_OUT:
-            raise InputError(f"expected a model without code, got a layer {name}: replace it by plain layers of Keras")
-        if module is not None and not (isinstance(module, str) and _MODULES.fullmatch(module)):
-            raise InputError(f"expected layers of Keras only, got {name!r:.60} of {module!r:.60}")
-        registered = entry.get("registered_name")
-        if module is None and registered is not None and ">" in str(registered):
-            raise InputError(f"expected layers of Keras only, got {registered!r:.80}")
-
-
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """All dictionaries in a JSON value that describe an object."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            if "class_name" in one or "module" in one:
-                yield one
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)
 
 
 def _check_weights(path: Path) -> None:

@@ -29,7 +29,7 @@ _SOURCES = {
 _SUFFIXES = {"weights": ["safetensors", "pt", "pth"], "keras": ["keras"], "pt2": ["pt2"]}
 _HINTS = {
     "weights": "The `state_dict()` of one of the networks below. Pickles of whole models hold code and are refused.",
-    "keras": "As `model.save` writes it, of Keras's own layers: Lambda and custom layers hold code and are refused.",
+    "keras": "As `model.save` writes it, of layers of Keras that compute: Lambda and custom ones are refused.",
     "pt2": "As `torch.export.save` writes it; pickles and custom operators in it are refused.",
 }
 _FIRST_DATA = "digits"
