@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from scipy.stats import beta
 from torch import Tensor
 
 from xaibench.errors import InputError, UnsupportedError
@@ -107,6 +106,8 @@ def lower_confidence_bound(hits: Tensor, n: int, alpha: float) -> Tensor:
     >>> lower_confidence_bound(torch.tensor([0, 100]), 100, 0.001)
     tensor([0.0000, 0.9333], dtype=torch.float64)
     """
+    from scipy.stats import beta
+
     k = hits.cpu().numpy()
     bound = beta.ppf(alpha, k.clip(1), n - k.clip(1) + 1)
     return torch.where(hits > 0, torch.as_tensor(bound, dtype=torch.float64, device=hits.device), 0.0)

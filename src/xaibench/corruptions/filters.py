@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage, signal
+from scipy import ndimage
 from torch import Tensor
 
 from xaibench.rng import SampleRng
@@ -17,6 +17,8 @@ __all__ = ["disk", "fractal", "gaussian", "magnified", "motion", "smoothed"]
 
 def smoothed(x: Tensor, kernels: np.ndarray) -> Tensor:
     """Images (n, channels, h, w) convolved with one kernel (k, k) or one each (n, k, k); mirrored at the border."""
+    from scipy import signal  # loads a good part of scipy: only where it is needed
+
     kernels = kernels.reshape(-1, 1, *kernels.shape[-2:])
     reach = kernels.shape[-1] // 2
     padded = np.pad(x.double().numpy(), ((0, 0), (0, 0), (reach, reach), (reach, reach)), mode="reflect")

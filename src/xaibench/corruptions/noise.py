@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from xaibench.corruptions.base import Corruption, corruptions
@@ -33,6 +32,8 @@ class ShotNoise(Corruption):
     levels = (500, 250, 100, 75, 50)
 
     def _change(self, x: Tensor, level: int, rng: SampleRng) -> Tensor:
+        from scipy import stats
+
         chance = rng.uniform(tuple(x.shape[1:])).double()
         return torch.from_numpy(stats.poisson.ppf(chance.numpy(), x.double().numpy() * level)).clamp_min(0) / level
 
