@@ -38,7 +38,7 @@ def robust_table() -> str:
     """The hardened models and what their reports and those of the plain ones state."""
     from xaibench.cards import robust_rows
     from xaibench.evaluate import Judgement
-    from xaibench.threats.reading import format_threat
+    from xaibench.reading import format_threat
 
     folder = ROOT / "reports" / "robust"
     rows = []
@@ -169,8 +169,8 @@ def flattery_table() -> str:
 
 def bracket_text() -> str:
     """The bracket of a sample report."""
+    from xaibench.reading import format_threat
     from xaibench.report import Report
-    from xaibench.threats.reading import format_threat
 
     report = Report.read(ROOT / "reports" / "cancer-mlp")
     found = report.results.robustness
@@ -195,7 +195,7 @@ def samples_text() -> str:
 
 def price_table() -> str:
     """What hardening cost in clean accuracy and won in robust accuracy."""
-    from xaibench.threats.reading import format_threat
+    from xaibench.reading import format_threat
 
     found = {one.model: one for one in _judgements()}
     rows = [

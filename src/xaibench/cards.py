@@ -12,7 +12,7 @@ from typing import Any
 
 from xaibench.card import Card, RobustAccuracy
 from xaibench.files import write_text
-from xaibench.threats.reading import format_threat
+from xaibench.reading import format_threat
 
 __all__ = ["TASKS", "card_text", "front_matter", "package_versions", "robust_rows", "write_card"]
 

@@ -1,10 +1,32 @@
-"""Threat models for reading: light, so that what is known about a model can be shown without a framework."""
+"""Numbers and threat models for reading: light, so that what is known can be shown without a framework."""
 
 from __future__ import annotations
 
-__all__ = ["format_radius", "format_threat", "norm_label"]
+__all__ = ["counted", "format_radius", "format_threat", "norm_label", "percent"]
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0", "words": "word"}
+
+
+def percent(share: float) -> str:
+    """A share for reading; only all is 100 %, and only none is 0.
+
+    >>> percent(0.98765), percent(1.0), percent(0.9999), percent(0.0001), percent(0.0)
+    ('98.8 %', '100 %', 'over 99.9 %', 'under 0.1 %', '0 %')
+    """
+    if 0.9995 <= share < 1:
+        return "over 99.9 %"
+    if 0 < share < 0.0005:
+        return "under 0.1 %"
+    return f"{share * 100:.1f} %".replace(".0 %", " %")
+
+
+def counted(n: int, noun: str) -> str:
+    """A number of things that form their plural by an s.
+
+    >>> counted(1, "sample"), counted(2000, "sample")
+    ('1 sample', '2000 samples')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def format_radius(radius: float) -> str:
@@ -27,7 +49,9 @@ def norm_label(norm: str) -> str:
 def format_threat(norm: str, eps: float) -> str:
     """Norm and radius for reading.
 
-    >>> format_threat("linf", 8 / 255), format_threat("words", 4)
-    ('L∞ 8/255', '4 words')
+    >>> format_threat("linf", 8 / 255), format_threat("words", 1), format_threat("words", 4)
+    ('L∞ 8/255', '1 word', '4 words')
     """
-    return f"{format_radius(eps)} words" if norm == "words" else f"{norm_label(norm)} {format_radius(eps)}"
+    if norm == "words":
+        return f"{format_radius(eps)} {'word' if eps == 1 else 'words'}"
+    return f"{norm_label(norm)} {format_radius(eps)}"

@@ -69,7 +69,7 @@ def test_a_picture_of_ones_own_is_explained(page: Page) -> None:
 def test_everything_fits_a_telephone(page: Page, model: str) -> None:
     narrow(page)
     for tab in ("remove", "change", "alike"):
-        open_page(page, "explain", model=model, method="saliency", tab=tab)
+        open_page(page, "explain", model=model, method="saliency", closer=tab)
         assert page.get_by_test_id("stException").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
     shot(page, f"explain-{model}-narrow")

@@ -25,7 +25,7 @@ def test_views_follow_one_another_and_are_in_the_address(page: Page) -> None:
     page.get_by_text("Quality", exact=True).click()
     settle(page)
     expect(page.get_by_role("heading", name="How far do they agree?")).to_be_visible()
-    assert "tab=quality" in page.url
+    assert "look=quality" in page.url
     shot(page, "explanations-quality")
     narrow(page)
     settle(page)
@@ -34,7 +34,7 @@ def test_views_follow_one_another_and_are_in_the_address(page: Page) -> None:
 
 
 def test_a_clicked_point_opens_and_leads_on(page: Page) -> None:
-    open_page(page, "explanations", model="digits-cnn", tab="map")
+    open_page(page, "explanations", model="digits-cnn", look="map")
     page.wait_for_selector(".js-plotly-plot .scatterlayer .points path")
     shot(page, "explanations-map")
     before = page.get_by_role("combobox", name="Point").first
@@ -50,6 +50,6 @@ def test_a_clicked_point_opens_and_leads_on(page: Page) -> None:
 
 
 def test_a_table_shows_what_matters(page: Page) -> None:
-    open_page(page, "explanations", model="cancer-mlp", tab="overall")
+    open_page(page, "explanations", model="cancer-mlp", look="overall")
     expect(page.get_by_role("heading", name="matters most")).to_be_visible()
     shot(page, "explanations-overall")

@@ -13,7 +13,7 @@ import torch
 from driving import Server, settle, shot, watch
 
 from xaibench import load_data, load_model
-from xaibench.pages.shared.charts import percent
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -78,3 +78,19 @@ def test_a_link_sets_choices_over_what_was_there() -> None:
     app = opened(eps="0.3")
     app.button[0].click().run()
     assert state(app) == ("large", 0.7, 1)
+
+
+def test_what_a_part_of_a_page_cannot_do_is_one_plain_line() -> None:
+    def page() -> None:
+        from xaibench.errors import InputError
+        from xaibench.pages.shared.address import part
+
+        @part
+        def draw() -> None:
+            raise InputError("expected *less*")
+
+        draw()
+
+    app = AppTest.from_function(page).run()
+    assert not app.exception
+    assert [error.value for error in app.error] == [r"expected \*less\*"]

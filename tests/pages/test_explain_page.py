@@ -23,7 +23,7 @@ from xaibench.drawing.labels import method_label
 from xaibench.examples import nearest_neighbours
 from xaibench.explainers import DEFAULT_PANEL, compare_explainers
 from xaibench.pages.explain.parts import parts_of
-from xaibench.pages.shared.charts import percent
+from xaibench.reading import percent
 
 Opened = Callable[..., AppTest]
 
@@ -219,7 +219,7 @@ def test_nonsense_in_the_address_is_no_error(opened: Opened, removed: str) -> No
 
 
 def test_what_changes_its_mind_is_the_librarys_counterfactual(opened: Opened) -> None:
-    app = opened("explain", model="toy-table", tab="change", sample="4", method="saliency")
+    app = opened("explain", model="toy-table", closer="change", sample="4", method="saliency")
     model, x = load_model("toy-table"), load_data("breast-cancer").inputs[4:5]
     found = counterfactual(model, x)
     assert bool(found.found[0])
@@ -229,7 +229,7 @@ def test_what_changes_its_mind_is_the_librarys_counterfactual(opened: Opened) ->
 
 
 def test_another_goal_is_reached(opened: Opened) -> None:
-    app = opened("explain", model="toy-image", tab="change", goal="8", sample="0", method="saliency")
+    app = opened("explain", model="toy-image", closer="change", goal="8", sample="0", method="saliency")
     model, x = load_model("toy-image"), digit(0)
     found = counterfactual(model, x, 8)
     assert bool(found.found[0])
@@ -238,12 +238,12 @@ def test_another_goal_is_reached(opened: Opened) -> None:
 
 
 def test_words_that_change_its_mind_are_marked(opened: Opened) -> None:
-    text = shown(opened("explain", model="toy-text", tab="change", method="saliency"))
+    text = shown(opened("explain", model="toy-text", closer="change", method="saliency"))
     assert "<del" in text or "<ins" in text or "No small change was found" in text
 
 
 def test_alike_samples_are_the_nearest_neighbours(opened: Opened) -> None:
-    app = opened("explain", model="toy-image", tab="alike", sample="2", method="saliency")
+    app = opened("explain", model="toy-image", closer="alike", sample="2", method="saliency")
     model, x = load_model("toy-image"), digit(2)
     train = load_data("digits", "train", n=500, seed=0)
     found = nearest_neighbours(model, x, train, k=8)
@@ -255,7 +255,7 @@ def test_alike_samples_are_the_nearest_neighbours(opened: Opened) -> None:
 
 @pytest.mark.parametrize("model", ["toy-table", "toy-text"])
 def test_alike_rows_and_texts_are_listed(opened: Opened, model: str) -> None:
-    assert "nearest of" in shown(opened("explain", model=model, tab="alike", method="saliency"))
+    assert "nearest of" in shown(opened("explain", model=model, closer="alike", method="saliency"))
 
 
 def test_the_sample_goes_along_to_the_attack(opened: Opened) -> None:

@@ -109,7 +109,7 @@ def test_a_ranking_starts_as_a_job(opened: Opened, monkeypatch: pytest.MonkeyPat
 
 
 def test_quality_is_what_assess_says(opened: Opened) -> None:
-    app = opened("explanations", model="toy-image", tab="quality", method="saliency,occlusion", n="4")
+    app = opened("explanations", model="toy-image", look="quality", method="saliency,occlusion", quality_rows="4")
     model, data = load_model("toy-image"), load_data("digits")
     table = chart(app)["data"][0]
     x = data.inputs[:4]
@@ -130,14 +130,14 @@ def test_quality_is_what_assess_says(opened: Opened) -> None:
 
 
 def test_a_method_that_does_not_apply_is_one_calm_line(opened: Opened) -> None:
-    app = opened("explanations", model="toy-table", tab="quality", method="saliency,grad_cam", n="4")
+    app = opened("explanations", model="toy-table", look="quality", method="saliency,grad_cam", quality_rows="4")
     assert "Grad-CAM is left out" in shown(app).replace("\\", "")
     assert len(chart(app)["data"][0]["y"]) == 1
 
 
 def test_another_method_measures_only_that_one(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     st.cache_data.clear()
-    app = opened("explanations", model="toy-table", tab="quality", method="saliency", n="4")
+    app = opened("explanations", model="toy-table", look="quality", method="saliency", quality_rows="4")
     calls: list[Any] = []
     measure = xaibench.quality.assess
 
@@ -153,7 +153,7 @@ def test_another_method_measures_only_that_one(opened: Opened, monkeypatch: pyte
 
 @pytest.mark.parametrize("model", ["toy-image", "toy-table"])
 def test_maps_move_most_when_they_are_attacked(opened: Opened, model: str) -> None:
-    app = opened("explanations", model=model, tab="attacked", moved="saliency")
+    app = opened("explanations", model=model, look="attacked", moved="saliency")
     lines = {line["name"]: line["y"] for line in chart(app)["data"]}
     assert lines["attack on the explanation"][0] == 1
     assert lines["attack on the explanation"][-1] <= lines["random noise"][-1]
@@ -162,7 +162,7 @@ def test_maps_move_most_when_they_are_attacked(opened: Opened, model: str) -> No
 
 
 def test_the_map_shows_what_the_attack_does(opened: Opened) -> None:
-    app = opened("explanations", model="toy-image", tab="map", eps="0.15")
+    app = opened("explanations", model="toy-image", look="map", map_eps="0.15")
     model, data = load_model("toy-image"), load_data("digits").take(range(200))
     x = data.inputs
     assert isinstance(x, torch.Tensor)
@@ -183,7 +183,7 @@ def test_the_map_shows_what_the_attack_does(opened: Opened) -> None:
 
 
 def test_a_point_is_picked_by_list_and_leads_to_the_other_pages(opened: Opened) -> None:
-    app = opened("explanations", model="toy-image", tab="map")
+    app = opened("explanations", model="toy-image", look="map")
     chosen = int(app.selectbox(key="sample").options[5].split(":")[0])
     app.selectbox(key="sample").set_value(chosen).run()
     assert app.query_params["sample"] == str(chosen)
@@ -193,13 +193,13 @@ def test_a_point_is_picked_by_list_and_leads_to_the_other_pages(opened: Opened) 
 
 
 def test_texts_are_mapped_without_an_attack(opened: Opened) -> None:
-    app = opened("explanations", model="toy-text", tab="map")
+    app = opened("explanations", model="toy-text", look="map")
     assert "Texts are attacked one at a time" in shown(app)
     assert {trace.get("marker", {}).get("symbol") for trace in chart(app)["data"]} <= {"circle", "x", "circle-open"}
 
 
 def test_what_matters_overall_is_the_permutation_importance(opened: Opened) -> None:
-    app = opened("explanations", model="toy-table", tab="overall")
+    app = opened("explanations", model="toy-table", look="overall")
     found = permutation_importance(load_model("toy-table"), load_data("breast-cancer"), score="loss")
     first = found.names[int(found.top(1)[0])]
     assert f"#### {first[:1].upper() + first[1:]} matters most" in shown(app)
@@ -209,7 +209,7 @@ def test_what_matters_overall_is_the_permutation_importance(opened: Opened) -> N
 
 @pytest.mark.parametrize("model", ["toy-image", "toy-text"])
 def test_images_and_texts_have_an_overall_view_too(opened: Opened, model: str) -> None:
-    text = shown(opened("explanations", model=model, tab="overall"))
+    text = shown(opened("explanations", model=model, look="overall"))
     told = {"toy-image": "on average over 100 samples", "toy-text": "The words that matter most over 40 texts"}
     assert told[model] in text
 
@@ -222,7 +222,7 @@ def test_nothing_is_fooled_without_an_attack() -> None:
 
 
 def test_hostile_choices_count_as_the_defaults(opened: Opened) -> None:
-    app = opened("explanations", model="../x", tab="<script>", ranking="../../etc", metric="a", sample="-1", n="1e9")
+    app = opened("explanations", model="../x", look="<script>", ranking="../../etc", metric="a", sample="-1", quality_rows="1e9")
     assert not app.exception
     assert "comes first" in shown(app)
     assert app.sidebar.selectbox(key="model").value == "toy-image"

@@ -85,24 +85,24 @@ def test_page_says_what_the_report_holds(opened: Opened, report: Report) -> None
     assert [f"{100 * share:.3f}" for share in shares if share > 1e-12] == re.findall(r"width:([\d.]+)%", bar)
 
 
-@pytest.mark.parametrize("tab", ["attacks", "classes", "samples", "checks", "distances", "corruptions"])
-def test_every_part_is_drawn_and_in_the_address(opened: Opened, report: Report, tab: str) -> None:
-    app = opened("robustness", model="toy-image", tab=tab)
+@pytest.mark.parametrize("section", ["attacks", "classes", "samples", "checks", "distances", "corruptions"])
+def test_every_part_is_drawn_and_in_the_address(opened: Opened, report: Report, section: str) -> None:
+    app = opened("robustness", model="toy-image", section=section)
     assert not app.exception
-    assert address(app, "tab") == (None if tab == "attacks" else tab)
+    assert address(app, "section") == (None if section == "attacks" else details)
     said = texts(app)
     robustness = report.results.robustness
     assert robustness is not None
-    if tab == "classes":
+    if section == "classes":
         weakest = min(robustness.per_class, key=lambda one: 1 if one.accuracy is None else one.accuracy)
         assert f"falls most easily: {weakest.robust} of {weakest.support}" in said
-    if tab == "distances":
+    if section == "distances":
         assert robustness.minimal is not None
         assert f"of {robustness.minimal.n} samples" in said
-    if tab == "checks":
+    if section == "checks":
         assert robustness.checks is not None
         assert len(app.dataframe[0].value) == len(robustness.checks.outcomes)
-    if tab == "corruptions":
+    if section == "corruptions":
         assert report.results.corruptions is not None
         assert f"to {report.results.corruptions.mean:.0%}" in said
 
@@ -123,7 +123,7 @@ def test_broken_samples_lead_to_the_attack_on_them(opened: Opened, report: Repor
         assert one.prediction != one.label == int(tensors["labels"][one.place])
         change = (tensors[f"adversarials/{one.attack}"] - tensors["inputs"])[one.place].abs().max()
         assert float(change) <= one.radius + 1e-6
-    app = opened("robustness", model="toy-image", tab="samples")
+    app = opened("robustness", model="toy-image", section="samples")
     app.button(f"try-{found[0].row}").click().run()
     assert not app.exception
     assert address(app, "sample") == str(found[0].row)
@@ -223,10 +223,11 @@ def test_a_run_that_is_not_there_is_said_and_dropped(opened: Opened, run: str) -
 def test_reports_that_cannot_be_opened_are_said(opened: Opened, report: Report, name: str) -> None:
     (reports_home() / "old").mkdir()
     (reports_home() / "old" / "report.json").write_text('{"schema_version": 0}', encoding="utf-8")
-    app = opened("robustness", model="toy-image", report=name)
+    app = opened("robustness", model="toy-image", evaluation=name)
     assert not app.exception
-    assert "expected" in app.error[0].value
-    assert "<b>" not in app.error[0].value.replace("\\<b", "")
+    assert "There is no report" in app.info[0].value
+    assert "<b>" not in app.info[0].value.replace("\\<b", "")
+    assert str(reports_home()) not in texts(app)
     assert app.dataframe
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from xaibench.evaluate.hardness import CheckOutcome, SelfChecks
+from xaibench.evaluate.hardness import CheckOutcome, Proved, SelfChecks
 from xaibench.report import Report
 from xaibench.report.headline import headline
 
@@ -96,3 +96,64 @@ def test_without_attacks_there_is_no_verdict_and_the_reason_is_said(report: Repo
     top = headline(report.model_copy(update={"results": results}))
     assert (top.verdict, top.bracket) == (None, ())
     assert top.sentences[1] == "How easily it is fooled was not measured: the plan has no attacks."
+
+
+def attacked(report: Report, n: int, right: int, left: int, proved: int | None) -> Report:
+    """The report with ``right`` of ``n`` samples right, ``left`` of them not broken, and ``proved`` of those proved."""
+    robustness = report.results.robustness
+    assert robustness is not None
+    radii = len(robustness.radii)
+    counts = [right, *[left] * (radii - 1)]
+    worst = robustness.worst_case.model_copy(
+        update={"robust": tuple(counts), "accuracy": tuple(count / n for count in counts)}
+    )
+    bound = None
+    if proved is not None:
+        bound = Proved(tried=n, count=(proved,) * radii, accuracy=(proved / n,) * radii, interval=((0.0, 1.0),) * radii)
+    clean = report.results.clean.model_copy(update={"n": n, "accuracy": right / n})
+    robustness = robustness.model_copy(update={"worst_case": worst, "proved": bound})
+    results = report.results.model_copy(update={"clean": clean, "robustness": robustness})
+    return report.model_copy(update={"results": results})
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((10, 10, 10, None), "at most 100 % stay right: attacks break none of those that it had right."),
+        ((10, 10, 10, 0), "at most 100 % stay right: attacks break none of those that it had right."),
+        ((10, 10, 10, 10), "exactly 100 % stay right: all that it had right are proved to stay right."),
+        ((100, 99, 99, 99), "exactly 99 % stay right: all that it had right are proved to stay right."),
+        (
+            (100, 98, 49, 49),
+            "exactly 49 % stay right: attacks break 50 % of those that it had right,"
+            " and all others of them are proved to stay right.",
+        ),
+        (
+            (100, 98, 49, 20),
+            "at least 20 % are proved to stay right and at most 49 % stay right:"
+            " attacks break 50 % of those that it had right.",
+        ),
+        ((100, 98, 49, None), "at most 49 % stay right: attacks break 50 % of those that it had right."),
+        ((10, 7, 0, None), "none stay right: attacks break all that it had right."),
+        ((10, 7, 0, 0), "none stay right: attacks break all that it had right."),
+        ((10, 0, 0, None), "none can stay right: it has none right to begin with."),
+        ((10, 0, 0, 0), "none can stay right: it has none right to begin with."),
+        ((1, 1, 1, 1), "exactly 100 % stay right: all that it had right are proved to stay right."),
+        (
+            (9999, 9999, 9998, None),
+            "at most over 99.9 % stay right: attacks break under 0.1 % of those that it had right.",
+        ),
+    ],
+)
+def test_the_sentence_on_attacks_is_true_in_every_corner(
+    report: Report, counts: tuple[int, int, int, int | None], said: str
+) -> None:
+    top = headline(attacked(report, *counts))
+    assert top.sentences[1] == f"Under changes of at most 0.06 (L∞), {said}"
+    assert sum(part.share for part in top.bracket) == pytest.approx(1)
+
+
+def test_one_sample_is_no_samples(report: Report) -> None:
+    top = headline(attacked(report, 1, 1, 1, None))
+    assert "gets 100 % of 1 unchanged digits sample right" in top.sentences[0]
+    assert top.caption.startswith("What becomes of 1 sample under")

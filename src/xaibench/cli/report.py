@@ -155,9 +155,9 @@ def _one(entry: Plan | Path, folder: Path, *, pdf: bool, as_json: bool) -> None:
 
 
 def _several(entries: Mapping[str, Plan | Path], home: Path, *, pdf: bool, as_json: bool) -> int:
+    from xaibench.reading import format_threat
     from xaibench.report.pdf import print_page
     from xaibench.report.several import run_several
-    from xaibench.threats.reading import format_threat
 
     with live_progress() as progress:
         board, page = run_several(entries, home, progress=progress)

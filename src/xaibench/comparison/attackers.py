@@ -7,9 +7,9 @@ from typing import Any
 from xaibench.comparison.results import AttackNote, Comparison, PairedFigure
 from xaibench.comparison.sides import Side
 from xaibench.drawing.labels import method_label, stage_label
+from xaibench.reading import format_radius, norm_label
 from xaibench.registry import Spec
 from xaibench.robustness import ensemble_names
-from xaibench.threats.reading import format_radius, norm_label
 
 __all__ = ["MOVING", "TRANSFERRED", "attack_notes", "is_single", "note_text", "under"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from xaibench.comparison.results import Comparison, Within
+from xaibench.reading import format_radius, norm_label
 from xaibench.report.charts import Frame, Line, LineChart
-from xaibench.threats.reading import format_radius, norm_label
 
 __all__ = ["accuracy_chart", "distance_chart"]
 

@@ -13,7 +13,7 @@ from xaibench.comparison.samples import samples_of, signed_labels
 from xaibench.comparison.verdict import figure_label, p_text, points
 from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Interval
-from xaibench.evaluate.summary import percent
+from xaibench.reading import percent
 from xaibench.report.charts import plotly_library, reliability_chart
 from xaibench.report.page import environment
 

@@ -12,7 +12,7 @@ from xaibench.comparison.explained import Maps
 from xaibench.comparison.sides import Side
 from xaibench.drawing.labels import method_label
 from xaibench.drawing.pictures import collapse, map_picture, photo
-from xaibench.evaluate.summary import percent
+from xaibench.reading import percent
 from xaibench.report.samples import Bar, Panel, Row, Sample, Word
 
 __all__ = ["samples_of", "signed_labels"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xaibench.comparison.attackers import under
 from xaibench.comparison.results import GRADIENT, LEVEL, Comparison, McNemar, PairedFigure
 from xaibench.drawing.labels import method_label
-from xaibench.evaluate.summary import percent
+from xaibench.reading import percent
 
 __all__ = ["LABELS", "figure_label", "p_text", "points", "verdict"]
 

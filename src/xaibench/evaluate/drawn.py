@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from xaibench.drawing.html import card, facts, paragraph, share_bar, table
 from xaibench.drawing.labels import method_label
-from xaibench.threats.reading import format_radius, format_threat
+from xaibench.reading import format_radius, format_threat
 
 if TYPE_CHECKING:
     from xaibench.evaluate.hardness import Robustness

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from xaibench.evaluate.hardness import Robustness, SelfChecks
 from xaibench.evaluate.interpreted import Interpretability
 from xaibench.evaluate.results import CleanMetrics
-from xaibench.threats.reading import format_radius, norm_label
+from xaibench.reading import format_radius, norm_label, percent
 
 if TYPE_CHECKING:
     from xaibench.evaluate.results import Evaluation
 
-__all__ = ["halving_radius", "percent", "signed", "summarise"]
+__all__ = ["halving_radius", "signed", "summarise"]
 
 
 def summarise(evaluation: Evaluation) -> str:
@@ -28,19 +28,6 @@ def summarise(evaluation: Evaluation) -> str:
             *(f"{caveat.what}; these numbers are not to be taken at their word." for caveat in results.caveats),
         ]
     )
-
-
-def percent(share: float) -> str:
-    """A share for reading; only all is 100 %, and only none is 0.
-
-    >>> percent(0.98765), percent(1.0), percent(0.9999)
-    ('98.8 %', '100 %', '> 99.9 %')
-    """
-    if 0.9995 <= share < 1:
-        return "> 99.9 %"
-    if 0 < share < 0.0005:
-        return "< 0.1 %"
-    return f"{share * 100:.1f} %".replace(".0 %", " %")
 
 
 def signed(value: float) -> str:

@@ -9,11 +9,10 @@ from typing import Any
 from xaibench.cards import TASKS, front_matter
 from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Robustness
-from xaibench.evaluate.summary import percent
+from xaibench.reading import format_threat, percent
 from xaibench.report.command import command, python_call
 from xaibench.report.headline import headline
 from xaibench.report.schema import Report
-from xaibench.threats.reading import format_threat
 
 __all__ = ["card_results", "card_section", "plain", "standalone_card"]
 

@@ -13,7 +13,7 @@ from typing import Any
 from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Curve, MinimalDistances, Robustness
 from xaibench.evaluate.results import Calibration
-from xaibench.threats.reading import format_radius, norm_label
+from xaibench.reading import format_radius, norm_label
 
 __all__ = [
     "Bar",

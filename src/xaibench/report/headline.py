@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Robustness, SelfChecks
-from xaibench.evaluate.summary import percent, signed
+from xaibench.evaluate.summary import signed
+from xaibench.reading import counted, format_radius, format_threat, norm_label, percent
 from xaibench.report.schema import Report
-from xaibench.threats.reading import format_radius, norm_label
 
 __all__ = ["Headline", "Part", "headline"]
 
@@ -53,8 +53,9 @@ def headline(report: Report) -> Headline:
 def _clean(report: Report) -> str:
     clean = report.results.clean
     low, high = clean.accuracy_interval
+    samples = counted(clean.n, f"unchanged {report.data.name} sample")
     return (
-        f"{report.model.name} gets {percent(clean.accuracy)} of {clean.n} unchanged {report.data.name} samples right"
+        f"{report.model.name} gets {percent(clean.accuracy)} of {samples} right"
         f" (95 % interval {percent(low)} to {percent(high)})."
     )
 
@@ -63,29 +64,26 @@ def _robust(report: Report, robustness: Robustness | None) -> str:
     if robustness is None:
         reason = next((item.reason for item in report.results.not_measured if item.what == "robustness"), None)
         return f"How easily it is fooled was not measured: {reason or 'the plan has no attacks'}."
-    proved, left = robustness.bracket
-    broken = _share_broken(robustness)
-    threat = _within(robustness)
-    if robustness.proved is not None and robustness.worst_case.robust[robustness.index] == _proved_count(robustness):
-        return f"{threat}, exactly {percent(left)} stay right: attacks break the others, and these are proved."
-    floor = f"at least {percent(proved)} are proved to stay right and " if proved else ""
-    return f"{threat}, {floor}at most {percent(left)} stay right: attacks break {broken} that it had right."
-
-
-def _share_broken(robustness: Robustness) -> str:
     right, left = robustness.worst_case.robust[0], robustness.worst_case.robust[robustness.index]
-    return "none of those" if right == left else f"{percent((right - left) / right)} of those" if right else "none"
-
-
-def _proved_count(robustness: Robustness) -> int:
-    return robustness.proved.count[robustness.index] if robustness.proved else 0
+    proved = robustness.proved.count[robustness.index] if robustness.proved else 0
+    within, (floor, ceiling) = _within(robustness), map(percent, robustness.bracket)
+    if not right:
+        return f"{within}, none can stay right: it has none right to begin with."
+    if not left:
+        return f"{within}, none stay right: attacks break all that it had right."
+    if proved == right:
+        return f"{within}, exactly {ceiling} stay right: all that it had right are proved to stay right."
+    broken = f"attacks break {percent((right - left) / right) if right > left else 'none'} of those that it had right"
+    if proved == left:
+        return f"{within}, exactly {ceiling} stay right: {broken}, and all others of them are proved to stay right."
+    least = f"at least {floor} are proved to stay right and " if proved else ""
+    return f"{within}, {least}at most {ceiling} stay right: {broken}."
 
 
 def _within(robustness: Robustness) -> str:
-    radius = format_radius(robustness.eps)
     if robustness.norm == "words":
-        return f"With at most {radius} words edited"
-    return f"Under changes of at most {radius} ({norm_label(robustness.norm)})"
+        return f"With at most {format_threat(robustness.norm, robustness.eps)} edited"
+    return f"Under changes of at most {format_radius(robustness.eps)} ({norm_label(robustness.norm)})"
 
 
 def _explained(report: Report) -> str:
@@ -95,7 +93,8 @@ def _explained(report: Report) -> str:
     checked = len(found.trust) if found else 0
     trust = f"{_listed(trusted)} pass{'es' if len(trusted) == 1 else ''} the checks of explanations" if trusted else ""
     if checked and not trusted:
-        trust = f"None of the {checked} explainers passes all checks of explanations"
+        whose = "The explainer does not pass" if checked == 1 else f"None of the {checked} explainers passes"
+        trust = f"{whose} all checks of explanations"
     kept: dict[str, list[float]] = {}
     for sample in samples:
         for name, value in sample.agreement.items():
@@ -107,7 +106,10 @@ def _explained(report: Report) -> str:
             f" correlation of {signed(statistics.median(kept[best]))} to those before"
         )
         return f"{trust}; {moved}." if trust else f"{moved[:1].upper()}{moved[1:]}."
-    return f"{trust}." if trust else f"{len(samples)} samples are explained." if samples else "Nothing was explained."
+    if trust:
+        return f"{trust}."
+    verb = "is" if len(samples) == 1 else "are"
+    return f"{counted(len(samples), 'sample')} {verb} explained." if samples else "Nothing was explained."
 
 
 def _listed(names: list[str]) -> str:
@@ -126,6 +128,8 @@ def _verdict(robustness: Robustness | None) -> tuple[str | None, str]:
 def _why(checks: SelfChecks) -> str:
     fired = [one for one in checks.outcomes if one.status in ("fail", "warning")]
     passed = sum(one.status == "pass" for one in checks.outcomes)
+    if not passed and not fired:
+        return f"None of the {len(checks.outcomes)} self-checks can be made here."
     if not fired and checks.verdict == "doubtful":
         return f"Most self-checks cannot be made here: {passed} of {len(checks.outcomes)} were, and pass."
     if not fired:
@@ -154,7 +158,8 @@ def _bracket(robustness: Robustness) -> tuple[Part, ...]:
 
 def _caption(report: Report, robustness: Robustness) -> str:
     low, high = robustness.worst_case.interval[robustness.index]
+    samples, within = counted(report.results.clean.n, "sample"), _within(robustness)
     return (
-        f"What becomes of {report.results.clean.n} samples {_within(robustness)[:1].lower()}{_within(robustness)[1:]}."
+        f"What becomes of {samples} {within[:1].lower()}{within[1:]}."
         f" The share that no attack broke has the 95 % interval {percent(low)} to {percent(high)}."
     )

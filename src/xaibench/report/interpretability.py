@@ -9,8 +9,8 @@ from typing import Any
 from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Robustness
 from xaibench.evaluate.interpreted import Estimate, ExplanationCurve, Interpretability
+from xaibench.reading import format_radius, norm_label
 from xaibench.report.charts import Frame, Line, LineChart
-from xaibench.threats.reading import format_radius, norm_label
 
 __all__ = ["FIGURES", "MovementRow", "movement_charts", "movement_rows"]
 

@@ -12,11 +12,10 @@ from urllib.parse import quote
 from pydantic import Field
 
 from xaibench.card import Strict
-from xaibench.evaluate.summary import percent
 from xaibench.files import write_json, write_text
+from xaibench.reading import format_threat, percent
 from xaibench.report.page import environment
 from xaibench.report.schema import Report
-from xaibench.threats.reading import format_threat
 
 __all__ = ["Failure", "Group", "Leaderboard", "Row", "Share", "collect", "render_leaderboard", "write_leaderboard"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from xaibench.drawing.labels import edited, method_label
 from xaibench.drawing.pictures import collapse, map_picture, perturbation_picture, photo
 from xaibench.evaluate.results import ExplainedSample, Map, View
-from xaibench.evaluate.summary import percent
+from xaibench.reading import percent
 from xaibench.report.schema import Report
 
 __all__ = ["Bar", "Panel", "Row", "Sample", "Word", "samples_of", "signed_methods"]

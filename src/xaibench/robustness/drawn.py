@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from xaibench.drawing.html import card, facts, figure, gallery, paragraph, share_bar, table
 from xaibench.drawing.labels import stage_label
-from xaibench.threats.reading import format_threat
+from xaibench.reading import format_threat
 
 if TYPE_CHECKING:
     from xaibench.robustness.result import RobustnessResult

@@ -9,6 +9,7 @@ import streamlit as st
 
 from xaibench.drawing.labels import name_label
 from xaibench.pages.shared.address import choose, forget
+from xaibench.pages.shared.radii import COUNTED, radius_scale, written
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.widgets import method_widgets
 from xaibench.registry import Spec
@@ -36,12 +37,6 @@ _NORMS = {
     },
     "text": {"words": "a few words"},
 }
-_WHOLE = ("l0", "words")
-_STEPS = 20
-"""Steps of the slider up to the customary radius, which is a quarter of its range."""
-_TIMES = 4
-_MOST_WORDS, _FEWEST = 12, 16
-"""The ends of the sliders that count words and features, at least for the latter."""
 _FIRST = {"image": "pgd", "tabular": "pgd", "text": "hotflip"}
 
 
@@ -61,7 +56,7 @@ class Plan:
     @property
     def whole(self) -> bool:
         """Whether radii are whole numbers."""
-        return self.norm in _WHOLE
+        return self.norm in COUNTED
 
     @property
     def label(self) -> str:
@@ -135,7 +130,7 @@ def choose_plan(subject: Subject) -> Plan:
 
 def _choose_eps(subject: Subject, norm: str) -> tuple[float, float]:
     """The radius, and the end of its slider."""
-    usual, step, largest = _scale(subject, norm)
+    usual, step, largest = radius_scale(subject.model, norm, tuple(subject.x.shape[1:]))
     eps = choose(
         st.slider,
         "Epsilon: words" if norm == "words" else "Epsilon: how far it may go",
@@ -144,33 +139,13 @@ def _choose_eps(subject: Subject, norm: str) -> tuple[float, float]:
         key="eps",
         default=usual,
         read=type(step),
-        write=_written,
+        write=written,
         valid=lambda eps: type(eps) is type(step) and step <= eps <= largest,
         step=step,
-        format="%d" if norm in _WHOLE else "%.3g",
+        format="%d" if norm in COUNTED else "%.3g",
         help="It starts at the radius that the field reports for such data.",
     )
     return eps, largest
-
-
-def _written(eps: float) -> str:
-    return f"{eps:.9g}"
-
-
-def _scale(subject: Subject, norm: str) -> tuple[float, float, float]:
-    """The customary radius, the step and the end of the slider: all floats or all whole numbers."""
-    from xaibench.evaluate.settle import customary_eps
-
-    if norm == "spatial":
-        return 0.5, 0.05, 1.0
-    shape = tuple(subject.x.shape[1:])
-    usual = customary_eps(norm, subject.model.task, shape, subject.model.bounds)
-    if norm == "words":
-        return int(usual), 1, min(_MOST_WORDS, shape[-1])
-    if norm == "l0":
-        return int(usual), 1, min(max(_TIMES * int(usual), _FEWEST), subject.x[0].numel())
-    usual = float(_written(usual))
-    return usual, float(_written(usual / _STEPS)), float(_written(_TIMES * usual))
 
 
 def _choose_target(subject: Subject) -> int | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from xaibench.pages.shared.charts import percent
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from xaibench.robustness import Strike, Trajectory

@@ -17,11 +17,13 @@ from xaibench.pages.shared.address import put
 from xaibench.pages.shared.text import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from xaibench.pages.attack.choices import Plan
     from xaibench.pages.shared.subject import Subject
     from xaibench.robustness import Edge, Strike
 
-__all__ = ["show_edge"]
+__all__ = ["least_break", "show_edge"]
 
 _HALVINGS: Final = 8
 """Down to a 256th of the slider's range."""
@@ -54,17 +56,16 @@ class _Proof:
 def show_edge(subject: Subject, plan: Plan, strike: Strike) -> None:
     """The search, made at once where it is quick and on demand else, and what it found."""
     st.subheader("Where it breaks")
-    key = key_of(subject, plan, "edge", plan.largest)
-    found: _Found | None = store().get(key)
-    seconds = strike.seconds * (1 + _HALVINGS)
+    found = _quick(subject, plan, strike)
     if found is None:
-        asked = seconds <= _PATIENCE or st.button(
+        seconds = _seconds(strike)
+        asked = st.button(
             "Find the breaking point", key="find edge", icon=":material/search:", help=f"About {seconds:.0f} s"
         )
         if not asked:
             st.caption(f"The attack takes {strike.seconds:.1f} s; finding the smallest epsilon about {seconds:.0f} s.")
             return
-        found = store().put(key, _search(subject, plan))
+        found = _search(subject, plan)
     proof = _proof(subject, plan, found)
     chart, words = st.columns([1.6, 1], gap="large", vertical_alignment="center")
     with chart:
@@ -78,6 +79,28 @@ def show_edge(subject: Subject, plan: Plan, strike: Strike) -> None:
         )
     with words:
         _say(subject, plan, found, proof)
+
+
+def least_break(subject: Subject, plan: Plan, strike: Strike) -> tuple[float, Strike] | None:
+    """The smallest radius at which the attack succeeds, and what it finds there; None where it takes long to know."""
+    found = _quick(subject, plan, strike)
+    broken = [(radius, one) for radius, one in found.tried if one.broken] if found is not None else []
+    return broken[0] if broken else None
+
+
+def _quick(subject: Subject, plan: Plan, strike: Strike) -> _Found | None:
+    """What was found before, or can be without asking the reader to wait."""
+    found: _Found | None = store().get(_key(subject, plan))
+    return _search(subject, plan) if found is None and _seconds(strike) <= _PATIENCE else found
+
+
+def _key(subject: Subject, plan: Plan) -> tuple[Hashable, ...]:
+    return key_of(subject, plan, "edge", plan.largest)
+
+
+def _seconds(strike: Strike) -> float:
+    """About how long the search takes, by one attack."""
+    return strike.seconds * (1 + _HALVINGS)
 
 
 def _axis(plan: Plan) -> str:
@@ -104,7 +127,8 @@ def _search(subject: Subject, plan: Plan) -> _Found:
         if not plan.whole and share * end >= plan.largest * 1e-3:
             breaks(share * end)
     bar.empty()
-    return _Found(edge=found, tried=tuple(sorted(tried.items())))
+    result = _Found(edge=found, tried=tuple(sorted(tried.items())))
+    return store().put(_key(subject, plan), result)  # type: ignore[no-any-return]
 
 
 def _proof(subject: Subject, plan: Plan, found: _Found) -> _Proof | None:
@@ -127,7 +151,7 @@ def _prove(subject: Subject, plan: Plan, high: float) -> _Proof:
 
     start = time.monotonic()
     try:
-        with cached._ONE_AT_A_TIME:
+        with cached.one_at_a_time:
             prover = Prover(subject.model, subject.x, torch.tensor([subject.prediction]))
         radius = edge(
             lambda radius: time.monotonic() - start > _PROOF_SECONDS or not bool(prover(plan.threat(radius))),

@@ -58,7 +58,7 @@ def _noise(subject: Subject, plan: Plan) -> float:
     key = (*subject.key, plan.norm, plan.immutable, "noise", plan.eps)
     found: float | None = store().get(key)
     if found is None:
-        with cached._ONE_AT_A_TIME:
+        with cached.one_at_a_time:
             share = noise(subject.model, subject.x, subject.prediction, plan.threat(), draws=_DRAWS)
         found = store().put(key, share)
     return found

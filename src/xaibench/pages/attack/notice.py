@@ -25,14 +25,19 @@ _APART: Final = 0.3
 
 
 def show_notice(subject: Subject, strike: Strike, methods: tuple[str, ...]) -> None:
-    """Each method before and after, with their rank correlation and what it says."""
+    """Each method before and after, with their rank correlation and what it says.
+
+    Both are explained for the class that is predicted before: of another class, the same map would change its signs.
+    """
     st.subheader("Did the explanations notice?" if strike.broken else "Why it says so")
     if not methods:
         st.caption("Choose explanations at the side.")
         return
     views = {"before": view_of(subject.model, subject.x, methods)}
     if strike.broken:
-        views["after"] = view_of(subject.model, strike.found.to(subject.x), methods)
+        views["after"] = view_of(subject.model, strike.found.to(subject.x), methods, target=subject.prediction)
+        name = plain(subject.model.class_names[subject.prediction])
+        st.caption(f"Before and after: what speaks for **{name}** and against it, as the model saw it before.")
         for method in methods:
             if all(method in view.explanations for view in views.values()):
                 st.markdown(_sentence(subject, strike, method, views))

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.errors import InputError, UnsupportedError
+from xaibench.errors import UnsupportedError
+from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import forget, part, put
-from xaibench.pages.shared.charts import percent
+from xaibench.pages.shared.radii import written
 from xaibench.pages.shared.text import plain
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from xaibench.pages.attack.choices import Plan
@@ -50,6 +52,7 @@ def show() -> None:
 def _attack(subject: Subject, methods: tuple[str, ...]) -> None:
     """What runs again when a choice of the attack changes."""
     from xaibench.pages.attack.choices import choose_plan
+    from xaibench.pages.attack.edges import least_break
     from xaibench.pages.attack.strikes import strike_at
 
     finding = st.container()
@@ -60,16 +63,18 @@ def _attack(subject: Subject, methods: tuple[str, ...]) -> None:
     except UnsupportedError as error:
         _refuse(plan, error)
         return
-    except InputError as error:  # this part runs on its own, out of reach of the router
-        st.error(str(error))
-        return
+    with place.container():
+        least = None if strike.broken else least_break(subject, plan, strike)
     place.empty()
     with finding:
         _say(subject, plan, strike)
-    _results(subject, plan, strike, methods)
+        if not strike.broken:
+            _say_least(subject, plan, least)
+    _results(subject, plan, strike, methods, strike if least is None else least[1])
 
 
-def _results(subject: Subject, plan: Plan, strike: Strike, methods: tuple[str, ...]) -> None:
+def _results(subject: Subject, plan: Plan, strike: Strike, methods: tuple[str, ...], shown: Strike) -> None:
+    """What the attack did; ``shown`` is it, or the one at the breaking point where it did nothing."""
     from xaibench.pages.attack.curves import show_course
     from xaibench.pages.attack.downloads import show_downloads
     from xaibench.pages.attack.edges import show_edge
@@ -80,11 +85,11 @@ def _results(subject: Subject, plan: Plan, strike: Strike, methods: tuple[str, .
 
     sight, chart = st.columns([2.2, 1], gap="large")
     with sight:
-        show_sight(subject, strike)
+        show_sight(subject, shown)
     with chart:
         views = {"before": View(x=strike.x, probabilities=strike.before, explanations={}, refused={})}
-        if strike.broken:
-            views["after"] = View(x=strike.found, probabilities=strike.after, explanations={}, refused={})
+        if shown.broken:
+            views["after"] = View(x=shown.found, probabilities=shown.after, explanations={}, refused={})
         show_probabilities(subject.model, views)
     show_figures(subject, plan, strike)
     if strike.broken:
@@ -92,7 +97,7 @@ def _results(subject: Subject, plan: Plan, strike: Strike, methods: tuple[str, .
     st.subheader("How the attack went")
     show_course(subject.model.class_names, strike.trajectory, key="course")
     edge = st.container()
-    show_notice(subject, strike, methods)
+    show_notice(subject, shown, methods)
     with edge:  # last, for it takes the longest
         show_edge(subject, plan, strike)
 
@@ -120,6 +125,35 @@ def _say(subject: Subject, plan: Plan, strike: Strike) -> None:
     st.markdown(f"{plain(plan.label)} finds no change of at most {within} that {aim}; it brings it down to {lowest}.")
     if strike.stopped:
         st.caption(f"It was stopped after {strike.seconds:.0f} s and {strike.trajectory.looks} looks at the model.")
+
+
+def _say_least(subject: Subject, plan: Plan, least: tuple[float, Strike] | None) -> None:
+    """What it takes instead, and the ways to see it."""
+    from xaibench.pages.attack.choices import reach
+
+    if least is not None:
+        needed, now = plain(reach(plan, least[0])), plain(subject.model.class_names[int(least[1].after.argmax())])
+        st.markdown(f"It takes **{needed}** to make it say **{now}**: that is what is shown here.")
+    with st.container(horizontal=True):
+        if least is not None:
+            eps = {"eps": written(least[0])}
+            st.button("Set epsilon to that", key="to least", type="primary", on_click=put, kwargs=eps)
+        easier = _easier(subject)
+        if easier is not None and st.button("Show a sample that is easier to break", key="easier"):
+            put(sample=str(easier))
+            st.rerun()
+
+
+def _easier(subject: Subject) -> int | None:
+    """The row that the page opens with; None where it is on show, and where nearness cannot be told."""
+    from xaibench.pages.attack.first import first_row
+
+    model, data = subject.model, subject.data
+    if subject.row is None or model.task == "text":
+        return None
+    place = first_row(model, data, cached.probabilities(model, data, (model.digest, data.digest)))
+    row = None if place is None else int(data.ids[place])
+    return row if row != subject.row else None
 
 
 def _show_right() -> None:

@@ -11,8 +11,8 @@ import streamlit as st
 
 from xaibench.drawing.html import figure, gallery, table
 from xaibench.drawing.pictures import perturbation_picture, photo
-from xaibench.pages.shared.charts import percent
 from xaibench.pages.shared.views import feature_names, show_change
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -65,7 +65,7 @@ def strike_at(subject: Subject, plan: Plan, eps: float, place: DeltaGenerator | 
             seconds=SECONDS,
             looks=_LOOKS,
             watch=None if place is None else _Watch(subject, place),
-            guard=cached._ONE_AT_A_TIME,
+            guard=cached.one_at_a_time,
         ),
     )
 

@@ -10,7 +10,7 @@ import streamlit as st
 from xaibench.errors import InputError, first_line
 from xaibench.pages.compare.sources import Source, comparisons, judgement
 from xaibench.pages.shared import cached, finished
-from xaibench.pages.shared.places import inside, reports_home
+from xaibench.places import inside, reports_home
 
 if TYPE_CHECKING:
     from xaibench.comparison import Comparison

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.pages.shared.address import choose, keep, put
-from xaibench.pages.shared.places import inside, reports_home
 from xaibench.pages.shared.text import plain
+from xaibench.places import inside, reports_home
 
 if TYPE_CHECKING:
     from xaibench.pages.compare.sources import Source

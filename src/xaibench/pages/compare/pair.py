@@ -10,7 +10,7 @@ from xaibench.pages.compare.charts import STILL, accuracy_bars, curves_chart, di
 from xaibench.pages.shared.charts import described, paired_bars
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.text import plain
-from xaibench.threats.reading import norm_label
+from xaibench.reading import norm_label
 
 if TYPE_CHECKING:
     from xaibench.comparison import Comparison

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.drawing.labels import name_label
-from xaibench.pages.explanations.computed import subject_rows
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.cached import subject_rows
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.views import View, says, show_explanations, show_probabilities, view_of

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Literal
 from xaibench.errors import InputError
 from xaibench.homes import model_names
 from xaibench.pages.shared import cached, finished
-from xaibench.pages.shared.places import reports_home
+from xaibench.places import reports_home
 
 if TYPE_CHECKING:
     from xaibench.card import Card
     from xaibench.comparison import Comparison
     from xaibench.evaluate import Judgement
 
-__all__ = ["Source", "comparisons", "judgement", "pairs", "sources"]
+__all__ = ["Source", "cards", "comparisons", "judgement", "pairs", "sources"]
 
 _SHIPPED = Path(__file__).resolve().parents[4] / "reports"
 _REPORT = "report:"

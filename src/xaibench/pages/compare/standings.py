@@ -15,7 +15,7 @@ from xaibench.pages.compare.sources import Source, judgement
 from xaibench.pages.shared import cached, finished
 from xaibench.pages.shared.charts import described
 from xaibench.pages.shared.text import plain
-from xaibench.threats.reading import format_threat, norm_label
+from xaibench.reading import format_threat, norm_label
 
 if TYPE_CHECKING:
     from xaibench.evaluate import Judgement

@@ -9,10 +9,10 @@ import streamlit as st
 from xaibench.errors import UnsupportedError
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, part
-from xaibench.pages.shared.charts import percent
 from xaibench.pages.shared.pictures import changed_words, figure, gallery
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.views import View, show_change, show_probabilities, view_of
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from xaibench.counterfactuals import CounterfactualResult

@@ -9,10 +9,10 @@ import streamlit as st
 
 from xaibench.drawing.labels import method_label
 from xaibench.pages.shared.address import choose, part
-from xaibench.pages.shared.charts import percent
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.views import View, show_explanations, show_probabilities, view_of
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from xaibench.pages.shared.subject import Subject
@@ -181,7 +181,7 @@ def _closer(subject: Subject, methods: tuple[str, ...], target: int | None) -> N
         st.segmented_control,
         "Look closer",
         list(_TABS),
-        key="tab",
+        key="closer",
         default="remove",
         valid=_TABS.__contains__,
         format_func=_TABS.__getitem__,

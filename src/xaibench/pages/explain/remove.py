@@ -8,9 +8,9 @@ import streamlit as st
 
 from xaibench.drawing.labels import method_label
 from xaibench.pages.shared.address import choose, keep, part, put
-from xaibench.pages.shared.charts import percent
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.views import View, feature_names, show_probabilities, view_of
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -30,18 +30,11 @@ __all__ = [
     "key_of",
     "moved",
     "permuted",
-    "subject_rows",
 ]
 
 T = TypeVar("T")
 METRICS = ("faithfulness_correlation", "insertion", "deletion", "random_logit", "max_sensitivity", "complexity")
 """Faithfulness three ways, whether the class matters, stability and complexity: each of another kind of quality."""
-
-
-def subject_rows(name: str) -> tuple[Classifier, Data]:
-    """A model by name, and the rows of its own data."""
-    card = cached.card(name)
-    return cached.classifier(name, card.weights_digest), cached.rows(card.data.name, card.data.test_split)
 
 
 def key_of(model: Classifier, data: Data) -> tuple[str, str]:
@@ -71,7 +64,7 @@ def assessed(_model: Classifier, _data: Data, method: str, n: int, key: tuple[st
     """One method by `METRICS` on the first rows."""
     from xaibench.quality import assess
 
-    with cached._ONE_AT_A_TIME:
+    with cached.one_at_a_time:
         return assess(_model, _first(_model, _data, n), method, METRICS)
 
 
@@ -92,20 +85,20 @@ def explained_rows(
     """
     from xaibench.explainers import explain
 
-    with cached._ONE_AT_A_TIME:
+    with cached.one_at_a_time:
         return explain(_model, _first(_model, _data, n), target, method=method, trust="full" if checked else "quick")
 
 
 @st.cache_data(show_spinner=False, max_entries=128)
 def moved(
-    _model: Classifier, _data: Data, method: str, n: int, key: tuple[str, str]
+    _model: Classifier, _data: Data, name: str, method: str, n: int, key: tuple[str, str]
 ) -> tuple[tuple[ExplanationCurve, ...], str]:
-    """How far one method's maps of the first rows are moved, by cause and radius, and the unit of the radius."""
+    """How far one method's maps of the first rows of a model are moved, by cause and radius, and the radius's unit."""
     from xaibench.evaluate import Plan, run
-    from xaibench.threats.reading import norm_label
+    from xaibench.reading import norm_label
 
     plan = Plan(
-        model=_data.name,
+        model=name,
         data=_data.name,
         n=n,
         attacks=("hotflip" if _model.task == "text" else "pgd",),
@@ -119,7 +112,7 @@ def moved(
         minimal=0,
         corruptions=0,
     )
-    with cached._ONE_AT_A_TIME:
+    with cached.one_at_a_time:
         results = run(plan, _model, _data.take(range(min(n, len(_data))))).results
     if results.interpretability is None or not results.interpretability.curves:
         raise UnsupportedError("; ".join(one.reason for one in results.not_measured) or "no map was moved")
@@ -145,12 +138,12 @@ def attacked_rows(
     found = []
     for part in range(0, len(rows), _PART):
         piece = slice(part, part + _PART)
-        with cached._ONE_AT_A_TIME:
+        with cached.one_at_a_time:
             found.append(
                 attacks.create(spec)(_model, rows.inputs[piece], rows.labels[piece], ball, ids=rows.ids[piece]).cpu()
             )
     x = torch.cat(found)
-    with cached._ONE_AT_A_TIME:
+    with cached.one_at_a_time:
         return x, torch.cat([_model.predict(part).cpu() for part in x.split(_PART)])
 
 
@@ -171,7 +164,7 @@ def embedded(
     """The first rows, and others after an attack, in one plane; ``attack`` and ``key`` stand for what is in it."""
     from xaibench.overview import embedding_map
 
-    with cached._ONE_AT_A_TIME:
+    with cached.one_at_a_time:
         return embedding_map(_model, _first(_model, _data, n), _others, method=method)  # type: ignore[arg-type]
 
 
@@ -180,7 +173,7 @@ def permuted(_model: Classifier, _data: Data, score: str, key: tuple[str, str]) 
     """The permutation importance of a table's features."""
     from xaibench.overview import permutation_importance
 
-    with cached._ONE_AT_A_TIME:
+    with cached.one_at_a_time:
         return permutation_importance(_model, _data, score=score)  # type: ignore[arg-type]
 
 

@@ -11,11 +11,13 @@ from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.map_chart import map_chart
 from xaibench.pages.explanations.points import SHOWN, Attack, Points, choose_attack, points_of
+from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, put
-from xaibench.pages.shared.charts import percent
 from xaibench.pages.shared.links import go_to
 from xaibench.pages.shared.pictures import figure
+from xaibench.pages.shared.radii import written
 from xaibench.pages.shared.text import plain
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from xaibench.overview import EmbeddingMap
@@ -30,7 +32,7 @@ _LAYOUTS = {"pca": "PCA", "tsne": "t-SNE"}
 
 def show_map(name: str) -> None:
     """The map beside the picked point."""
-    model, data = computed.subject_rows(name)
+    model, data = cached.subject_rows(name)
     with st.sidebar:
         layout = choose(
             st.radio,
@@ -165,5 +167,5 @@ def _show_links(name: str, points: Points, place: int, attack: Attack | None) ->
         "Explain it", icon=":material/search_insights:", on_click=go_to, args=("explain",), kwargs=here, width="stretch"
     )
     if attack is not None:
-        here |= {"attack": attack.name, "norm": "linf", "eps": str(attack.eps)}
+        here |= {"attack": attack.name, "norm": "linf", "eps": written(attack.eps)}
     st.button("Attack it", icon=":material/bolt:", on_click=go_to, args=("attack",), kwargs=here, width="stretch")

@@ -10,6 +10,7 @@ import streamlit as st
 from xaibench.drawing.labels import method_label, name_label
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.charts import STILL, movement_lines
+from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.text import plain
 from xaibench.report.interpretability import FIGURES
@@ -29,7 +30,7 @@ def show_movement(name: str) -> None:
     """Charts of what is left of maps by radius, a column for each method."""
     from xaibench.explainers import explainers
 
-    model, data = computed.subject_rows(name)
+    model, data = cached.subject_rows(name)
     names = explainers.names()
     with st.sidebar:
         methods = choose(
@@ -60,7 +61,7 @@ def show_movement(name: str) -> None:
     key = computed.key_of(model, data)
     found, refused = computed.each(
         methods,
-        lambda method: computed.moved(model, data, method, _SAMPLES, key),
+        lambda method: computed.moved(model, data, name, method, _SAMPLES, key),
         doing=lambda method: f"Moving the maps of {name_label(method)}",
     )
     for method, reason in refused.items():

@@ -10,6 +10,7 @@ from xaibench.drawing.labels import method_label, name_label
 from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.charts import STILL
+from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.charts import described
 from xaibench.pages.shared.pictures import attribution_figure, gallery
@@ -33,7 +34,7 @@ def show_overall(name: str) -> None:
     """Importance with intervals, by one method that is chosen; for tables by permutation too."""
     from xaibench.explainers import explainers
 
-    model, data = computed.subject_rows(name)
+    model, data = cached.subject_rows(name)
     names = explainers.names()
     with st.sidebar:
         method = choose(

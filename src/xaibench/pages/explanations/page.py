@@ -19,7 +19,7 @@ def show() -> None:
         st.segmented_control,
         "View",
         list(_VIEWS),
-        key="tab",
+        key="look",
         default=next(iter(_VIEWS)),
         valid=_VIEWS.__contains__,
         format_func=lambda name: _VIEWS[name][0],

@@ -13,6 +13,7 @@ from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.explanations import computed
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.radii import radius_scale, written
 from xaibench.pages.shared.text import plain
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ SHOWN = 200
 """Points: so many are attacked and laid out in about a second, and can still be told apart."""
 _ATTACKS = ("fgsm", "pgd:steps=10", "apgd_ce:steps=10")
 """Attacks quick enough for all points at once."""
-_LARGEST_EPS = 0.5
 _NONE = "none"
 
 
@@ -78,8 +78,6 @@ def choose_attack(model: Classifier, data: Data) -> Attack | None:
     if model.task == "text":
         st.caption("Texts are attacked one at a time, on the Attack page.")
         return None
-    from xaibench.evaluate.settle import customary_eps
-
     names = [_NONE, *_ATTACKS]
     spec = choose(
         st.selectbox,
@@ -92,21 +90,23 @@ def choose_attack(model: Classifier, data: Data) -> Attack | None:
     )
     if spec == _NONE:
         return None
-    usual = customary_eps("linf", model.task, tuple(data.inputs.shape[1:]), model.bounds)  # type: ignore[union-attr]
+    shape = tuple(data.inputs.shape[1:])  # type: ignore[union-attr]
+    usual, step, largest = radius_scale(model, "linf", shape)
     eps = choose(
         st.slider,
         "Epsilon",
-        0.0,
-        _LARGEST_EPS,
-        key="eps",
-        default=round(usual, 3),
+        step,
+        largest,
+        key="map_eps",
+        default=usual,
         read=float,
-        valid=lambda eps: 0 <= eps <= _LARGEST_EPS,
-        step=0.001,
-        format="%.3f",
+        write=written,
+        valid=lambda eps: step <= eps <= largest,
+        step=step,
+        format="%.3g",
         help="The largest change of any pixel, in input units; of a table, as a share of each feature's range.",
     )
-    return Attack(spec=spec, eps=eps) if eps else None
+    return Attack(spec=spec, eps=eps)
 
 
 def points_of(model: Classifier, data: Data, attack: Attack | None) -> Points:

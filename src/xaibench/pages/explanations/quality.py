@@ -13,6 +13,7 @@ from xaibench.drawing.labels import method_label, name_label
 from xaibench.errors import UnsupportedError
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.charts import STILL, heat_map
+from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.text import plain
 
@@ -50,7 +51,7 @@ def choose_methods(task: Task) -> list[str]:
 
 def show_quality(name: str) -> None:
     """A table of methods by metrics, the better the darker; trust, agreement, and all figures with intervals."""
-    model, data = computed.subject_rows(name)
+    model, data = cached.subject_rows(name)
     with st.sidebar:
         methods = choose_methods(model.task)
         n = choose(
@@ -58,7 +59,7 @@ def show_quality(name: str) -> None:
             "Samples",
             _FEWEST,
             _MOST,
-            key="n",
+            key="quality_rows",
             default=_USUAL,
             read=int,
             valid=lambda n: _FEWEST <= n <= _MOST,
@@ -86,7 +87,7 @@ def show_quality(name: str) -> None:
 
 
 def _measured(name: str, method: str, n: int, key: tuple[str, str]) -> tuple[Attribution, dict[str, Score]]:
-    model, data = computed.subject_rows(name)
+    model, data = cached.subject_rows(name)
     attribution = computed.explained_rows(model, data, method, n, key)
     assessment = computed.assessed(model, data, method, n, key)
     if not assessment.methods:

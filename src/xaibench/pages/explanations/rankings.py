@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xaibench.errors import InputError
-from xaibench.pages.shared.places import inside, reports_home
+from xaibench.places import inside, reports_home
 
 if TYPE_CHECKING:
     from xaibench.quality import RankingRecord

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xaibench.pages.shared.charts import percent
+from xaibench.reading import percent
 
 __all__ = ["ATTACKED", "CLEAN", "PLAIN", "Log", "alarms", "held_out", "held_out_chart", "loss_chart", "said"]
 

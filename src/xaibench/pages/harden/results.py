@@ -10,8 +10,8 @@ from typing import Any
 
 from xaibench.drawing.labels import name_label
 from xaibench.errors import InputError
-from xaibench.pages.shared.charts import percent
 from xaibench.places import reports_home
+from xaibench.reading import percent
 
 __all__ = ["Outcome", "described", "outcome_of", "overview", "published", "threat_words"]
 

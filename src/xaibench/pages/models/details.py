@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["show_details"]
 
-_NEXT = {"Explain": "explain", "Attack": "attack", "Measure": "robustness", "Harden": "harden"}
 _SHOWN_CLASSES = 12
 _CURVES = {
     "accuracy": "while training",

@@ -87,7 +87,7 @@ def _downloads(item: Item) -> None:
                 on_click="ignore",
             )
         if item.kind == "report":
-            link_button("Its numbers in detail", "robustness", key="to-numbers", width="content", report=item.name)
+            link_button("Its numbers in detail", "robustness", key="to-numbers", width="content", evaluation=item.name)
 
 
 def _packed(name: str, files: tuple[Path, ...]) -> bytes:

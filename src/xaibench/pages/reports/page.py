@@ -10,8 +10,8 @@ import streamlit as st
 from xaibench.pages.reports.shelf import Item, read_items
 from xaibench.pages.shared.address import choose, put
 from xaibench.pages.shared.links import link_button
-from xaibench.pages.shared.places import reports_home
 from xaibench.pages.shared.text import plain
+from xaibench.places import reports_home
 
 __all__ = ["show"]
 

@@ -12,7 +12,7 @@ import streamlit as st
 from xaibench.errors import InputError
 from xaibench.pages.shared import finished
 from xaibench.pages.shared.limits import MEGABYTE
-from xaibench.pages.shared.places import inside, reports_home
+from xaibench.places import inside, reports_home
 from xaibench.reading import format_threat
 
 __all__ = ["LEADERBOARD", "Item", "read_items"]

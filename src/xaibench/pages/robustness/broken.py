@@ -78,7 +78,7 @@ def show_broken(name: str, report: Report, robustness: Robustness) -> None:
 
 def _show(report: Report, robustness: Robustness, tensors: dict[str, Tensor], one: Broken) -> None:
     from xaibench.drawing.labels import method_label
-    from xaibench.threats.reading import format_radius
+    from xaibench.reading import format_radius
 
     names = report.model.class_names
     before, after = names[one.label], names[one.prediction]

@@ -26,8 +26,7 @@ def show_card(card: Card) -> None:
 
 def _sentence(card: Card, one: RobustAccuracy) -> str:
     from xaibench.drawing.labels import method_label
-    from xaibench.evaluate.summary import percent
-    from xaibench.threats.reading import format_threat
+    from xaibench.reading import format_threat, percent
 
     low, high = one.interval
     return (

@@ -22,8 +22,8 @@ def curve(robustness: Robustness) -> Any:
     """Robust accuracy over the radius: the worst case with its interval, every attack, and what is proved."""
     import plotly.graph_objects as go
 
+    from xaibench.reading import format_radius
     from xaibench.report.charts import curve_chart
-    from xaibench.threats.reading import format_radius
 
     chart = curve_chart(robustness)
     figure = go.Figure()
@@ -73,8 +73,7 @@ def curve(robustness: Robustness) -> Any:
 
 def curve_text(robustness: Robustness) -> str:
     """The curve in words, for those who do not see it."""
-    from xaibench.evaluate.summary import percent
-    from xaibench.threats.reading import format_radius
+    from xaibench.reading import format_radius, percent
 
     worst = zip(robustness.radii, robustness.worst_case.accuracy, strict=True)
     points = ", ".join(f"{percent(share)} at {format_radius(radius)}" for radius, share in worst)

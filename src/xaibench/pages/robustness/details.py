@@ -144,7 +144,7 @@ def show_checks(checks: SelfChecks) -> None:
 def show_distances(minimal: MinimalDistances, robustness: Robustness) -> None:
     """How far the nearest adversarial examples lie."""
     from xaibench.drawing.labels import method_label
-    from xaibench.threats.reading import norm_label
+    from xaibench.reading import norm_label
 
     if minimal.median is None:
         half = f"For more than half of {minimal.n} samples no adversarial example was found."

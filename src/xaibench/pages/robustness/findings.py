@@ -84,7 +84,7 @@ def _show_details(name: str, report: Report) -> None:
         st.segmented_control,
         "Details",
         list(views),
-        key="tab",
+        key="section",
         default="attacks",
         valid=views.__contains__,
         format_func=lambda key: views[key][0],
@@ -94,7 +94,7 @@ def _show_details(name: str, report: Report) -> None:
 
 
 def _heading(report: Report) -> str:
-    from xaibench.threats.reading import format_threat
+    from xaibench.reading import format_threat
 
     robustness = report.results.robustness
     threat = f", {format_threat(robustness.norm, robustness.eps)}" if robustness else ""

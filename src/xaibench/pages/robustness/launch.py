@@ -48,7 +48,7 @@ def show_launch(name: str, card: Card, before: Report | None) -> None:
     except InputError as error:
         st.error(plain(str(error)))
         return
-    forget("report")
+    forget("evaluation")
     put(**{RUN: job.id})
     st.rerun()
 
@@ -131,9 +131,7 @@ def _choose_attack(card: Card) -> str:
         key="against",
         default="verdict",
         valid=names.__contains__,
-        format_func=lambda name: (
-            "Verdict: the strongest that fit, cheap ones first" if name == "verdict" else name_label(name)
-        ),
+        format_func=lambda name: _VERDICT if name == "verdict" else name_label(name),
         help="One weak attack makes any model look robust; take another than Verdict to compare with it.",
     )
     if name in ensembles:
@@ -161,7 +159,7 @@ def _duration(wanted: Wanted, before: Report | None) -> str:
 
 def _title(wanted: Wanted) -> str:
     from xaibench.drawing.labels import method_label
-    from xaibench.threats.reading import format_radius, norm_label
+    from xaibench.reading import format_radius, norm_label
 
     radius = "" if wanted.eps is None else f" {format_radius(wanted.eps)}"
     return f"{wanted.model}: {wanted.n} samples, {norm_label(wanted.norm)}{radius}, {method_label(wanted.attack)}"

@@ -31,13 +31,13 @@ _KIND = "report"
 
 def show() -> None:
     """Draw the page."""
-    st.title("Robustness", anchor=False)
+    st.header("How much survives attacks?")
     name = choose_model()
     if name is None:
         return
     job = _asked()
     found = reports_of(name)
-    shown = _choose_report(found, job)
+    shown = _choose_report(name, found, job)
     card, latest = cached.card(name), next(iter(found.values()), None)
     with st.expander(
         "Measure" if shown is None else "Measure again",
@@ -78,15 +78,15 @@ def _asked() -> Job | None:
     return job
 
 
-def _choose_report(found: Mapping[str, Report], job: Job | None) -> str | None:
+def _choose_report(name: str, found: Mapping[str, Report], job: Job | None) -> str | None:
     """The report that is shown: that of the run in the address, the one chosen, or the latest."""
-    asked = chosen("report")
+    asked = chosen("evaluation")
     if asked and asked not in found:
         try:
             st.info(plain(f"{asked} is a report on {report(asked).model.name}: choose that model to see it."))
-        except InputError as error:
-            st.error(plain(str(error)))
-        forget("report")
+        except InputError:
+            st.info(plain(f"There is no report {asked} that can be read; below is what there is on {name}."))
+        forget("evaluation")
     if not found:
         return None
     own = job.out.name if job is not None and job.out is not None else None
@@ -94,7 +94,7 @@ def _choose_report(found: Mapping[str, Report], job: Job | None) -> str | None:
         st.sidebar.selectbox,
         "Report",
         list(found),
-        key="report",
+        key="evaluation",
         default=own if own in found else next(iter(found)),
         valid=found.__contains__,
         format_func=lambda name: _label(found[name]),
@@ -102,7 +102,7 @@ def _choose_report(found: Mapping[str, Report], job: Job | None) -> str | None:
 
 
 def _label(report: Report) -> str:
-    from xaibench.threats.reading import format_threat
+    from xaibench.reading import format_threat
 
     robustness = report.results.robustness
     threat = format_threat(robustness.norm, robustness.eps) if robustness else "no attack"

@@ -14,6 +14,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import streamlit as st
 
+from xaibench.errors import InputError
+from xaibench.pages.shared.text import plain
+
 __all__ = ["address", "choose", "chosen", "forget", "keep", "part", "put"]
 
 T = TypeVar("T")
@@ -62,15 +65,20 @@ def _write() -> None:
         st.query_params.from_dict(shown)
 
 
-def part(draw: Callable[P, T]) -> Callable[P, T]:
-    """Make a function draw a part of a page that runs alone when its own widgets move, and still write the address."""
+def part(draw: Callable[P, None]) -> Callable[P, None]:
+    """Make a function draw a part of a page that runs alone when its own widgets move, and still write the address.
+
+    What the reader can mend is said in a line: such a part runs out of reach of the router, which says it elsewhere.
+    """
 
     @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> T:
-        value = draw(*args, **kwargs)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            draw(*args, **kwargs)
+        except InputError as error:
+            st.error(plain(str(error)))
         if not st.session_state.get(_OPEN, True):
             _write()
-        return value
 
     return st.fragment(drawn)
 

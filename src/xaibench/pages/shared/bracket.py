@@ -21,7 +21,7 @@ _FILLS = {
 
 def bracket(parts: Sequence[Part]) -> str:
     """The parts of `xaibench.report.headline.headline` as HTML, in its colours."""
-    from xaibench.evaluate.summary import percent
+    from xaibench.reading import percent
 
     words = ", ".join(f"{percent(part.share)} {part.label}" for part in parts)
     bars = "".join(

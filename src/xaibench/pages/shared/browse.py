@@ -9,8 +9,8 @@ import streamlit as st
 
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, forget, put
-from xaibench.pages.shared.charts import percent
 from xaibench.pages.shared.text import plain
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -30,11 +30,13 @@ __all__ = [
     "classifier",
     "explained",
     "fingerprint",
+    "one_at_a_time",
     "picture",
     "probabilities",
     "rows",
     "said",
     "samples",
+    "subject_rows",
     "thumbnail",
 ]
 
@@ -44,7 +46,7 @@ SHOWN = 500
 _BATCH = 100
 """Rows that are classified while other sessions wait for a model."""
 
-_ONE_AT_A_TIME = threading.RLock()
+one_at_a_time = threading.RLock()
 """Sessions share a model, which stands still for one analysis at a time."""
 
 
@@ -75,6 +77,12 @@ def rows(name: str, split: str) -> Data:
         return load_data(name, split)
 
 
+def subject_rows(name: str) -> tuple[Classifier, Data]:
+    """A model by name, and the rows of its own data."""
+    known = card(name)
+    return classifier(name, known.weights_digest), rows(known.data.name, known.data.test_split)
+
+
 @st.cache_resource(show_spinner="Loading the samples", max_entries=8)
 def samples(_model: Classifier, name: str, split: str, key: str, asked: int | None = None) -> Data:
     """The rows to choose from, with classes and columns in the model's order; ``key`` is the model's digest.
@@ -98,7 +106,7 @@ def probabilities(_model: Classifier, _data: Data, key: tuple[str, str]) -> Tens
 
     found = []
     for start in range(0, len(_data), _BATCH):
-        with _ONE_AT_A_TIME, torch.no_grad():
+        with one_at_a_time, torch.no_grad():
             found.append(_model.logits(_data.inputs[start : start + _BATCH]).cpu())
     return torch.cat(found).softmax(dim=1)
 
@@ -132,7 +140,7 @@ def boundary_distances(_model: Classifier, _data: Data, key: tuple[str, str]) ->
 
     found = []
     for start in range(0, len(_data), _BATCH):
-        with _ONE_AT_A_TIME, torch.no_grad():
+        with one_at_a_time, torch.no_grad():
             batch = _data.inputs[start : start + _BATCH]
             x = _model.encode(batch) if isinstance(batch, tuple) else batch
             logits = _model.logits(x)
@@ -140,7 +148,7 @@ def boundary_distances(_model: Classifier, _data: Data, key: tuple[str, str]) ->
         if Capability.GRADIENTS not in _model.capabilities:
             found.append((top.values[:, 0] - top.values[:, 1]).cpu())
             continue
-        with _ONE_AT_A_TIME:
+        with one_at_a_time:
             steep = _model.loss_gradient(x, top.indices[:, 0], "margin")
         gradient = steep.gradient
         if _model.task == "tabular":
@@ -155,7 +163,7 @@ def said(_model: Classifier, _x: Tensor, key: tuple[str, str]) -> Tensor:
     """Probabilities (classes,) of one input (1, ...); ``key`` is the digests of model and input."""
     import torch
 
-    with _ONE_AT_A_TIME, torch.no_grad():
+    with one_at_a_time, torch.no_grad():
         return _model.logits(_x)[0].softmax(dim=0).cpu()
 
 
@@ -171,7 +179,7 @@ def explained(
 
     from xaibench.explainers import explain
 
-    with _ONE_AT_A_TIME:
+    with one_at_a_time:
         return explain(_model, _x, torch.tensor([target]), method=spec, trust="full" if checked else "quick")
 
 
@@ -180,7 +188,7 @@ def changed(_model: Classifier, _x: Tensor, goal: int, key: tuple[str, str]) -> 
     """The smallest change found of one input (1, ...) with which the model says ``goal``, or anything else for -1."""
     from xaibench.counterfactuals import counterfactual
 
-    with _ONE_AT_A_TIME:
+    with one_at_a_time:
         return counterfactual(_model, _x, None if goal < 0 else goal)
 
 
@@ -189,7 +197,7 @@ def alike(_model: Classifier, _x: Tensor, _data: Data, k: int, key: tuple[str, s
     """The ``k`` rows nearest to one input (1, ...); ``key`` is the digests of model, input and data."""
     from xaibench.examples import nearest_neighbours
 
-    with _ONE_AT_A_TIME:
+    with one_at_a_time:
         return nearest_neighbours(_model, _x, _data, k=k)
 
 

@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["described", "paired_bars", "percent"]
+from xaibench.reading import percent
+
+__all__ = ["described", "paired_bars"]
 
 _COLOURS = ("#6C8EBF", "#D55E00")
-
-
-def percent(value: float) -> str:
-    """A probability as people read it.
-
-    >>> percent(0.98765), percent(0.99999), percent(0.0)
-    ('98.8 %', 'over 99.9 %', '0.0 %')
-    """
-    return "over 99.9 %" if 0.9995 <= value < 1 else f"{100 * value:.1f} %"
 
 
 def paired_bars(

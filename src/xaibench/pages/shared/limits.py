@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from xaibench.intake.limits import MEGABYTE, MODEL_BYTES, MODEL_GIGABYTES, MODEL_SECONDS, MOST_ADDED, MOST_CLASSES
+from xaibench.intake.limits import MEGABYTE, MODEL_BYTES, MODEL_SECONDS
 
 __all__ = [
     "IMAGE_BYTES",
     "IMAGE_PIXELS",
     "MEGABYTE",
     "MODEL_BYTES",
-    "MODEL_GIGABYTES",
     "MODEL_SECONDS",
-    "MOST_ADDED",
-    "MOST_CLASSES",
     "MOST_EVALUATED",
     "MOST_QUERIES",
     "MOST_STEPS",

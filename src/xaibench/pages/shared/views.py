@@ -11,8 +11,9 @@ import streamlit as st
 from xaibench.drawing.labels import method_label
 from xaibench.errors import InputError
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.charts import described, paired_bars, percent
+from xaibench.pages.shared.charts import described, paired_bars
 from xaibench.pages.shared.pictures import gallery, legend, method_heading, overlay, shaded_words
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from torch import Tensor
