@@ -183,10 +183,32 @@ def test_a_wrong_sample_says_so_and_leads_to_a_right_one(opened: Opened) -> None
 
 def test_what_does_not_fit_is_one_calm_line(opened: Opened) -> None:
     app = opened("attack", model="toy-image", **{"attack.pgd.steps": "0"})
-    assert [error.value for error in app.error] == ["expected `steps` >= 1, got 0"]
+    assert [error.value.replace("\\", "") for error in app.error] == ["expected `steps` >= 1, got 0"]
     app = opened("attack", model="toy-image", attack="nonsense", norm="l7", eps="nan", aim="nobody")
     assert not app.error
     assert "It says" in text_of(app)
+
+
+def test_a_sample_that_stands_says_what_it_takes_and_shows_it(opened: Opened) -> None:
+    row = right_row("toy-image")
+    app = opened("attack", model="toy-image", sample=str(row), eps="0.005")
+    text = text_of(app)
+    needed = re.search(r"It takes \*\*(.+?) in any pixel\*\* to make it say \*\*(\d)\*\*", text)
+    assert needed is not None
+    assert "After: " in text, "the change is shown although it is larger than what was chosen"
+    label = digit(row)[1]
+    assert f"what speaks for **{label}** and against it" in text
+    app.button(key="to least").click().run()
+    assert f"makes it say **{needed[2]}** with" in text_of(app)
+    assert float(address(app, "eps")) > 0.005
+
+
+def test_an_easier_sample_is_a_click_away(opened: Opened) -> None:
+    first = opened("attack", model="toy-image").sidebar.selectbox(key="sample").value
+    row = next(row for row in (right_row("toy-image", place) for place in range(5)) if row != first)
+    app = opened("attack", model="toy-image", sample=str(row), eps="0.005")
+    app.button(key="easier").click().run()
+    assert app.sidebar.selectbox(key="sample").value == first
 
 
 def test_a_model_without_gradients_is_searched_instead(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

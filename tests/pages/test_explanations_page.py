@@ -222,7 +222,8 @@ def test_nothing_is_fooled_without_an_attack() -> None:
 
 
 def test_hostile_choices_count_as_the_defaults(opened: Opened) -> None:
-    app = opened("explanations", model="../x", look="<script>", ranking="../../etc", metric="a", sample="-1", quality_rows="1e9")
+    hostile = {"look": "<script>", "ranking": "../../etc", "metric": "a", "sample": "-1", "quality_rows": "1e9"}
+    app = opened("explanations", model="../x", **hostile)
     assert not app.exception
     assert "comes first" in shown(app)
     assert app.sidebar.selectbox(key="model").value == "toy-image"

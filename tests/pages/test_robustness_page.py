@@ -89,7 +89,7 @@ def test_page_says_what_the_report_holds(opened: Opened, report: Report) -> None
 def test_every_part_is_drawn_and_in_the_address(opened: Opened, report: Report, section: str) -> None:
     app = opened("robustness", model="toy-image", section=section)
     assert not app.exception
-    assert address(app, "section") == (None if section == "attacks" else details)
+    assert address(app, "section") == (None if section == "attacks" else section)
     said = texts(app)
     robustness = report.results.robustness
     assert robustness is not None
