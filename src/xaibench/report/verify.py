@@ -64,11 +64,7 @@ def verify(
     if report.schema_version != 3:
         raise InputError(f"expected a report of version 3, which holds what its claims follow from, got {folder}")
     yield Claim("document", _document(report, folder))
-    if model is None and is_factory(report.plan.model) and factory != report.plan.model:
-        raise InputError(
-            f"expected --model {report.plan.model}, since a report runs no code unless you name it, got {factory}"
-        )
-    case = _open(report, folder, model, data)
+    case = _open(report, folder, model, data, factory)
     groups: dict[str, Callable[[], str]] = {
         "model": case.model_info,
         "data": case.data_info,
@@ -102,12 +98,16 @@ def _document(report: Report, folder: Path) -> str:
     return f"{len(stated)} files and report.json have the digests that are stated"
 
 
-def _open(report: Report, folder: Path, model: Classifier | None, data: Data | None) -> _Case:
+def _open(report: Report, folder: Path, model: Classifier | None, data: Data | None, factory: str | None) -> _Case:
     plan = report.plan
     given = {"model": model, "data": data}
     missing = [name for name in plan.given if given[name] is None]
     if missing:
         raise InputError(f"expected `{missing[0]}` as an object, which this report only names, got none")
+    if model is None and is_factory(plan.model) and factory != plan.model:
+        raise InputError(
+            f"expected --model {plan.model}, since a report runs no code unless you name it, got {factory}"
+        )
     classifier, rows = prepared(plan, model, data)
     try:
         agree("plan", plan.model_dump(mode="json"), settle(plan, classifier, rows).model_dump(mode="json"))

@@ -19,7 +19,7 @@ class Kept(Generic[T]):
 
     >>> kept: Kept[int] = Kept(2)
     >>> for key in "abc":
-    ...     kept.put(key, ord(key))
+    ...     _ = kept.put(key, ord(key))
     >>> kept.get("a"), kept.get("c")
     (None, 99)
     """
