@@ -8,7 +8,7 @@ from pathlib import Path
 
 from xaibench.errors import InputError
 
-__all__ = ["inside", "is_plain", "reports_home", "runs_home"]
+__all__ = ["inside", "is_plain", "reports_home", "reports_homes", "runs_home"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -16,6 +16,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 def reports_home() -> Path:
     """The folder of reports: ``XAIBENCH_REPORTS_HOME``, or ``reports`` in the working directory."""
     return Path(os.environ.get("XAIBENCH_REPORTS_HOME") or "reports")
+
+
+def reports_homes() -> tuple[Path, ...]:
+    """Where finished reports are looked for: `reports_home`, then those of the checkout that are shipped."""
+    return (reports_home(), Path(__file__).resolve().parents[2] / "reports")
 
 
 def runs_home() -> Path:

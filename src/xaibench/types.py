@@ -96,6 +96,15 @@ class Bounds:
             return tuple(high - low for low, high in zip(self.lower, self.upper, strict=True))
         return float(self.upper) - float(self.lower)  # type: ignore[arg-type]
 
+    @property
+    def extent(self) -> tuple[float, float]:
+        """The least and the greatest value that any feature may have: the bounds themselves, where all share them.
+
+        >>> Bounds((0.0, -1.0), (1.0, 3.0)).extent
+        (-1.0, 3.0)
+        """
+        return float(torch.as_tensor(self.lower).min()), float(torch.as_tensor(self.upper).max())
+
     def tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Lower and upper on the device and in the dtype of ``like``, broadcastable against its last dimension."""
         return like.new_tensor(self.lower), like.new_tensor(self.upper)

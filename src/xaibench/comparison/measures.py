@@ -123,7 +123,7 @@ def corruption_figures(pair: Pair, count: int) -> tuple[list[PairedFigure], tupl
 def _corrupted(pair: Pair, name: str, n: int) -> Piece:
     """Which images each gets right: (models, severities, n) bool."""
     job = pair.jobs[0]
-    low, high = (float(limit) for limit in (job.model.bounds.lower, job.model.bounds.upper))  # type: ignore[arg-type]
+    low, high = job.model.bounds.extent
     unit = (job.x[:n] - low) / (high - low)
     right = []
     for severity in _SEVERITIES:

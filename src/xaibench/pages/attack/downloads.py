@@ -69,14 +69,14 @@ def as_png(subject: Subject, strike: Strike) -> bytes:
 def _pixels(subject: Subject, strike: Strike) -> Any:
     from xaibench.drawing.pictures import photo_pixels
 
-    return photo_pixels(strike.found[0], _bounds(subject))
+    return photo_pixels(strike.found[0], subject.model.bounds.extent)
 
 
 def _after_rounding(subject: Subject, strike: Strike) -> str:
     """What the model says of the picture as it is saved."""
     import torch
 
-    low, high = _bounds(subject)
+    low, high = subject.model.bounds.extent
     pixels = torch.from_numpy(_pixels(subject, strike)).permute(2, 0, 1)[None]
     if pixels.shape != strike.found.shape:
         return "A picture cannot hold this many channels."
@@ -86,8 +86,3 @@ def _after_rounding(subject: Subject, strike: Strike) -> str:
     if int(said.argmax()) == int(strike.after.argmax()):
         return f"Rounded to 8 bits, as the picture is, it still makes the model say {name}."
     return f"Rounded to 8 bits, as the picture is, the model says {name} again: only the exact numbers fool it."
-
-
-def _bounds(subject: Subject) -> tuple[float, float]:
-    bounds = subject.model.bounds
-    return float(bounds.lower), float(bounds.upper)  # type: ignore[arg-type]

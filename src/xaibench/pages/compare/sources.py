@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from xaibench.errors import InputError
 from xaibench.homes import model_names
 from xaibench.pages.shared import cached, finished
-from xaibench.places import reports_home
+from xaibench.places import reports_homes
 
 if TYPE_CHECKING:
     from xaibench.card import Card
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "cards", "comparisons", "judgement", "pairs", "sources"]
 
-_SHIPPED = Path(__file__).resolve().parents[4] / "reports"
 _REPORT = "report:"
 _HARDENED = "-robust"
 
@@ -67,7 +65,7 @@ def judgement(card: Card) -> Judgement | None:
     """What is kept of a model's robust accuracy, sample by sample; None where nothing is, or the model has changed."""
     from xaibench.evaluate import Judgement
 
-    for home in (reports_home(), _SHIPPED):
+    for home in reports_homes():
         path = home / "robust" / f"{card.name}.json"
         if path.is_file():
             try:
@@ -85,7 +83,7 @@ def comparisons() -> dict[str, Comparison]:
 
     from xaibench.comparison import Comparison
 
-    files = {path.resolve() for home in (reports_home(), _SHIPPED) for path in home.glob("[!.]*/compare.json")}
+    files = {path.resolve() for home in reports_homes() for path in home.glob("[!.]*/compare.json")}
     found: dict[str, Comparison] = {}
     for path in sorted(files, key=lambda path: -path.stat().st_mtime):
         try:

@@ -73,7 +73,7 @@ def _show_sample(subject: Subject) -> None:
             from xaibench.drawing.pictures import photo
             from xaibench.pages.shared.pictures import figure
 
-            bounds = (float(model.bounds.lower), float(model.bounds.upper))  # type: ignore[arg-type]
+            bounds = model.bounds.extent
             where = f"row {subject.row} of {subject.data.name}" if subject.row is not None else "your own picture"
             with st.container(width=260):
                 st.html(figure(photo(subject.x[0], bounds), f"The input: {where}", side=max(subject.x.shape[2:])))

@@ -170,7 +170,7 @@ def _show_regions(subject: Subject, parts: Parts, removed: tuple[int, ...]) -> N
     from xaibench.pages.explain.regions import region_chart, region_of
 
     model = subject.model
-    bounds = (float(model.bounds.lower), float(model.bounds.upper))  # type: ignore[arg-type]
+    bounds = model.bounds.extent
     index = parts.index[0, 0]
     key = f"regions {keep('removed')} {subject.key[1][:12]}"
 

@@ -142,7 +142,7 @@ def _show_point(model: Classifier, points: Points, place: int) -> None:
         from xaibench.drawing.pictures import photo
         from xaibench.pages.shared.pictures import gallery
 
-        bounds = (float(model.bounds.lower), float(model.bounds.upper))  # type: ignore[arg-type]
+        bounds = model.bounds.extent
         side = max(points.data.inputs.shape[2:])  # type: ignore[union-attr]
         cells = [figure(photo(points.data.inputs[place], bounds), f"Before: {now}", side=side)]  # type: ignore[arg-type]
         if points.attacked is not None and points.after is not None:

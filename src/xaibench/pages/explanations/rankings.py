@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xaibench.errors import InputError
-from xaibench.places import inside, reports_home
+from xaibench.places import inside, reports_home, reports_homes
 
 if TYPE_CHECKING:
     from xaibench.quality import RankingRecord
@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["find_rankings", "place_of"]
 
 _FOLDER, _FILE = "explainers", "ranking.json"
-_SHIPPED = Path(__file__).resolve().parents[4] / "reports"
 
 
 def find_rankings() -> dict[str, RankingRecord]:
     """Rankings by the name of their folder, the newest last; unreadable ones are left out."""
     from xaibench.quality import RankingRecord
 
-    files = {path.resolve() for home in (reports_home(), _SHIPPED) for path in home.glob(f"{_FOLDER}/*/{_FILE}")}
+    files = {path.resolve() for home in reports_homes() for path in home.glob(f"{_FOLDER}/*/{_FILE}")}
     found: dict[str, RankingRecord] = {}
     for path in sorted(files, key=lambda path: (path.stat().st_mtime, path)):
         try:

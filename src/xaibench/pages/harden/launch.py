@@ -14,6 +14,7 @@ from xaibench.errors import InputError
 if TYPE_CHECKING:
     from xaibench.jobs import Job
     from xaibench.pages.harden.plan import Plan
+    from xaibench.training.estimate import Pace
 
 __all__ = ["KIND", "LONGEST_HOURS", "seconds_of", "start", "threat_of"]
 
@@ -34,7 +35,7 @@ def seconds_of(plan: Plan) -> float:
 
 
 @st.cache_data(show_spinner="Timing one step of the training", max_entries=64)
-def _pace(recipe: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  # a `Pace`, whose module loads a framework
+def _pace(recipe: str) -> Pace:
     import json
 
     from xaibench.training.estimate import pace
