@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from driving import WIDE, Server, fill, watch
+from driving import PATIENCE, WIDE, Server, fill, watch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -55,8 +55,9 @@ def server(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def browser() -> Iterator[Browser]:
     """One browser a file: Playwright's loop would be in the way of other tests."""
     program = chromium()
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=program, args=[*_FLAGS])
         yield launched
@@ -78,10 +79,8 @@ def problems(server: Server) -> Iterator[list[str]]:
 @pytest.fixture
 def page(browser: Browser, server: Server, problems: list[str]) -> Iterator[Page]:
     """A reader's empty window; errors of scripts, of the console and of requests fail the test."""
-    context = browser.new_context(
-        base_url=server.url, viewport={"width": WIDE[0], "height": WIDE[1]}, accept_downloads=True
-    )
-    context.set_default_timeout(30_000)
+    context = browser.new_context(base_url=server.url, viewport=WIDE, accept_downloads=True)
+    context.set_default_timeout(PATIENCE)
     window = context.new_page()
     watch(window, problems)
     yield window

@@ -18,13 +18,30 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
-    from playwright.sync_api import ConsoleMessage, Locator, LocatorAssertions, Page, Request
+    from playwright.sync_api import ConsoleMessage, Locator, LocatorAssertions, Page, Request, ViewportSize
 
-__all__ = ["NARROW", "ROOT", "WIDE", "Server", "expect", "fill", "narrow", "open_page", "settle", "shot", "watch"]
+__all__ = [
+    "NARROW",
+    "PATIENCE",
+    "ROOT",
+    "WIDE",
+    "Server",
+    "expect",
+    "fill",
+    "narrow",
+    "open_page",
+    "settle",
+    "shot",
+    "watch",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "artifacts" / "screenshots"
-WIDE, NARROW = (1400, 900), (420, 900)
+WIDE: ViewportSize = {"width": 1400, "height": 900}
+NARROW: ViewportSize = {"width": 420, "height": 900}
+"""The windows of all pictures: a desk's and a telephone's."""
+PATIENCE = 90_000
+"""Milliseconds that a reader waits for anything on a busy machine; a quiet one needs none of them."""
 
 _SHIPPED = ("digits-cnn", "digits-cnn-robust", "cancer-mlp", "cancer-mlp-robust")
 _WITH_DATA = ("imdb-cnn",)
@@ -158,7 +175,7 @@ def open_page(page: Page, name: str, **address: str) -> Page:
     return page
 
 
-def settle(page: Page, timeout: float = 60.0) -> None:
+def settle(page: Page, timeout: float = PATIENCE / 1000) -> None:
     """Wait until nothing runs: the script is done, no placeholder or spinner stands, nothing on the page is stale."""
     page.evaluate("window.calmSince = undefined")
     page.wait_for_function(_IS_CALM, arg=_CALM, timeout=timeout * 1000, polling=50)
@@ -187,7 +204,7 @@ def shot(page: Page, name: str, *, whole: bool = True) -> Path:
 
 def narrow(page: Page) -> None:
     """Make the window as wide as a telephone."""
-    page.set_viewport_size({"width": NARROW[0], "height": NARROW[1]})
+    page.set_viewport_size(NARROW)
 
 
 def fill(home: Path, toy_models: Path) -> None:

@@ -1,11 +1,11 @@
-"""The app as a whole in a real browser: every page opens, wide and narrow, light and dark."""
+"""The app as a whole in a real browser: every page opens, wide and narrow."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from driving import Server, narrow, open_page, settle, shot
+from driving import narrow, open_page, settle, shot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -24,9 +24,3 @@ def test_page_opens(page: Page, name: str) -> None:
     overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert overflow <= 0
     shot(page, f"{name}-narrow")
-
-
-def test_server_answers_within_its_folders(page: Page, server: Server) -> None:
-    open_page(page, "models")
-    assert page.title() == "xaibench"
-    assert server.memory() > 50

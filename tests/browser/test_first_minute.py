@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from driving import Server, expect, fill, settle, shot, watch
+from driving import WIDE, Server, expect, fill, settle, shot, watch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -30,7 +30,7 @@ def test_a_broken_prediction_with_explanations_within_a_minute(browser: Browser,
     began = time.monotonic()
     fresh.start()
     started = time.monotonic() - began
-    context = browser.new_context(base_url=fresh.url)
+    context = browser.new_context(base_url=fresh.url, viewport=WIDE)
     page = context.new_page()
     watch(page, problems)
     page.goto("/")

@@ -43,7 +43,7 @@ def test_stop_and_resume_with_the_app_restarted_between(page: Page, server: Serv
     page.wait_for_url("**run=*")
     address = page.url
     expect(page.get_by_text(_STEPS)).to_be_visible(timeout=LONG)
-    expect(page.get_by_text("training loss")).to_be_visible(timeout=LONG)
+    expect(page.get_by_text("training loss", exact=True)).to_be_visible(timeout=LONG)
     shot(page, "harden-running")
     server.stop()
     server.start()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import factories
 import pytest
-from driving import ROOT
+from driving import ROOT, WIDE
 
 from xaibench.evaluate import Plan, run
 from xaibench.report import write_report
@@ -33,7 +33,7 @@ REPORT = SAMPLES / "digits-cnn" / "index.html"
 @pytest.fixture
 def sheet(browser: Browser) -> Iterator[Page]:
     """An empty page without a network; what its browser complains about fails the test."""
-    context = browser.new_context(offline=True, viewport={"width": 1400, "height": 900})
+    context = browser.new_context(offline=True, viewport=WIDE)
     window = context.new_page()
     found: list[str] = []
     window.on("console", lambda message: found.append(message.text) if message.type in ("error", "warning") else None)

@@ -10,7 +10,7 @@ from driving import Server, narrow, open_page, settle, shot
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-LONG = 90_000
+LONG = 120_000
 """Milliseconds for a small run on a busy machine."""
 
 

@@ -74,6 +74,19 @@ def test_rows_hold_the_numbers_of_their_reports_in_groups_that_compare(home: Pat
         assert row.verdict is None
 
 
+def test_the_most_robust_comes_first_and_of_equals_the_more_accurate(tmp_path: Path) -> None:
+    document = json.loads((OLD / "v3" / "report.json").read_text())
+    results = document["results"]
+    shares = {"weak": (0.1, 0.9), "strong": (0.6, 0.7), "equal": (0.6, 0.8), "another": (0.6, 0.8)}
+    for name, (robust, clean) in shares.items():
+        document["model"]["name"], results["clean"]["accuracy"] = name, clean
+        results["robustness"]["worst_case"]["accuracy"][1:] = [robust] * 3
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "report.json").write_text(json.dumps(document))
+    (group,) = collect([tmp_path / name for name in shares], tmp_path).groups
+    assert [row.model for row in group.rows] == ["another", "equal", "strong", "weak"]
+
+
 def test_a_model_that_fails_is_listed_with_the_reason(home: Path) -> None:
     (failure,) = board_in(home).failures
     assert failure.name == "factories:nobody"
