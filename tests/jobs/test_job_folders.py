@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_jobs import ended, tiny, until
+from tiny_jobs import BRIEF, ended, tiny, until
 
 from xaibench.errors import InputError
 from xaibench.jobs import find, jobs, remove, start
@@ -49,7 +49,7 @@ def test_hostile_kinds_and_titles(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="expected a kind"):
             start(("report", "toy-image"), kind=kind, title="No")
     title = "<script>\n../../x\r" + "y" * 500
-    job = start(("report", "no-such-model"), kind="report", title=title)
+    job = start(BRIEF, kind="report", title=title)
     assert job.title == ("<script> ../../x " + "y" * 500)[:200]
     assert job.folder.parent == runs_home()
     ended(job)
@@ -60,7 +60,7 @@ def test_removing_a_job_leaves_what_it_wrote(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "report.json").write_text("{}", encoding="utf-8")
-    job = ended(start(("report", "no-such-model", "--out", str(out)), kind="report", title="Gone", out=out))
+    job = ended(start((*BRIEF, "--out", str(out)), kind="report", title="Gone", out=out))
     remove(job)
     assert not job.folder.exists()
     assert (out / "report.json").exists()
@@ -69,7 +69,7 @@ def test_removing_a_job_leaves_what_it_wrote(tmp_path: Path) -> None:
 
 
 def test_spoilt_folders_are_passed_over(tmp_path: Path) -> None:
-    job = ended(start(("report", "no-such-model"), kind="report", title="Good"))
+    job = ended(start(BRIEF, kind="report", title="Good"))
     for name, text in (
         ("empty", ""),
         ("list", "[]"),
@@ -87,8 +87,8 @@ def test_spoilt_folders_are_passed_over(tmp_path: Path) -> None:
 
 def test_oldest_ended_jobs_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xaibench.jobs.queue.MOST_KEPT", 1)
-    first, second = (ended(start(("report", "no-such-model"), kind="report", title=name)) for name in "ab")
-    third = start(("report", "no-such-model"), kind="report", title="c")
+    first, second = (ended(start(BRIEF, kind="report", title=name)) for name in "ab")
+    third = start(BRIEF, kind="report", title="c")
     assert [job.id for job in jobs()] == [third.id, second.id]
     assert not first.folder.exists()
 

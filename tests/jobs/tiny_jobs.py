@@ -18,6 +18,9 @@ TINY = (
 )
 """The command line of a report that takes a second once frameworks are loaded."""
 
+BRIEF = ("report", "--no-such-option")
+"""One that has ended, in error, before frameworks are loaded."""
+
 
 def tiny(out: Path, *more: str) -> Job:
     """Start it."""

@@ -219,7 +219,7 @@ def test_a_model_without_gradients_is_searched_instead(opened: Opened, monkeypat
 
     st.cache_resource.clear()
     monkeypatch.setattr(PGD, "__call__", refuse)
-    app = opened("attack", model="toy-image")
+    app = opened("attack", model="toy-image", **{"attack.square.queries": "50"})
     assert not app.exception
     assert "cannot be made here" in app.info[0].value
     app.button(key="instead square").click().run()

@@ -78,10 +78,16 @@ def test_details_open_by_address_and_say_what_the_card_says(opened: Opened) -> N
 
 @pytest.mark.parametrize("name", ["../toy-image", "/etc", "os:getcwd", "a\0b", "x" * 10_000, HOSTILE])
 def test_an_address_opens_nothing_but_models_at_hand(opened: Opened, name: str) -> None:
-    for page, key in (("models", "details"), ("explain", "model")):
-        app = opened(page, **{key: name})
-        assert not app.exception
-        assert not app.error
+    app = opened("models", details=name)
+    assert not app.exception
+    assert not app.error
+
+
+def test_a_page_of_a_model_opens_one_at_hand(opened: Opened) -> None:
+    app = opened("explain", model="../toy-image", method="saliency")
+    assert not app.exception
+    assert not app.error
+    assert app.sidebar.selectbox(key="model").value == "toy-image"
 
 
 def test_a_broken_folder_is_named_with_the_reason_and_harms_no_other(opened: Opened, home: Path) -> None:
