@@ -94,3 +94,13 @@ def test_what_a_part_of_a_page_cannot_do_is_one_plain_line() -> None:
     app = AppTest.from_function(page).run()
     assert not app.exception
     assert [error.value for error in app.error] == [r"expected \*less\*"]
+
+
+def test_what_an_address_names_that_is_not_here_is_said_until_it_is_chosen() -> None:
+    app = opened(model="![no](such)")
+    assert state(app)[0] == "small"
+    assert app.info[0].value.replace("\\", "").startswith("The address names what is not here: Model ![no](such).")
+    assert app.run().info, "a rerun of the page's own does not wipe it away"
+    app.selectbox(key="model").set_value("large").run()
+    assert not app.info
+    assert not opened(model="large").info

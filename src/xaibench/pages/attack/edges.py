@@ -77,6 +77,7 @@ def show_edge(subject: Subject, plan: Plan, strike: Strike) -> None:
             axis=_axis(plan),
             key="radii",
         )
+        st.caption("Crosses break it. The attack stops at its first success, so how high a cross stands tells nothing.")
     with words:
         _say(subject, plan, found, proof)
 
@@ -128,7 +129,7 @@ def _search(subject: Subject, plan: Plan) -> _Found:
             breaks(share * end)
     bar.empty()
     result = _Found(edge=found, tried=tuple(sorted(tried.items())))
-    return store().put(_key(subject, plan), result)  # type: ignore[no-any-return]
+    return store().put(_key(subject, plan), result)
 
 
 def _proof(subject: Subject, plan: Plan, found: _Found) -> _Proof | None:
@@ -140,7 +141,7 @@ def _proof(subject: Subject, plan: Plan, found: _Found) -> _Proof | None:
     if kept is not None:
         return kept
     with st.spinner("Looking for what can be proved"):
-        return store().put(key, _prove(subject, plan, found.edge.yes or plan.largest))  # type: ignore[no-any-return]
+        return store().put(key, _prove(subject, plan, found.edge.yes or plan.largest))
 
 
 def _prove(subject: Subject, plan: Plan, high: float) -> _Proof:

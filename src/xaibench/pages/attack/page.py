@@ -29,7 +29,6 @@ _EXPLANATIONS = 2
 def show() -> None:
     """The page: the sample at the side, the attack and what it did in the middle."""
     st.header("What does it take to break it?")
-    from xaibench.explainers import DEFAULT_PANEL
     from xaibench.pages.attack.first import first_row
     from xaibench.pages.shared.choices import choose_explanations
     from xaibench.pages.shared.subject import choose_subject
@@ -44,7 +43,7 @@ def show() -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown("The model gets this sample wrong as it is; an attack makes it change its mind once more.")
             st.button("Show one that it gets right", key="right one", on_click=_show_right)
-    methods = choose_explanations(subject.model, DEFAULT_PANEL[subject.model.task][:_EXPLANATIONS], key="explained")
+    methods = choose_explanations(subject, _EXPLANATIONS, key="explained")
     _attack(subject, methods)
 
 

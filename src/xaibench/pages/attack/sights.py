@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.drawing.html import figure, gallery, table
-from xaibench.drawing.pictures import perturbation_picture, photo
 from xaibench.pages.shared.views import feature_names, show_change
 from xaibench.reading import percent
 
@@ -33,8 +32,10 @@ def show_sight(subject: Subject, strike: Strike) -> None:
 
 
 def _show_image(subject: Subject, strike: Strike) -> None:
+    from xaibench.drawing.pictures import perturbation_picture, photo
+
     model, x = subject.model, subject.x[0].cpu()
-    bounds = (float(model.bounds.lower), float(model.bounds.upper))  # type: ignore[arg-type]
+    bounds = model.bounds.extent
     side = max(x.shape[1:])
     before = f"Before: {_said(subject, strike.before)}"
     cells = [figure(photo(x, bounds), before, side=side)]
@@ -42,7 +43,7 @@ def _show_image(subject: Subject, strike: Strike) -> None:
         found = strike.found[0]
         times = (bounds[1] - bounds[0]) / float((found - x).abs().amax().clamp_min(1e-12))
         colours = "blue is brighter, orange is darker" if len(x) == 1 else "grey is no change"
-        change = f"The change, magnified {times:.3g} times: {colours}"
+        change = f"The change, magnified {times:.2g} times: {colours}"
         after = f"After: {_said(subject, strike.after)}"
         cells += [
             figure(perturbation_picture(found - x), change, side=side),

@@ -10,7 +10,7 @@ from xaibench.errors import UnsupportedError
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import part
 from xaibench.pages.shared.pictures import figure, gallery
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.text import plain, problem
 from xaibench.pages.shared.views import feature_names
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def show_alike(subject: Subject) -> None:
         data = cached.samples(subject.model, card.data.name, card.data.train_split, subject.model.digest)
         found = cached.alike(subject.model, subject.x, data, min(_NEAREST, len(data)), (*subject.key, data.digest))
     except UnsupportedError as error:
-        st.caption(plain(str(error)))
+        st.caption(problem(error))
         return
     names, prediction = subject.model.class_names, subject.prediction
     index, labels = found.index[0].tolist(), data.labels[found.index[0]]
@@ -67,7 +67,7 @@ def _show(subject: Subject, data: Data, found: Neighbours) -> None:
         rows = {
             "this one": subject.x[0].tolist(),
             **{f"row {int(data.ids[place])}": data.inputs[place].tolist() for place in places},
-        }  # type: ignore[union-attr]
+        }
         labels = [names[subject.prediction], *(names[int(data.labels[place])] for place in places)]
         columns = feature_names(data, subject.x.shape[1])
         table = {"sample": list(rows), "class": labels, "distance": [0.0, *distances]}

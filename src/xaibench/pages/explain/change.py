@@ -10,7 +10,7 @@ from xaibench.errors import UnsupportedError
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, part
 from xaibench.pages.shared.pictures import changed_words, figure, gallery
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.text import plain, problem
 from xaibench.pages.shared.views import View, show_change, show_probabilities, view_of
 from xaibench.reading import percent
 
@@ -44,7 +44,7 @@ def show_change_of_mind(subject: Subject) -> None:
     try:
         found = cached.changed(model, subject.x, goal, subject.key)
     except UnsupportedError as error:
-        st.caption(plain(str(error)))
+        st.caption(problem(error))
         return
     if not bool(found.found[0]):
         wanted = "anything else" if goal < 0 else names[goal]
@@ -80,7 +80,7 @@ def _show_difference(subject: Subject, found: CounterfactualResult) -> None:
     if model.task == "image":
         from xaibench.drawing.pictures import perturbation_picture, photo
 
-        bounds = (float(model.bounds.lower), float(model.bounds.upper))  # type: ignore[arg-type]
+        bounds = model.bounds.extent
         delta, side = (found.inputs - found.original)[0].cpu(), max(subject.x.shape[2:])
         times = (bounds[1] - bounds[0]) / float(delta.abs().amax())
         st.html(

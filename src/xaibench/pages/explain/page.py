@@ -41,7 +41,7 @@ def show() -> None:
     if subject is None:
         return
     target = choose_explained_class(subject.model)
-    methods = choose_explanations(subject.model)
+    methods = choose_explanations(subject)
     _say(subject)
     _show_sample(subject)
     _why(subject, methods, target)

@@ -12,7 +12,8 @@ from xaibench.pages.harden.launch import KIND
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, put
 from xaibench.pages.shared.running import RUN
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.text import plain, problem
+from xaibench.reading import format_threat
 
 if TYPE_CHECKING:
     from xaibench.card import Card
@@ -87,7 +88,6 @@ def _show_results(name: str, card: Card) -> None:
 
 def _show_history(name: str, card: Card) -> None:
     """How a hardened model was trained, from its card."""
-    from xaibench.pages.harden.results import threat_words
     from xaibench.pages.harden.running import draw_curves
     from xaibench.zoo import model_names
 
@@ -98,7 +98,7 @@ def _show_history(name: str, card: Card) -> None:
     if not threat or not card.history:
         return
     objective = card.recipe.get("objective", {}).get("name", "standard")
-    words = threat_words(threat["norm"], float(threat["eps"]))
+    words = format_threat(threat["norm"], float(threat["eps"]))
     st.markdown(f"How {plain(name)} was trained: {name_label(objective)} against {plain(words)}.")
     draw_curves([dict(line) for line in card.history])
 
@@ -112,7 +112,7 @@ def _offer(name: str) -> None:
         plan = choose_plan(name, cached.card(name))
         seconds = seconds_of(plan)
     except InputError as error:
-        st.info(plain(str(error)))
+        st.info(problem(error))
         return
     from xaibench.cli.stages import show_time
 
@@ -127,7 +127,7 @@ def _offer(name: str) -> None:
         args=(plan, seconds),
     )
     if refused := st.session_state.pop(_ERROR, None):
-        st.error(plain(refused))
+        st.error(problem(refused))
     st.caption("The model itself stays as it is. The copy appears in Models when it is done.")
 
 

@@ -28,7 +28,7 @@ MOST_SETTING = 200
 _SOME_ROWS = (500, 1000, 2000, 5000, 10_000, 20_000)
 _FIRST_ROWS = 5000
 """Rows of larger data that are offered first: a training of minutes, not hours."""
-_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1", "words": "words"}
+_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "words": "words"}
 _NO_HARDENING = ("reconstruction", "standard")
 """Objectives that know no disturbance."""
 

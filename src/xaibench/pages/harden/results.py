@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xaibench.drawing.labels import name_label
-from xaibench.errors import InputError
-from xaibench.places import reports_home
-from xaibench.reading import percent
+from xaibench.pages.shared import finished
+from xaibench.reading import format_threat, percent
 
-__all__ = ["Outcome", "described", "outcome_of", "overview", "published", "threat_words"]
+if TYPE_CHECKING:
+    from xaibench.evaluate import Judgement
 
-_CHECKOUT = Path(__file__).resolve().parents[4]
-_UNITS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+__all__ = ["Outcome", "described", "outcome_of", "overview", "published"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,26 +48,12 @@ class Outcome:
     @property
     def source(self) -> str:
         """What was measured how."""
-        return f"{self.n} test rows, {threat_words(self.norm, self.eps)}, attacked by {name_label(self.attack)}."
-
-
-def threat_words(norm: str, eps: float) -> str:
-    """A threat as people read it.
-
-    >>> threat_words("linf", 8 / 255), threat_words("words", 4.0)
-    ('changes of up to 0.031 (Linf)', 'up to 4 changed words')
-    """
-    if norm == "words":
-        return f"up to {eps:g} changed words"
-    return f"changes of up to {eps:.2g} ({_UNITS.get(norm, norm)})"
+        return f"{self.n} test rows, {format_threat(self.norm, self.eps)}, attacked by {name_label(self.attack)}."
 
 
 def published() -> tuple[Outcome, ...]:
     """Every pair of a model and its hardened copy that was judged by the strictest attack, by name."""
-    found: dict[str, dict[str, Any]] = {}
-    for home in (_CHECKOUT / "reports", reports_home()):
-        for path in sorted((home / "robust").glob("*.json")):
-            found[path.stem] = _read(path)
+    found = {name: kept[0] for name, kept in finished.judgements().items()}
     outcomes = (
         _paired(told, found[name.removesuffix("-robust")], name)
         for name, told in sorted(found.items())
@@ -105,7 +89,7 @@ def overview(outcomes: Sequence[Outcome]) -> Any:
     from xaibench.pages.harden.curves import ATTACKED, CLEAN, PLAIN
 
     ordered = sorted(outcomes, key=lambda one: one.robust[1])
-    names = [f"{one.before}<br><sub>{threat_words(one.norm, one.eps)}</sub>" for one in ordered]
+    names = [f"{one.before}<br><sub>{format_threat(one.norm, one.eps)}</sub>" for one in ordered]
     gaps: list[float | None] = [value for one in ordered for value in (*one.robust, None)]
     figure = go.Figure(
         go.Scatter(
@@ -147,28 +131,17 @@ def described(outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"expected the figures of a robustness evaluation in {path.name}, got: {error}") from None
-    return told if isinstance(told, dict) else {}
-
-
-def _paired(after: dict[str, Any], before: dict[str, Any], name: str) -> Outcome | None:
+def _paired(after: Judgement, before: Judgement, name: str) -> Outcome | None:
     """The two as one; None unless they were measured alike."""
-    if any(before.get(key) != after.get(key) for key in ("norm", "eps", "attack", "n", "data_digest")):
+    if any(getattr(before, key) != getattr(after, key) for key in ("norm", "eps", "attack", "n", "data_digest")):
         return None
-    try:
-        return Outcome(
-            before=name.removesuffix("-robust"),
-            after=name,
-            clean=(float(before["clean_accuracy"]), float(after["clean_accuracy"])),
-            robust=(float(before["robust_accuracy"]), float(after["robust_accuracy"])),
-            norm=str(after["norm"]),
-            eps=float(after["eps"]),
-            attack=str(after["attack"]),
-            n=int(after["n"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
+    return Outcome(
+        before=name.removesuffix("-robust"),
+        after=name,
+        clean=(before.clean_accuracy, after.clean_accuracy),
+        robust=(before.robust_accuracy, after.robust_accuracy),
+        norm=after.norm,
+        eps=after.eps,
+        attack=after.attack,
+        n=after.n,
+    )

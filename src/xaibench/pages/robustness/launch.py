@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.errors import InputError
 from xaibench.pages.robustness.plan import PRESETS, Wanted, arguments, customary, estimate, report_name
-from xaibench.pages.shared.address import choose, forget, part, put
+from xaibench.pages.shared.address import choose, forget, part
 from xaibench.pages.shared.limits import MOST_EVALUATED
-from xaibench.pages.shared.running import RUN
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.running import launch
 from xaibench.places import inside, reports_home
 
 if TYPE_CHECKING:
@@ -43,14 +41,9 @@ def show_launch(name: str, card: Card, before: Report | None) -> None:
 
     report = report_name(name)
     out = inside(reports_home(), report)
-    try:
-        job = start(arguments(wanted, str(out)), kind="report", title=_title(wanted), out=out)
-    except InputError as error:
-        st.error(plain(str(error)))
-        return
-    forget("evaluation")
-    put(**{RUN: job.id})
-    st.rerun()
+    if launch(lambda: start(arguments(wanted, str(out)), kind="report", title=_title(wanted), out=out)):
+        forget("evaluation")
+        st.rerun()
 
 
 def _choose(name: str, card: Card) -> Wanted:

@@ -36,6 +36,8 @@ def show() -> None:
     if name is None:
         return
     job = _asked()
+    if job is not None:  # before all else: who has just started it sees that it has begun
+        show_job(job.id)
     found = reports_of(name)
     shown = _choose_report(name, found, job)
     card, latest = cached.card(name), next(iter(found.values()), None)
@@ -45,8 +47,6 @@ def show() -> None:
         expanded=shown is None and job is None,
     ):
         show_launch(name, card, latest)
-    if job is not None:
-        show_job(job.id)
     if shown is not None:
         show_findings(shown, found[shown])
     elif job is None:

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 import streamlit as st
 
 from xaibench.errors import InputError
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.text import plain, problem
 
 __all__ = ["address", "choose", "chosen", "forget", "keep", "part", "put"]
 
@@ -24,6 +24,9 @@ P = ParamSpec("P")
 
 _KEPT, _SHOWN, _WRITTEN, _PAGE = "_address.kept", "_address.shown", "_address.written", "_address.page"
 _OPEN, _DEFAULTS = "_address.open", "_address.defaults"
+_TOLD, _MISSED = "_address.told", "_address.missed"
+_NAMED = 60
+"""Characters of a name in the address that are said back."""
 _STALE = 3.0
 """Seconds for which a request may still carry an address that has been written anew meanwhile."""
 
@@ -32,7 +35,8 @@ _STALE = 3.0
 def address(page: str) -> Iterator[None]:
     """Read the address before the page of this name runs, and write after it what was chosen there.
 
-    An address that the reader typed, followed or went back to takes precedence over what was chosen before.
+    An address that the reader typed, followed or went back to takes precedence over what was chosen before; what it
+    names that is not here is said above the page.
     """
     state = st.session_state
     kept, told, now = state.setdefault(_KEPT, {}), st.query_params.to_dict(), time.monotonic()
@@ -42,15 +46,20 @@ def address(page: str) -> Iterator[None]:
         for key, text in told.items():
             kept[key] = text
             state.pop(key, None)
+        state[_TOLD], state[_MISSED] = frozenset(told), {}
     if state.get(_PAGE) != page:  # a widget of the same key on another page would begin at its first option
         for key in {*kept, *state.get(_DEFAULTS, {})}:
             state.pop(key, None)
-        state[_PAGE], state[_DEFAULTS] = page, {}
+        state[_PAGE], state[_DEFAULTS], state[_MISSED] = page, {}, {}
     state[_SHOWN], state[_OPEN] = {}, True
+    notice = st.empty()
     try:
         yield
     finally:
-        state[_OPEN] = False
+        if missed := state[_MISSED]:
+            names = ", ".join(f"{label} {text[:_NAMED]}" for label, text in missed.values())
+            notice.info(plain(f"The address names what is not here: {names}. The page goes on with its own choice."))
+        state[_OPEN], state[_TOLD] = False, frozenset()
         _write()
 
 
@@ -76,7 +85,7 @@ def part(draw: Callable[P, None]) -> Callable[P, None]:
         try:
             draw(*args, **kwargs)
         except InputError as error:
-            st.error(plain(str(error)))
+            st.error(problem(error))
         if not st.session_state.get(_OPEN, True):
             _write()
 
@@ -108,22 +117,27 @@ def choose(
     defaults = state.setdefault(_DEFAULTS, {})
     unmoved = not sticks and key in defaults and state.get(key) == defaults[key] != default
     if key not in state or unmoved or not valid(state[key]):
-        state[key] = _read(key, default, read, valid)
+        state[key] = _read(key, label, default, read, valid)
     defaults[key] = default
     value = widget(label, *args, key=key, **kwargs)
     _note(key, value, default, write, share=share(value), sticks=sticks)
     return value
 
 
-def _read(key: str, default: T, read: Callable[[str], T], valid: Callable[[T], bool]) -> T:
-    text = st.session_state.setdefault(_KEPT, {}).get(key)
+def _read(key: str, label: str, default: T, read: Callable[[str], T], valid: Callable[[T], bool]) -> T:
+    state = st.session_state
+    text = state.setdefault(_KEPT, {}).get(key)
     if text is None:
         return default
     try:
         value = read(text)
-        return value if valid(value) else default
+        if valid(value):
+            return value
     except (ValueError, TypeError, KeyError):
-        return default
+        pass
+    if key in state.get(_TOLD, ()):
+        state.setdefault(_MISSED, {})[key] = label.partition(":")[0], text
+    return default
 
 
 def _note(
@@ -132,6 +146,8 @@ def _note(
     kept, shown = (st.session_state.setdefault(each, {}) for each in (_KEPT, _SHOWN))
     shown.pop(key, None)
     kept.pop(key, None)
+    if value != default:
+        st.session_state.setdefault(_MISSED, {}).pop(key, None)
     if value != default or sticks:
         kept[key] = write(value)
     if value != default and share:

@@ -21,7 +21,7 @@ def paired_bars(
 ) -> Any:
     """Horizontal bars, one group per name from the top down, one colour per series, as a Plotly figure.
 
-    ``limits`` bound the axis; (0, 1) reads as percent.
+    ``limits`` bound the axis; (0, 1) reads as percent. Of one series alone, negative values have the other colour.
     """
     import plotly.graph_objects as go
 
@@ -33,7 +33,7 @@ def paired_bars(
                 y=list(names),
                 x=list(values),
                 orientation="h",
-                marker_color=colour,
+                marker_color=colour if shares or len(series) > 1 else [_COLOURS[value < 0] for value in values],
                 text=[percent(value) if shares else f"{value:.3g}" for value in values],
                 textposition="outside",
                 textfont={"size": 13},

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.drawing.labels import name_label
+from xaibench.errors import UnsupportedError
+from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.widgets import method_widgets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from torch import Tensor
 
+    from xaibench.pages.shared.subject import Subject
     from xaibench.types import Classifier
 
 __all__ = ["choose_explained_class", "choose_explanations"]
@@ -21,15 +24,14 @@ _MOST = 8
 """Explanations at a time: more do not fit a window, and each takes its passes through the model."""
 
 
-def choose_explanations(
-    model: Classifier, default: Sequence[str] | None = None, *, key: str = "method"
-) -> tuple[str, ...]:
-    """Specs of explainers, with their settings; at first the usual panel of the task, or ``default``.
+def choose_explanations(subject: Subject, most: int | None = None, *, key: str = "method") -> tuple[str, ...]:
+    """Specs of explainers, with their settings; at first those of the task's usual panel that fit the model.
 
-    A page with a default of its own keeps the choice under a ``key`` of its own.
+    ``most`` of them, if given. A page with a default of its own keeps the choice under a ``key`` of its own.
     """
-    from xaibench.explainers import DEFAULT_PANEL, explainers
+    from xaibench.explainers import explainers
 
+    model = subject.model
     names = explainers.names()
     with st.sidebar:
         chosen = choose(
@@ -37,7 +39,7 @@ def choose_explanations(
             "Explanations",
             names,
             key=key,
-            default=[name for name in default or DEFAULT_PANEL[model.task] if name in names],
+            default=list(_fitting(model, subject.x, subject.prediction, model.digest, subject.key))[:most],
             read=lambda text: [name for name in text.split(",") if name],
             write=",".join,
             valid=lambda chosen: set(chosen) <= set(names) and len(chosen) <= _MOST,
@@ -52,6 +54,21 @@ def choose_explanations(
                 st.markdown(f"**{name_label(name)}**")
                 specs.append(str(method_widgets(explainers, name)))
     return tuple(specs)
+
+
+@st.cache_data(show_spinner="Seeing which explanations fit the model", max_entries=64)
+def _fitting(_model: Classifier, _x: Tensor, _target: int, digest: str, _key: tuple[str, str]) -> tuple[str, ...]:
+    """The usual methods that do not refuse the model, whose ``digest`` is the key; tried at one input (1, ...)."""
+    from xaibench.explainers import DEFAULT_PANEL
+
+    found = []
+    for name in DEFAULT_PANEL[_model.task]:
+        try:
+            cached.explained(_model, _x, _target, name, _key)
+        except UnsupportedError:
+            continue
+        found.append(name)
+    return tuple(found)
 
 
 def choose_explained_class(model: Classifier) -> int | None:

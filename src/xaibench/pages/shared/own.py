@@ -11,7 +11,7 @@ from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, chosen, keep, put
 from xaibench.pages.shared.limits import IMAGE_BYTES, MEGABYTE, TEXT_LENGTH
 from xaibench.pages.shared.text import plain
-from xaibench.pages.shared.uploads import SUFFIXES
+from xaibench.pages.shared.uploads import FORMATS, SUFFIXES
 from xaibench.pages.shared.views import feature_names
 
 if TYPE_CHECKING:
@@ -44,13 +44,16 @@ def uploaded_picture(model: Classifier) -> Tensor | None:
         )
         content = st.session_state.get(_PICTURE)
         if content is None:
-            st.caption("It is cut and scaled to what the model takes, and kept for this visit only.")
+            st.caption(
+                f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}, at most {IMAGE_BYTES // MEGABYTE} MB."
+                " It is cut and scaled to what the model takes, and kept for this visit only."
+            )
     if content is None:
         st.info("Upload a picture at the side.")
         return None
     with st.sidebar:
         found = cached.picture(content, tuple(shape))
-        st.caption(plain(f"The picture was {found.done}."))
+        st.caption(plain(f"The picture was {found.done}. It is in this window alone: the address does not hold it."))
         return found.x
 
 

@@ -139,6 +139,8 @@ def show_explanations(
         return
     if model.task != "tabular":
         st.caption(legend(signed=any(cell.signed for cell in cells), unsigned=not all(cell.signed for cell in cells)))
+    elif len(views) == 1 and any(cell.signed for cell in cells):
+        st.caption("Blue speaks for the class, orange against it; beside each feature stands its value.")
     if model.task == "image":
         st.html(gallery(cell.picture(model, opacity) for cell in cells))
     elif model.task == "text":
@@ -169,7 +171,7 @@ class _Cell:
     def picture(self, model: Classifier, opacity: float) -> str:
         target = model.class_names[int(self.attribution.target[0])]
         alt = f"{method_label(self.method)} {self.when}: what speaks for {target}".replace(" :", ":")
-        bounds = (float(model.bounds.lower), float(model.bounds.upper))  # type: ignore[arg-type]
+        bounds = model.bounds.extent
         return overlay(self.x[0], self.values, alt, bounds=bounds, opacity=opacity, signed=self.signed) + self.heading(
             model
         )
@@ -188,7 +190,10 @@ def _show_tables(model: Classifier, data: Data, cells: Sequence[_Cell], *, key: 
                 for cell in own:
                     st.html(cell.heading(model))
                 series = {cell.when or "attribution": cell.values for cell in own}
-                _show_bars(names, series, axis="attribution", key=f"{key} {method}")
+                told: Sequence[str] = names
+                if len(own) == 1:
+                    told = [f"{name} = {value:.4g}" for name, value in zip(names, own[0].x[0].tolist(), strict=True)]
+                _show_bars(told, series, axis="attribution", key=f"{key} {method}")
 
 
 def _show_bars(names: Sequence[str], values: Mapping[str, Tensor], *, axis: str, key: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -16,6 +17,8 @@ from xaibench.registry import Registry, Spec
 
 __all__ = ["method_widgets"]
 
+_CEILING = "max_"
+"""Fields that begin so end something early, and multiply nothing."""
 _LEFT_OUT = ("batch_size",)
 """Fields that say how a method is computed, and change nothing of what comes out."""
 
@@ -23,8 +26,8 @@ _LEFT_OUT = ("batch_size",)
 def method_widgets(registry: Registry[Any], name: str) -> Spec:
     """A widget for each field of a method that has a plain default; gives the spec of what was chosen.
 
-    The values are in the page's address as ``attack.pgd.steps``. What counts something is bounded: see
-    `xaibench.pages.shared.limits`.
+    The values are in the page's address as ``attack.pgd.steps``. What counts something is bounded, and so is the
+    product of all counts: see `xaibench.pages.shared.limits`.
     """
     cls = registry.get(name)
     hints = typing.get_type_hints(cls)
@@ -38,7 +41,30 @@ def method_widgets(registry: Registry[Any], name: str) -> Spec:
         for field in fields
     }
     defaults = {field.name: field.default for field in fields}
-    return Spec(name, {key: value for key, value in chosen.items() if value != defaults[key]})
+    within = _bounded(chosen, defaults)
+    if within != chosen:
+        st.caption(f"Together these counts ask for too much at once, so {_listed(chosen, within)}.")
+    return Spec(name, {key: value for key, value in within.items() if value != defaults[key]})
+
+
+def _bounded(chosen: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, with counts that multiply to more than `MOST_QUERIES` and than by default cut down, largest first.
+
+    >>> _bounded({"samples": 1000, "segments": 1000}, {"samples": 32, "segments": 64})
+    {'samples': 20, 'segments': 1000}
+    """
+    counts = [name for name, value in defaults.items() if type(value) is int and not name.startswith(_CEILING)]
+    found = dict(chosen)
+    most = max(MOST_QUERIES, math.prod(max(1, defaults[name]) for name in counts))
+    for name in sorted(counts, key=lambda name: -found[name]):
+        others = math.prod(max(1, found[other]) for other in counts if other != name)
+        if found[name] * others > most:
+            found[name] = max(1, most // others)
+    return found
+
+
+def _listed(chosen: Mapping[str, Any], within: Mapping[str, Any]) -> str:
+    return " and ".join(f"{name_label(name)} is {within[name]}" for name in chosen if within[name] != chosen[name])
 
 
 def _plain(hint: Any, default: object) -> bool:
