@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from xaibench.files import write_json
 
@@ -76,11 +78,21 @@ class Stages:
 
 
 def read_stages(path: Path) -> tuple[Stage, ...]:
-    """The stages in a file of `Stages.write`; none where there is no such file."""
+    """The stages in a file of `Stages.write`; none where there is no such file, or it is damaged."""
     try:
-        return tuple(Stage(**fields) for fields in json.loads(path.read_text(encoding="utf-8"))["stages"])
-    except (OSError, ValueError, TypeError, KeyError):
+        return tuple(map(_stage, json.loads(path.read_text(encoding="utf-8"))["stages"]))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return ()
+
+
+def _stage(told: dict[str, Any]) -> Stage:
+    stage = Stage(**told)
+    whole = (stage.done, stage.total, stage.base)
+    if not (isinstance(stage.name, str) and isinstance(stage.info, str) and all(type(n) is int for n in whole)):
+        raise TypeError(f"expected names and counts, got {stage!r:.80}")
+    if not (math.isfinite(stage.began) and math.isfinite(stage.changed)):
+        raise ValueError(f"expected moments, got {stage.began} and {stage.changed}")
+    return stage
 
 
 def show_time(seconds: float) -> str:

@@ -8,6 +8,7 @@ for it) and ``ended.json`` (the exit code). Nothing depends on process ids, whic
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,10 @@ class Job:
 
 
 def read_job(folder: Path) -> Job:
-    """Read a job from its folder; raises `InputError` where there is none."""
+    """Read a job from its folder; raises `InputError` where there is none.
+
+    Of records that are damaged as much is believed as can be read: no folder keeps others from being listed.
+    """
     try:
         told = json.loads((folder / "job.json").read_text(encoding="utf-8"))
         given: dict[str, Any] = {
@@ -94,16 +98,16 @@ def read_job(folder: Path) -> Job:
             "title": str(told["title"]),
             "arguments": tuple(map(str, told["arguments"])),
             "out": None if told["out"] is None else Path(told["out"]),
-            "created": float(told["created"]),
-            "queued": float(told["queued"]),
+            "created": _moment(told["created"]),
+            "queued": _moment(told["queued"]),
         }
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         raise InputError(f"expected a run in {folder}, got none") from None
     held = is_locked(folder / "lock")
     running, ended = _json(folder / "running.json"), _json(folder / "ended.json")
     stages = read_stages(folder / "progress.json")
     state = _state(folder, held, running, ended)
-    since, until = running.get("started"), ended.get("ended")
+    since, until = _known_moment(running.get("started")), _known_moment(ended.get("ended"))
     if since is None:
         seconds = 0.0
     elif until is None:
@@ -146,10 +150,25 @@ def _message(folder: Path, state: State) -> str:
     return ""
 
 
+def _moment(told: Any) -> float:
+    """Seconds since the epoch; what is none raises `TypeError` or `ValueError`."""
+    moment = float(told)
+    if not math.isfinite(moment):
+        raise ValueError(f"expected a moment, got {moment}")
+    return moment
+
+
+def _known_moment(told: Any) -> float | None:
+    try:
+        return _moment(told)
+    except (TypeError, ValueError):
+        return None
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -37,7 +37,9 @@ _GOES_ON = ("harden", "train")
 
 _KIND = re.compile(r"[a-z][a-z-]{0,29}")
 _LONGEST_TITLE = 200
-_LOCK_SECONDS = 2.0
+_LOOK_SECONDS = 0.05
+_EXIT_SECONDS = 30.0
+"""How long a process may take to end after it has written how its command ended."""
 
 
 def start(arguments: Sequence[str], *, kind: str, title: str, out: Path | None = None) -> Job:
@@ -56,6 +58,7 @@ def start(arguments: Sequence[str], *, kind: str, title: str, out: Path | None =
         raise InputError(f"expected a kind in small letters, got {kind!r:.80}")
     now = time.time()
     with _starting():
+        _check_room()
         _prune()
         folder = runs_home() / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{kind}-{secrets.token_hex(4)}"
         folder.mkdir(parents=True)
@@ -66,7 +69,8 @@ def start(arguments: Sequence[str], *, kind: str, title: str, out: Path | None =
             "out": None if out is None else str(out),
             "created": now,
         }
-        _launch(folder, {**told, "queued": now})
+        with _locked(folder) as lock:
+            _launch(folder, lock, {**told, "queued": now})
     return read_job(folder)
 
 
@@ -88,18 +92,21 @@ def stop(job: Job) -> None:
 
 
 def resume(job: Job) -> Job:
-    """Run the command of an ended job again: it goes on from what it had finished."""
-    with _starting():
+    """Run the command of an ended job again: it goes on from what it had finished.
+
+    Its process may be about to end still, and is waited for. Raises `InputError` for a job that is alive, and where
+    `MOST_WAITING` others wait already.
+    """
+    with _locked(find(job.id).folder) as lock, _starting():
         now = find(job.id)
-        if now.is_alive:
-            raise InputError(f"expected a run that has ended, got one that is {now.state}")
+        _check_room(besides=now.id)
         for name in ("running.json", "ended.json", "progress.json", "stop"):
             (now.folder / name).unlink(missing_ok=True)
         arguments = [argument for argument in now.arguments if argument != "--resume"]
         if arguments[0] in _GOES_ON and now.out is not None and (now.out / ".training").is_dir():
             arguments.append("--resume")
         told = {"kind": now.kind, "title": now.title, "arguments": arguments, "created": now.created}
-        _launch(now.folder, {**told, "out": None if now.out is None else str(now.out), "queued": time.time()})
+        _launch(now.folder, lock, {**told, "out": None if now.out is None else str(now.out), "queued": time.time()})
     return read_job(now.folder)
 
 
@@ -121,43 +128,52 @@ def _all() -> list[Job]:
     return found
 
 
-def _prune() -> None:
-    everything = _all()
-    waiting = sum(job.state == "waiting" for job in everything)
+def _check_room(besides: str = "") -> None:
+    waiting = sum(job.state == "waiting" and job.id != besides for job in _all())
     if waiting >= MOST_WAITING:
         raise InputError(f"{waiting} runs wait for their turn already: stop one, or come back when they have finished")
-    ended = sorted((job for job in everything if not job.is_alive), key=lambda job: job.created)
+
+
+def _prune() -> None:
+    ended = sorted((job for job in _all() if not job.is_alive), key=lambda job: job.created)
     for job in ended[: max(0, len(ended) - MOST_KEPT)]:
         shutil.rmtree(job.folder, ignore_errors=True)
 
 
-def _launch(folder: Path, told: dict[str, object]) -> None:
+def _launch(folder: Path, lock: int, told: dict[str, object]) -> None:
     """Start the process of a job; it inherits the lock of the folder, so that it counts as alive from the start."""
     write_json(folder / "job.json", told)
-    lock = _locked(folder / "lock")
-    try:
-        with open(folder / "result", "wb") as result, open(folder / "log", "wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "xaibench.jobs", str(folder.resolve())],
-                stdin=subprocess.DEVNULL,
-                stdout=result,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=(lock,),
-            )
-    finally:
-        os.close(lock)
+    with open(folder / "result", "wb") as result, open(folder / "log", "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "xaibench.jobs", str(folder.resolve())],
+            stdin=subprocess.DEVNULL,
+            stdout=result,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
     threading.Thread(target=process.wait, name=f"reaps {folder.name}", daemon=True).start()
 
 
-def _locked(path: Path) -> int:
-    """A handle of a file that nobody else holds the lock of; whoever only looks at a lock holds it for no time."""
-    until = time.monotonic() + _LOCK_SECONDS
-    while (handle := try_lock(path)) is None:
+@contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """A handle that holds the lock of a job's folder, once the process of an ended job has let go of it.
+
+    Whoever only looks at a lock holds it for no time. A job that is alive raises `InputError`.
+    """
+    until = time.monotonic() + _EXIT_SECONDS
+    while True:
+        if (folder / "job.json").exists() and (now := read_job(folder)).is_alive:
+            raise InputError(f"expected a run that has ended, got one that is {now.state}")
+        if (handle := try_lock(folder / "lock")) is not None:
+            break
         if time.monotonic() > until:
-            raise InputError(f"expected {path.parent.name} to have ended, got a process that holds it")
-        time.sleep(0.01)
-    return handle
+            raise InputError("expected a run that has ended, got one whose process is still there: try again later")
+        time.sleep(_LOOK_SECONDS)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 @contextmanager

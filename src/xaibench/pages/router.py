@@ -11,6 +11,7 @@ import streamlit as st
 from xaibench.errors import InputError
 from xaibench.pages.shared.address import address
 from xaibench.pages.shared.links import TARGET
+from xaibench.pages.shared.text import problem
 
 __all__ = ["FIRST", "main"]
 
@@ -66,7 +67,7 @@ class _Shown:
         try:
             import_module(f"xaibench.pages.{self.__name__}.page").show()
         except InputError as error:
-            st.error(str(error))
+            st.error(problem(error))
 
 
 @st.cache_resource(show_spinner=False)

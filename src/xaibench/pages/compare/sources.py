@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 from xaibench.errors import InputError
 from xaibench.homes import model_names
 from xaibench.pages.shared import cached, finished
-from xaibench.places import reports_homes
 
 if TYPE_CHECKING:
     from xaibench.card import Card
@@ -63,18 +62,8 @@ def pairs(cards: dict[str, Card]) -> list[tuple[str, str]]:
 
 def judgement(card: Card) -> Judgement | None:
     """What is kept of a model's robust accuracy, sample by sample; None where nothing is, or the model has changed."""
-    from xaibench.evaluate import Judgement
-
-    for home in reports_homes():
-        path = home / "robust" / f"{card.name}.json"
-        if path.is_file():
-            try:
-                found = Judgement.read(path)
-            except InputError:
-                continue
-            if found.weights_digest == card.weights_digest:
-                return found
-    return None
+    kept = finished.judgements().get(card.name, ())
+    return next((one for one in kept if one.weights_digest == card.weights_digest), None)
 
 
 def comparisons() -> dict[str, Comparison]:
@@ -83,9 +72,8 @@ def comparisons() -> dict[str, Comparison]:
 
     from xaibench.comparison import Comparison
 
-    files = {path.resolve() for home in reports_homes() for path in home.glob("[!.]*/compare.json")}
     found: dict[str, Comparison] = {}
-    for path in sorted(files, key=lambda path: -path.stat().st_mtime):
+    for path in sorted(finished.documents("[!.]*/compare.json"), key=lambda path: -path.stat().st_mtime):
         try:
             found.setdefault(path.parent.name, Comparison.model_validate_json(path.read_bytes()))
         except (ValidationError, OSError):

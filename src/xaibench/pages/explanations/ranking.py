@@ -11,7 +11,7 @@ from xaibench.drawing.labels import method_label, name_label
 from xaibench.pages.explanations.charts import STILL, interval_bars
 from xaibench.pages.explanations.rankings import find_rankings, place_of
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, forget, keep, put
+from xaibench.pages.shared.address import choose, forget, keep
 from xaibench.pages.shared.charts import described
 from xaibench.pages.shared.text import plain
 
@@ -191,7 +191,7 @@ def _table(found: RankingRecord) -> None:
 
 
 def _start(model: str) -> None:
-    from xaibench.pages.shared.running import show_job
+    from xaibench.pages.shared.running import launch, show_job
 
     st.subheader("Rank the methods on a model of yours")
     with st.form("rank", border=False):
@@ -207,7 +207,7 @@ def _start(model: str) -> None:
 
         arguments = ("rank-explainers", model, "--n", str(n))
         out = place_of(arguments)
-        job = start((*arguments, "--out", str(out)), kind="rank", title=f"Ranking of explainers on {model}", out=out)
-        put(ranking_run=job.id)
+        title = f"Ranking of explainers on {model}"
+        launch(lambda: start((*arguments, "--out", str(out)), kind="rank", title=title, out=out), key="ranking_run")
     if run := keep("ranking_run"):
         show_job(run)

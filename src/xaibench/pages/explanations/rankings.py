@@ -7,23 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xaibench.errors import InputError
-from xaibench.places import inside, reports_home, reports_homes
+from xaibench.pages.shared import finished
+from xaibench.places import inside, reports_home
 
 if TYPE_CHECKING:
     from xaibench.quality import RankingRecord
 
 __all__ = ["find_rankings", "place_of"]
 
-_FOLDER, _FILE = "explainers", "ranking.json"
+_FOLDER = "explainers"
 
 
 def find_rankings() -> dict[str, RankingRecord]:
     """Rankings by the name of their folder, the newest last; unreadable ones are left out."""
     from xaibench.quality import RankingRecord
 
-    files = {path.resolve() for home in reports_homes() for path in home.glob(f"{_FOLDER}/*/{_FILE}")}
     found: dict[str, RankingRecord] = {}
-    for path in sorted(files, key=lambda path: (path.stat().st_mtime, path)):
+    for path in sorted(
+        finished.documents("*/ranking.json", among=_FOLDER), key=lambda path: (path.stat().st_mtime, path)
+    ):
         try:
             found[path.parent.name] = RankingRecord.read(path)
         except InputError:

@@ -13,6 +13,7 @@ from xaibench.intake import Request, take_in
 from xaibench.pages.models.networks import choose_network
 from xaibench.pages.shared.address import choose, put
 from xaibench.pages.shared.limits import MEGABYTE, MODEL_BYTES, MODEL_SECONDS, NAME_LENGTH
+from xaibench.pages.shared.text import problem
 
 if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -145,9 +146,9 @@ def _add(told: dict[str, Any], file: UploadedFile, tokenizer: UploadedFile | Non
         with st.spinner(f"Looking at it, for at most {MODEL_SECONDS} s"):
             name = take_in(request, file, tokenizer)
     except ValidationError as error:
-        st.error(first_problem(error))
+        st.error(problem(first_problem(error)))
     except InputError as error:
-        st.error(str(error))
+        st.error(problem(error))
     else:
         put(view="gallery", details=name)
         st.rerun()

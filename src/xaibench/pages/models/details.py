@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from xaibench.drawing.colours import BLUE, GREY, ORANGE
 from xaibench.errors import InputError
 from xaibench.intake import is_added, remove_added
 from xaibench.pages.models.faces import accuracy, facts, robust_sentence
 from xaibench.pages.models.shelf import Entry
 from xaibench.pages.shared.address import forget
 from xaibench.pages.shared.links import TARGET, link_button
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.text import plain, problem
 
 if TYPE_CHECKING:
     from xaibench.card import Card
@@ -25,7 +26,7 @@ _CURVES = {
     "validation_accuracy": "held out",
     "validation_robust_accuracy": "held out, attacked",
 }
-_COLOURS = {"accuracy": "#8a8a8a", "validation_accuracy": "#1f6fb2", "validation_robust_accuracy": "#d55e00"}
+_COLOURS = {"accuracy": GREY, "validation_accuracy": BLUE, "validation_robust_accuracy": ORANGE}
 
 
 def show_details(entry: Entry) -> None:
@@ -137,7 +138,7 @@ def _removal(entry: Entry) -> None:
             try:
                 remove_added(entry.folder)
             except InputError as error:
-                st.error(str(error))
+                st.error(problem(error))
                 return
             forget("details")
             st.rerun()

@@ -8,7 +8,7 @@ from xaibench.pages.models.faces import LEGEND, STYLE, face
 from xaibench.pages.models.shelf import Entry, read_shelf
 from xaibench.pages.shared.address import choose, keep, put
 from xaibench.pages.shared.links import link_button
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.text import plain, problem
 
 __all__ = ["show"]
 
@@ -163,11 +163,11 @@ def _empty() -> None:
     from xaibench.homes import model_homes
 
     st.info(
-        f"There are no models in `{model_homes()[0]}` yet. Train one with `xaibench train RECIPE`, name another folder"
-        " in `XAIBENCH_MODELS_HOME`, or add your own here."
+        f"There are no models in `{model_homes()[0].name}` yet. Train one with `xaibench train RECIPE`, name another"
+        " folder in `XAIBENCH_MODELS_HOME`, or add your own here."
     )
 
 
 def _broken(entries: list[Entry]) -> None:
     for entry in entries:
-        st.warning(f"**{plain(entry.name)}** cannot be used: {plain(entry.reason)}", icon=":material/broken_image:")
+        st.warning(f"**{plain(entry.name)}** cannot be used: {problem(entry.reason)}", icon=":material/broken_image:")

@@ -13,10 +13,11 @@ from xaibench.errors import InputError
 from xaibench.pages.reports.frame import framed
 from xaibench.pages.reports.shelf import Item
 from xaibench.pages.shared import finished
-from xaibench.pages.shared.address import keep, put
+from xaibench.pages.shared.address import keep
 from xaibench.pages.shared.limits import MEGABYTE
 from xaibench.pages.shared.links import link_button
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.running import launch
+from xaibench.pages.shared.text import plain, problem
 
 if TYPE_CHECKING:
     from xaibench.jobs import Job
@@ -52,7 +53,7 @@ def show_opened(item: Item) -> None:
 def _summary(item: Item) -> None:
     report = finished.report(item.name)
     if report.results.robustness is not None:
-        st.badge(f"self-checks: {item.verdict}", color=_COLOURS.get(item.verdict, "gray"))  # type: ignore[arg-type]
+        st.badge(f"self-checks: {item.verdict}", color=_COLOURS.get(item.verdict, "gray"))
     st.markdown(plain(report.summary))
 
 
@@ -110,12 +111,7 @@ def _verify(item: Item) -> None:
     assert item.document is not None
     folder = str(item.document.parent)
     if st.button("Verify its claims", icon=":material/fact_check:", help="Derives every number again from the model"):
-        try:
-            job = start(("verify", folder), kind="verify", title=f"Verify {item.name}")
-        except InputError as error:
-            st.error(plain(str(error)))
-        else:
-            put(**{_VERIFIED: job.id})
+        launch(lambda: start(("verify", folder), kind="verify", title=f"Verify {item.name}"), key=_VERIFIED)
     name = keep(_VERIFIED)
     if not name:
         return
@@ -123,14 +119,21 @@ def _verify(item: Item) -> None:
         job = find(name)
     except InputError:
         return
-    if job.kind == "verify" and job.arguments[1:] == (folder,):
+    if job.kind != "verify" or job.arguments[1:] != (folder,):
+        return
+    if item.document.stat().st_mtime > job.queued:
+        st.info("The report has changed since it was verified: verify it again.")
+    else:
         st.fragment(_claims, run_every=1.0 if job.is_alive else None)(name, job.is_alive)
 
 
 def _claims(name: str, was_alive: bool) -> None:
     from xaibench.jobs import find
 
-    job = find(name)
+    try:
+        job = find(name)
+    except InputError:  # another session has removed it
+        return
     if was_alive and not job.is_alive:
         st.rerun()
     with st.container(border=True):
@@ -145,4 +148,6 @@ def _verdict(job: Job, held: int) -> str:
         return f"Verifying: {held} groups of claims hold so far."
     if job.state == "finished":
         return f"**Every claim holds**: {held} groups were derived again and agree."
-    return f"**It could not be verified**: {plain(job.message)}"
+    if job.state == "stopped":
+        return f"**Stopped** before every claim was checked: {held} groups held until then."
+    return f"**It could not be verified**: {problem(job.message)}"

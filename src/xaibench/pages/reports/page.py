@@ -10,7 +10,7 @@ import streamlit as st
 from xaibench.pages.reports.shelf import Item, read_items
 from xaibench.pages.shared.address import choose, put
 from xaibench.pages.shared.links import link_button
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.text import plain, problem
 from xaibench.places import reports_home
 
 __all__ = ["show"]
@@ -27,7 +27,7 @@ def show() -> None:
     whole = [item for item in items if item.kind is not None]
     if not whole:
         st.info(
-            f"There are no reports in `{reports_home()}` yet. The Robustness page writes one, and so does"
+            f"There are no reports in `{reports_home().name}` yet. The Robustness page writes one, and so does"
             " `xaibench report MODEL`."
         )
         link_button("Measure a model", "robustness", key="to-robustness", icon=":material/shield:", width="content")
@@ -41,7 +41,7 @@ def show() -> None:
         opened = _choose_open(whole)
     for item in items:
         if item.kind is None:
-            st.warning(f"**{plain(item.name)}** cannot be read: {plain(item.reason)}", icon=":material/broken_image:")
+            st.warning(f"**{plain(item.name)}** cannot be read: {problem(item.reason)}", icon=":material/broken_image:")
     if whole and opened is not None:
         from xaibench.pages.reports.opened import show_opened
 

@@ -11,7 +11,6 @@ import streamlit as st
 
 from xaibench.errors import InputError
 from xaibench.pages.shared import finished
-from xaibench.pages.shared.limits import MEGABYTE
 from xaibench.places import inside, reports_home
 from xaibench.reading import format_threat
 
@@ -21,8 +20,6 @@ Kind = Literal["report", "comparison", "leaderboard"]
 
 LEADERBOARD = "leaderboard"
 _DOCUMENTS: dict[str, Kind] = {"report.json": "report", "compare.json": "comparison"}
-_LARGEST = 50 * MEGABYTE
-"""A document of some thousand samples has one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +49,18 @@ def read_items() -> tuple[Item, ...]:
     found = [_item(folder) for folder in home.iterdir() if _looks_like_one(folder)] if home.is_dir() else []
     found.sort(key=lambda item: item.name)
     found.sort(key=lambda item: item.date, reverse=True)
-    board = home / "index.html"
-    if board.is_file():
-        document = home / "leaderboard.json"
-        files = tuple(path for path in (board, document) if path.is_file())
-        found.insert(0, Item(name=LEADERBOARD, kind="leaderboard", page=board, document=document, files=files))
+    if (home / "index.html").is_file():
+        found.insert(0, _leaderboard())
     return tuple(found)
+
+
+def _leaderboard() -> Item:
+    try:
+        page, document = (finished.file_of("", name) for name in ("index.html", "leaderboard.json"))
+    except (InputError, OSError) as error:
+        return Item(name=LEADERBOARD, reason=str(error))
+    files = tuple(path for path in (page, document) if path.is_file())
+    return Item(name=LEADERBOARD, kind="leaderboard", page=page, document=document, files=files)
 
 
 def _looks_like_one(folder: Path) -> bool:
@@ -68,16 +71,11 @@ def _item(folder: Path) -> Item:
     try:
         place = inside(reports_home(), folder.name)
         name = next(name for name in _DOCUMENTS if (place / name).is_file())
-        _check_size(inside(place, name))
+        finished.file_of(folder.name, name)
         read = _report if _DOCUMENTS[name] == "report" else _comparison
         return read(folder.name, place)
     except (InputError, OSError) as error:
         return Item(name=folder.name, reason=str(error))
-
-
-def _check_size(document: Path) -> None:
-    if document.stat().st_size > _LARGEST:
-        raise InputError(f"expected a document of at most {_LARGEST // MEGABYTE} MB, got a larger one")
 
 
 def _report(name: str, folder: Path) -> Item:

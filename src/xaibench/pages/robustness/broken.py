@@ -62,7 +62,7 @@ def show_broken(name: str, report: Report, robustness: Robustness) -> None:
     """The samples that broke first, with their pictures, and a button to the attack on each."""
     tensors = adversarials(name)
     if tensors is None:
-        st.caption("The report has come without its adversarial examples.")
+        st.caption("The report has come without adversarial examples that can be shown.")
         return
     found = broken_samples(robustness, tensors)
     if not found:

@@ -61,9 +61,9 @@ def card(name: str) -> Card:
 @st.cache_resource(show_spinner="Loading the model", max_entries=4)
 def classifier(name: str, digest: str) -> Classifier:
     """A model by name; another ``digest`` of its weights loads it again."""
-    from xaibench.zoo import load_model
+    from xaibench.zoo import find_model, load_model
 
-    return load_model(name)
+    return load_model(find_model(name))
 
 
 @st.cache_resource(show_spinner="Loading the data", max_entries=4)

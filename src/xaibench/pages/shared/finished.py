@@ -8,31 +8,80 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.errors import InputError
-from xaibench.places import inside, reports_home
+from xaibench.pages.shared.limits import MEGABYTE
+from xaibench.places import inside, reports_home, reports_homes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xaibench.evaluate import Judgement
     from xaibench.report import Report
 
-__all__ = ["adversarials", "report", "report_names", "reports_of"]
+__all__ = ["adversarials", "documents", "file_of", "judgements", "report", "report_names", "reports_of"]
+
+_LARGEST_DOCUMENT, _LARGEST_TENSORS = 50 * MEGABYTE, 1000 * MEGABYTE
+"""A document of some thousand samples has one; tensors are those of its samples for each attack."""
+
+
+def file_of(name: str, file: str, *, home: Path | None = None, largest: int = _LARGEST_DOCUMENT) -> Path:
+    """A file of a report's folder, or directly in ``home`` for the empty name; it may be missing.
+
+    Every page opens files of reports through here: a link that leads out of the folder, and what is larger than
+    ``largest`` bytes, raise `InputError`.
+    """
+    home = reports_home() if home is None else home
+    path = inside(inside(home, name) if name else home, file)
+    if path.is_file() and path.stat().st_size > largest:
+        raise InputError(f"expected {file} of at most {largest // MEGABYTE} MB, got a larger one")
+    return path
+
+
+def documents(file: str, *, among: str = "") -> list[Path]:
+    """The files of these names, such as ``*/compare.json``, in the folder of reports, then those that are shipped.
+
+    ``among`` is a folder within both. What `file_of` refuses is left out.
+    """
+    found: dict[Path, Path] = {}
+    for home in (home / among for home in reports_homes()):
+        for path in sorted(home.glob(file)):
+            name = "" if path.parent == home else path.parent.name
+            try:
+                found.setdefault(file_of(name, path.name, home=home).resolve(), path)
+            except InputError:
+                continue
+    return [path for path in found.values() if path.is_file()]
+
+
+def judgements() -> dict[str, tuple[Judgement, ...]]:
+    """What is kept of models' robust accuracies, by the name of the file, the reader's own first.
+
+    Unreadable ones are left out.
+    """
+    found: dict[str, tuple[Judgement, ...]] = {}
+    for path in documents("*.json", among="robust"):
+        try:
+            one = _judgement(str(path), _moment(path))
+        except InputError:
+            continue
+        found[path.stem] = (*found.get(path.stem, ()), one)
+    return found
 
 
 def report_names() -> tuple[str, ...]:
     """Names of the folders that hold a report, the latest first."""
     written: dict[str, float] = {}
-    for file in reports_home().glob("[!.]*/report.json"):
+    for path in reports_home().glob("[!.]*/report.json"):
         try:
-            written[file.parent.name] = (inside(reports_home(), file.parent.name) / file.name).stat().st_mtime
-        except (InputError, OSError):  # a link that leads elsewhere, or removed meanwhile
+            written[path.parent.name] = file_of(path.parent.name, path.name).stat().st_mtime
+        except (InputError, OSError):  # a link that leads elsewhere, too large, or removed meanwhile
             continue
     return tuple(sorted(written, key=lambda name: (-written[name], name)))
 
 
 def report(name: str) -> Report:
     """A report by name; what is missing, too old or malformed raises `InputError`."""
-    folder = inside(reports_home(), name)
-    return _report(str(folder), _moment(folder / "report.json"))
+    path = file_of(name, "report.json")
+    return _report(str(path.parent), _moment(path))
 
 
 def reports_of(model: str) -> dict[str, Report]:
@@ -49,9 +98,12 @@ def reports_of(model: str) -> dict[str, Report]:
 
 
 def adversarials(name: str) -> dict[str, Tensor] | None:
-    """The tensors that a report was written with, see `xaibench.evaluate.Evaluation`; None where they are not there."""
-    file = inside(reports_home(), name) / "adversarials.safetensors"
-    return _tensors(str(file), _moment(file)) if file.is_file() else None
+    """The tensors that a report was written with, see `xaibench.evaluate.Evaluation`; None if they cannot be read."""
+    try:
+        path = file_of(name, "adversarials.safetensors", largest=_LARGEST_TENSORS)
+    except InputError:
+        return None
+    return _tensors(str(path), _moment(path)) if path.is_file() else None
 
 
 def _moment(file: Path) -> int:
@@ -63,6 +115,13 @@ def _report(folder: str, moment: int) -> Report:
     from xaibench.report import Report
 
     return Report.read(folder)
+
+
+@st.cache_resource(show_spinner=False, max_entries=100)
+def _judgement(path: str, moment: int) -> Judgement:
+    from xaibench.evaluate import Judgement
+
+    return Judgement.read(Path(path))
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import shlex
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from xaibench.errors import InputError
 from xaibench.pages.shared.address import chosen, forget, put
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.text import plain, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from xaibench.jobs import Job, Stage
 
-__all__ = ["RUN", "show_job", "show_jobs", "when"]
+__all__ = ["RUN", "launch", "show_job", "show_jobs", "when"]
 
 RUN = "run"
 """The key of a run in the address."""
@@ -33,13 +34,30 @@ _LOOKS = {
     "interrupted": ("power_off", "orange"),
 }
 _LOG_LINES = 40
+_GONE = "That run is not here any more: it has been removed."
+
+
+def launch(begin: Callable[[], Job], *, key: str = RUN) -> bool:
+    """Start a run, and let ``key`` of the address name it; what hinders it is said in a line, and gives False."""
+    try:
+        with st.spinner("Starting"):
+            job = begin()
+    except InputError as error:
+        st.error(problem(error))
+        return False
+    put(**{key: job.id})
+    return True
 
 
 def show_job(job_id: str) -> None:
     """How a run stands, looked at anew every second while it is alive; when it ends, the whole page is drawn again."""
     from xaibench.jobs import find
 
-    alive = find(job_id).is_alive
+    try:
+        alive = find(job_id).is_alive
+    except InputError:
+        st.info(_GONE)
+        return
     st.fragment(_draw, run_every=_EVERY if alive else None)(job_id, alive)
 
 
@@ -87,7 +105,11 @@ def when(moment: float) -> str:
 def _draw(job_id: str, was_alive: bool) -> None:
     from xaibench.jobs import find
 
-    job = find(job_id)
+    try:
+        job = find(job_id)
+    except InputError:
+        st.info(_GONE)
+        return
     if was_alive and not job.is_alive:
         st.rerun()
     with st.container(border=True):
@@ -121,9 +143,9 @@ def _state(job: Job) -> None:
     elif job.state == "stopped":
         st.caption(f"Stopped {ran}. What it had finished is kept, and Resume goes on from there.")
     elif job.state == "interrupted":
-        st.warning(plain(f"Interrupted {ran}: {job.message}. Resume goes on from what it had finished."))
+        st.warning(problem(f"Interrupted {ran}: {job.message}. Resume goes on from what it had finished."))
     else:
-        st.error(plain(f"Failed {ran}: {job.message}"))
+        st.error(problem(f"Failed {ran}: {job.message}"))
 
 
 def _progress(job: Job, stage: Stage | None, ran: str) -> str:
@@ -169,7 +191,7 @@ def _try(act: Callable[[], object]) -> None:
     try:
         act()
     except InputError as error:
-        st.error(plain(str(error)))
+        st.error(problem(error))
     else:
         st.rerun()
 
@@ -193,4 +215,5 @@ def _remove(job: Job, key: str) -> None:
 
     if chosen(key) == job.id:
         forget(key)
-    remove(job)
+    with suppress(InputError):  # another session has removed or resumed it: the list shows how it stands
+        remove(job)
