@@ -7,27 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from xaibench.drawing.colours import BLUE, PALETTE
 from xaibench.errors import InputError
 from xaibench.overview.embedding import EmbeddingMap
 from xaibench.overview.importance import GlobalImportance
 from xaibench.overview.swarm import Beeswarm
 
-__all__ = ["PALETTE", "importance_figure", "map_figure", "swarm_figure"]
-
-_BLUE = "#6C8EBF"
-PALETTE = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#8C564B",
-    "#7F7F7F",
-    "#BCBD22",
-    "#17BECF",
-)
-"""Colours of classes, the first six told apart by most colour-blind people (Okabe and Ito)."""
+__all__ = ["importance_figure", "map_figure", "swarm_figure"]
 
 
 def importance_figure(found: GlobalImportance, *, most: int = 15) -> Any:
@@ -41,7 +27,7 @@ def importance_figure(found: GlobalImportance, *, most: int = 15) -> Any:
             x=mean.tolist(),
             y=[found.names[place] for place in top.tolist()],
             orientation="h",
-            marker_color=_BLUE,
+            marker_color=BLUE,
             error_x={
                 "type": "data",
                 "symmetric": False,

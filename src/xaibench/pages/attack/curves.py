@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from xaibench.drawing.colours import BLUE, ORANGE, VIOLET
 from xaibench.reading import percent
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["show_course", "show_radii"]
 
-_LABEL, _OTHER, _LOSS = "#6C8EBF", "#D55E00", "#7850BE"
+_LABEL, _OTHER, _LOSS = BLUE, ORANGE, VIOLET
 _POINTS = 400
 """Passes that are drawn, evenly spread; the last is among them."""
 _HEIGHT = 260

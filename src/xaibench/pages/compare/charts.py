@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
+
+from xaibench.drawing.colours import BLUE, GREEN, GREY, OLIVE, ORANGE, PINK, VIOLET
 
 if TYPE_CHECKING:
     from xaibench.comparison import Comparison, McNemar, PairedFigure
 
 __all__ = ["COLOURS", "STILL", "accuracy_bars", "curves_chart", "differences_chart"]
 
-COLOURS = ("#2F6DB5", "#D55E00", "#009E73", "#CC79A7", "#7F7F7F", "#E69F00")
+COLOURS = (BLUE, ORANGE, GREEN, PINK, GREY, OLIVE)
 """One for each source, told apart by colour-blind people; dashes and symbols differ too."""
 STILL = {"displayModeBar": False}
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up")
-_PATTERNS: tuple[dict[str, Any], ...] = ({"shape": ""}, {"shape": "/", "fillmode": "overlay", "solidity": 0.15})
-_OUTCOMES = {"better": "#2F6DB5", "worse": "#D55E00", "higher": "#7B4FBE", "lower": "#7B4FBE"}
-_UNSHOWN = "#9A9A9A"
+_OUTCOMES = {"better": BLUE, "worse": ORANGE, "higher": VIOLET, "lower": VIOLET}
+_UNSHOWN = GREY
 
 
 def curves_chart(
@@ -49,7 +51,7 @@ def curves_chart(
             hovertemplate="%{y:.1%} at %{x:.3g}<extra>%{fullData.name}</extra>",
         )
     if eps is not None:
-        figure.add_vline(x=eps, line={"color": "#9A9A9A", "dash": "dot", "width": 1}, annotation_text="ε")
+        figure.add_vline(x=eps, line={"color": GREY, "dash": "dot", "width": 1}, annotation_text="ε")
     figure.update_layout(
         height=340,
         margin={"l": 0, "r": 8, "t": 8, "b": 40},
@@ -76,14 +78,14 @@ def accuracy_bars(found: Comparison, tests: Sequence[McNemar]) -> Any:
                     "symmetric": False,
                     "array": [test.interval[side][1] - test.accuracy[side] for test in tests],
                     "arrayminus": [test.accuracy[side] - test.interval[side][0] for test in tests],
-                    "color": "#7F7F7F",
+                    "color": GREY,
                     "thickness": 1.5,
                 },
                 text=[f"{test.accuracy[side]:.1%}" for test in tests],
                 textposition="inside",
                 insidetextanchor="start",
                 textfont={"color": "white", "size": 14},
-                marker={"color": COLOURS[side], "pattern": _PATTERNS[side]},
+                marker_color=COLOURS[side],
                 hovertemplate="%{y:.1%} %{x}<extra>" + name + "</extra>",
             )
             for side, name in enumerate(found.names)
@@ -109,6 +111,7 @@ def differences_chart(figures: Sequence[PairedFigure], labels: Sequence[str]) ->
             x=shares,
             y=list(labels),
             orientation="h",
+            width=_BAR,
             marker_color=[_OUTCOMES.get(figure.outcome, _UNSHOWN) for figure in figures],
             text=[
                 f"{share:+.0%} {figure.outcome}".replace("-", "−")
@@ -122,8 +125,12 @@ def differences_chart(figures: Sequence[PairedFigure], labels: Sequence[str]) ->
     )
     low, high = min(0.0, *shares), max(0.0, *shares)
     room = 0.6 * max(high - low, 0.01)
-    chart.update_layout(height=40 + 26 * len(figures), margin={"l": 0, "r": 8, "t": 8, "b": 8}, showlegend=False)
-    chart.update_yaxes(autorange="reversed", type="category", ticks="", showgrid=False, automargin=True)
+    for label in labels:  # above its bar, where it has the whole width of a telephone
+        chart.add_annotation(
+            x=0, xref="paper", xanchor="left", y=label, yshift=18, text=escape(label), showarrow=False, align="left"
+        )
+    chart.update_layout(height=48 + 44 * len(figures), margin={"l": 0, "r": 8, "t": 16, "b": 8}, showlegend=False)
+    chart.update_yaxes(autorange="reversed", type="category", showticklabels=False, ticks="", showgrid=False)
     chart.update_xaxes(
         range=[low - room * (low < 0), high + room * (high > 0)], tickformat="+.0%", zeroline=True, showticklabels=False
     )

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from xaibench.drawing.colours import BLUE, GREY, ORANGE, PALE_BLUE
+
 __all__ = ["STILL", "heat_map", "interval_bars", "movement_lines"]
 
 STILL = {"displayModeBar": False}
 """Settings of a chart that is looked at, not zoomed."""
 
-_STRONG, _PALE = "#2F6DB5", "#A9C3E6"
+_STRONG, _PALE = BLUE, PALE_BLUE
 _CAUSES = {
-    "noise": ("random noise", "#7F7F7F", "dot"),
-    "attack": ("attack on the prediction", "#D55E00", "dash"),
-    "manipulation": ("attack on the explanation", "#2F6DB5", "solid"),
+    "noise": ("random noise", GREY, "dot"),
+    "attack": ("attack on the prediction", ORANGE, "dash"),
+    "manipulation": ("attack on the explanation", BLUE, "solid"),
 }
 
 
@@ -44,7 +46,7 @@ def interval_bars(
                 "symmetric": False,
                 "array": [high - mean for mean, (_, high) in zip(means, ends, strict=True)],
                 "arrayminus": [mean - low for mean, (low, _) in zip(means, ends, strict=True)],
-                "color": "#7F7F7F",
+                "color": GREY,
                 "thickness": 1.5,
                 "width": 4,
             },
@@ -77,7 +79,7 @@ def heat_map(
             text=[list(row) for row in texts],
             texttemplate="%{text}",
             textfont={"size": 13},
-            colorscale=[[0, "#F2F5FA"], [0.5, "#A9C3E6"], [1, "#2F6DB5"]],
+            colorscale=[[0, "#F2F5FA"], [0.5, PALE_BLUE], [1, BLUE]],
             zmin=0,
             zmax=1,
             showscale=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xaibench.overview.figures import PALETTE
+from xaibench.drawing.colours import GREY, PALETTE
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,7 +110,7 @@ def _add_ring(chart: Any, point: Tensor) -> None:
         x=[float(point[0])],
         y=[float(point[1])],
         mode="markers",
-        marker={"size": 20, "symbol": "circle-open", "color": "#7F7F7F", "line": {"width": 3}},
+        marker={"size": 20, "symbol": "circle-open", "color": GREY, "line": {"width": 3}},
         hoverinfo="skip",
         showlegend=False,
     )

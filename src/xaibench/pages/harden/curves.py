@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xaibench.drawing.colours import BLUE, GREY, ORANGE, VIOLET
 from xaibench.reading import percent
 
 __all__ = ["ATTACKED", "CLEAN", "PLAIN", "Log", "alarms", "held_out", "held_out_chart", "loss_chart", "said"]
 
-CLEAN, ATTACKED, PLAIN = "#3B75AF", "#D55E00", "#7F7F7F"
-_LOSS = "#7A52B3"
+CLEAN, ATTACKED, PLAIN = BLUE, ORANGE, GREY
+_LOSS = VIOLET
 _MOST_POINTS = 200
 """Points of a curve of losses; of more steps, the means of as many groups are drawn: single batches differ much."""
 

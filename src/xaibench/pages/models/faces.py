@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from xaibench.drawing.colours import BLUE, ORANGE, PALE_BLUE, WHITE_ON
 from xaibench.pages.models.shelf import Entry
 from xaibench.reading import format_threat
 
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LEGEND", "STYLE", "accuracy", "face", "facts", "robust_sentence"]
 
-_STANDS, _FALLS = "#1f6fb2", "#e08a2e"
-
 STYLE = f"""<style>
 .xb-face h4 {{ margin: 0 0 .3rem; padding: 0; font-size: 1.05rem; overflow-wrap: anywhere; }}
 .xb-face p {{ margin: .45rem 0 0; font-size: .875rem; line-height: 1.4; overflow-wrap: anywhere; }}
@@ -22,12 +21,12 @@ STYLE = f"""<style>
 .xb-badge {{ display: inline-block; border: 1px solid rgba(128,128,128,.45); border-radius: 1rem; padding: 0 .55rem;
   margin: 0 .25rem .25rem 0; font-size: .75rem; line-height: 1.35rem; white-space: nowrap; max-width: 100%;
   overflow: hidden; text-overflow: ellipsis; vertical-align: bottom; }}
-.xb-badge.robust {{ background: {_STANDS}; border-color: {_STANDS}; color: #fff; }}
+.xb-badge.robust {{ background: {WHITE_ON}; border-color: {WHITE_ON}; color: #fff; }}
 .xb-bar {{ display: flex; height: .6rem; border-radius: .3rem; overflow: hidden; margin-top: .6rem;
   background: rgba(128,128,128,.3); }}
-.xb-bar .stands, .xb-key .stands {{ background: {_STANDS}; }}
-.xb-bar .falls, .xb-key .falls {{ background: repeating-linear-gradient(135deg,{_FALLS} 0 4px,#f3b46b 4px 8px); }}
-.xb-bar .plain, .xb-key .plain {{ background: #8aa5c0; }}
+.xb-bar .stands, .xb-key .stands {{ background: {BLUE}; }}
+.xb-bar .falls, .xb-key .falls {{ background: repeating-linear-gradient(135deg,{ORANGE} 0 4px,{ORANGE}99 4px 8px); }}
+.xb-bar .plain, .xb-key .plain {{ background: {PALE_BLUE}; }}
 .xb-key {{ font-size: .8rem; opacity: .9; }}
 .xb-key span {{ display: inline-block; width: .8rem; height: .6rem; border-radius: .2rem; margin: 0 .35rem 0 .9rem; }}
 .xb-key span.wrong {{ background: rgba(128,128,128,.3); }}

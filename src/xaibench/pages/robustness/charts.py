@@ -5,15 +5,17 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from xaibench.drawing.colours import BLUE, GREEN, OLIVE, ORANGE, PINK, VIOLET
+
 if TYPE_CHECKING:
     from xaibench.evaluate.hardness import ClassRobustness, Corruptions, MinimalDistances, Robustness
 
 __all__ = ["class_bars", "corruption_bars", "curve", "curve_text", "distance_bars"]
 
 _WORST, _BAND = "rgba(128,138,152,0.5)", "rgba(128,138,152,0.18)"
-_SLOTS = ("#2f83c7", "#d9691e", "#1d9a74", "#b0619a", "#a08c12")
+_SLOTS = (BLUE, ORANGE, GREEN, PINK, OLIVE)
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-_ACCENT = "#7c6bc4"
+_ACCENT = VIOLET
 _MARGIN = {"l": 0, "r": 8, "t": 8, "b": 0}
 _LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 

@@ -6,15 +6,17 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from xaibench.drawing.colours import BLUE, ORANGE
+
 if TYPE_CHECKING:
     from xaibench.report.headline import Part
 
 __all__ = ["bracket"]
 
 _FILLS = {
-    "held": "#2f83c7",
-    "open": "repeating-linear-gradient(135deg,#2f83c7 0 5px,#2f83c755 5px 10px)",
-    "lost": "#d9691e",
+    "held": BLUE,
+    "open": f"repeating-linear-gradient(135deg,{BLUE} 0 5px,{BLUE}55 5px 10px)",
+    "lost": ORANGE,
     "wrong": "#8a93a055",
 }
 

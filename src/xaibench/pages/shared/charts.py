@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xaibench.drawing.colours import BLUE, ORANGE
 from xaibench.reading import percent
 
 __all__ = ["described", "paired_bars"]
 
-_COLOURS = ("#6C8EBF", "#D55E00")
+_COLOURS = (BLUE, ORANGE)
 
 
 def paired_bars(
