@@ -223,6 +223,12 @@ def outside(file: h5py.File) -> None:
     file.create_dataset("outside", (10,), "u1", external=[("/etc/passwd", 0, 10)])
 
 
+def borrowed(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((10,), "u1")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (10,))
+    file.create_virtual_dataset("borrowed", layout)
+
+
 def endless(file: h5py.File) -> None:
     file.create_dataset("endless", (1 << 40,), "f4", chunks=(1 << 20,), compression="gzip")
 
@@ -279,7 +285,12 @@ def test_what_keras_writes_of_plain_models_passes() -> None:
 
 @pytest.mark.parametrize(
     ("fill", "message"),
-    [(linked, "links to elsewhere"), (outside, "numbers that lie elsewhere"), (endless, "MB of weights")],
+    [
+        (linked, "links to elsewhere"),
+        (outside, "numbers that lie elsewhere"),
+        (borrowed, "numbers that lie elsewhere"),
+        (endless, "MB of weights"),
+    ],
 )
 def test_weights_lie_in_the_file(tmp_path: Path, fill: Callable[[h5py.File], None], message: str) -> None:
     with pytest.raises(InputError, match=message):
