@@ -153,12 +153,36 @@ def test_another_method_measures_only_that_one(opened: Opened, monkeypatch: pyte
 
 @pytest.mark.parametrize("model", ["toy-image", "toy-table"])
 def test_maps_move_most_when_they_are_attacked(opened: Opened, model: str) -> None:
-    app = opened("explanations", model=model, look="attacked", moved="saliency")
+    app = opened("explanations", model=model, look="attacked", moved="saliency", move="now")
     lines = {line["name"]: line["y"] for line in chart(app)["data"]}
     assert lines["attack on the explanation"][0] == 1
     assert lines["attack on the explanation"][-1] <= lines["random noise"][-1]
     share = lines["attack on the explanation"][-1]
     assert f"leaves {share:.0%} of the top places of Saliency" in shown(app)
+
+
+def test_maps_are_moved_on_demand_alone_and_what_a_report_holds_stands_there(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xaibench.evaluate import Plan, run
+    from xaibench.pages.explanations import computed
+    from xaibench.places import reports_home
+    from xaibench.report import write_report
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("nobody asked")
+
+    monkeypatch.setattr(computed, "moved", refuse)
+    app = opened("explanations", model="toy-table", look="attacked", moved="saliency")
+    assert not app.exception
+    assert not app.get("plotly_chart")
+    assert app.button(key="move now").label == "Measure Saliency on 8 samples now"
+    small: dict[str, Any] = {"attacks": ("fgsm",), "n": 10, "explainers": ("saliency",), "samples": 0, "proofs": 0}
+    small |= {"checks": False, "minimal": 0, "corruptions": 0, "assessed": 2, "compared": 4, "manipulated": 4}
+    write_report(run(Plan(model="toy-table", **small)), reports_home() / "moved")
+    app = opened("explanations", model="toy-table", look="attacked", moved="saliency")
+    assert "From the report moved" in shown(app)
+    assert len(app.get("plotly_chart")) == 1
 
 
 def test_the_map_shows_what_the_attack_does(opened: Opened) -> None:

@@ -20,6 +20,8 @@ _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up")
 _OUTCOMES = {"better": BLUE, "worse": ORANGE, "higher": VIOLET, "lower": VIOLET}
 _UNSHOWN = GREY
+_BAR = 0.42
+"""Of a row's height, so that the label has room above the bar."""
 
 
 def curves_chart(

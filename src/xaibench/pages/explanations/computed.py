@@ -9,11 +9,13 @@ import streamlit as st
 
 from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.shared import cached
+from xaibench.reading import norm_label
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xaibench.data import Data
+    from xaibench.evaluate.hardness import Robustness
     from xaibench.evaluate.interpreted import ExplanationCurve
     from xaibench.explainers import Attribution
     from xaibench.overview import EmbeddingMap, GlobalImportance
@@ -30,6 +32,7 @@ __all__ = [
     "key_of",
     "moved",
     "permuted",
+    "radius_unit",
 ]
 
 T = TypeVar("T")
@@ -95,7 +98,6 @@ def moved(
 ) -> tuple[tuple[ExplanationCurve, ...], str]:
     """How far one method's maps of the first rows of a model are moved, by cause and radius, and the radius's unit."""
     from xaibench.evaluate import Plan, run
-    from xaibench.reading import norm_label
 
     plan = Plan(
         model=name,
@@ -117,9 +119,12 @@ def moved(
     if results.interpretability is None or not results.interpretability.curves:
         raise UnsupportedError("; ".join(one.reason for one in results.not_measured) or "no map was moved")
     assert results.robustness is not None
-    norm = results.robustness.norm
-    unit = results.robustness.unit if norm == "words" else f"{norm_label(norm)} radius, {results.robustness.unit}"
-    return results.interpretability.curves, unit
+    return results.interpretability.curves, radius_unit(results.robustness)
+
+
+def radius_unit(robustness: Robustness) -> str:
+    """What radii of an evaluation are counted in."""
+    return robustness.unit if robustness.norm == "words" else f"{norm_label(robustness.norm)} radius, {robustness.unit}"
 
 
 @st.cache_data(show_spinner="Attacking the samples", max_entries=32)

@@ -11,7 +11,8 @@ from xaibench.drawing.labels import method_label, name_label
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.charts import STILL, movement_lines
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.address import choose, keep, put
+from xaibench.pages.shared.finished import reports_of
 from xaibench.pages.shared.text import plain
 from xaibench.report.interpretability import FIGURES
 
@@ -24,6 +25,11 @@ _SAMPLES = 8
 """Samples whose maps are attacked while the reader waits: each costs 20 steps at each of four radii."""
 _METHODS = ("saliency", "integrated_gradients")
 _MOST_METHODS = 4
+_SECONDS = 10
+_MEANING = (
+    " Bars are 95 % intervals. The attack on the explanation keeps the prediction, and finds a lower bound of what is"
+    " possible. Samples join the attack on the prediction as the radius reaches what broke them."
+)
 
 
 def show_movement(name: str) -> None:
@@ -58,6 +64,21 @@ def show_movement(name: str) -> None:
     if not methods:
         st.info("Choose an explanation at the side.")
         return
+    if not keep("move"):
+        reported = _reported(name, model.digest)
+        if reported is not None:
+            report, curves, unit = reported
+            _show(curves, unit, figure)
+            st.caption(plain(f"From the report {report}.") + _MEANING)
+        st.button(
+            f"Measure {', '.join(map(name_label, methods))} on {_SAMPLES} samples now",
+            key="move now",
+            icon=":material/play_arrow:",
+            on_click=put,
+            kwargs={"move": "now"},
+        )
+        st.caption(f"Each takes about {_SECONDS} seconds for a small model, and longer for a larger one.")
+        return
     key = computed.key_of(model, data)
     found, refused = computed.each(
         methods,
@@ -68,18 +89,32 @@ def show_movement(name: str) -> None:
         st.caption(plain(f"{name_label(method)} is left out: {reason}"))
     if not found:
         return
-    st.markdown(in_words({method: curves for method, (curves, _) in found.items()}))
+    unit = next(iter(found.values()))[1]
+    _show({method: curves for method, (curves, _) in found.items()}, unit, figure)
+    st.caption(f"On {_SAMPLES} samples.{_MEANING} Reports measure more samples.")
+
+
+def _show(found: Mapping[str, Sequence[ExplanationCurve]], unit: str, figure: str) -> None:
+    """The finding, and a chart for each method."""
+    st.markdown(in_words(found))
     columns = st.columns(min(len(found), 2))
-    for place, (method, (curves, unit)) in enumerate(found.items()):
+    for place, (method, curves) in enumerate(found.items()):
         with columns[place % len(columns)]:
             st.markdown(f"**{plain(method_label(method))}**: {FIGURES[figure].lower()}")
             chart = movement_lines(curves, figure, unit=unit)
             st.plotly_chart(chart, key=f"moved {method}", config=STILL, alt=_described(method, curves, figure))
-    st.caption(
-        f"On {_SAMPLES} samples, with 95 % intervals. The attack on the explanation keeps the prediction, and finds a"
-        " lower bound of what is possible. Samples join the attack on the prediction as the radius reaches what broke"
-        " them. Reports measure more samples."
-    )
+
+
+def _reported(name: str, digest: str) -> tuple[str, dict[str, list[ExplanationCurve]], str] | None:
+    """The newest report on the model as it is that has measured this: its name, curves by method, and their unit."""
+    for report, one in reports_of(name).items():
+        measured, robustness = one.results.interpretability, one.results.robustness
+        if one.model.digest == digest and robustness is not None and measured is not None and measured.curves:
+            found: dict[str, list[ExplanationCurve]] = {}
+            for curve in measured.curves:
+                found.setdefault(curve.explainer, []).append(curve)
+            return report, found, computed.radius_unit(robustness)
+    return None
 
 
 def in_words(curves: Mapping[str, Sequence[ExplanationCurve]]) -> str:

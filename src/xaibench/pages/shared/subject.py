@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -29,6 +30,10 @@ First = Callable[["Classifier", "Data", "Tensor"], int | None]
 
 _FIRST_MODEL = "digits-cnn"
 _ROW = re.compile(r"[0-9]{1,9}")
+_HERE = "_subject.here"
+"""Where in the session the place above the page is kept."""
+_FOLDED = 768
+"""Pixels of width up to which Streamlit folds the side away."""
 _OWN = {"image": "Your picture", "text": "Your text", "tabular": "Your values"}
 
 
@@ -68,17 +73,17 @@ class Subject:
 
 def choose_model() -> str | None:
     """A model's name; None, after saying so, where there is no model."""
-    from xaibench.zoo import model_homes, model_names
+    from xaibench.zoo import model_names
 
     names = list(model_names())
     if not names:
         st.info(
-            f"There are no models in `{model_homes()[0]}`. Train one with `xaibench train RECIPE`,"
-            " or name another folder in `XAIBENCH_MODELS_HOME`."
+            "There are no models in the folder of models. Train one with `xaibench train RECIPE`, or name another"
+            " folder in `XAIBENCH_MODELS_HOME`."
         )
         return None
     first = _FIRST_MODEL if _FIRST_MODEL in names else names[0]
-    return choose(
+    name = choose(
         st.sidebar.selectbox,
         "Model",
         names,
@@ -88,6 +93,19 @@ def choose_model() -> str | None:
         sticks=True,
         on_change=_leave_data,
         args=(chosen("model", first),),
+    )
+    here = st.empty()
+    st.session_state[_HERE] = here
+    _say_here(name)
+    return name
+
+
+def _say_here(*parts: str) -> None:
+    """Where the side is folded away, as on a telephone: what was chosen there, above the page."""
+    chosen_here = escape(", ".join(parts))
+    st.session_state[_HERE].html(
+        f"<style>@media (min-width: {_FOLDED + 1}px) {{ .xai-here {{ display: none; }} }}</style>"
+        f'<div class="xai-here"><strong>{chosen_here}</strong>: choose at the side, which » opens.</div>'
     )
 
 
@@ -127,7 +145,11 @@ def choose_subject(first: First | None = None) -> Subject | None:
         required=True,
         width="stretch",
     )
-    return _own(name, model, data) if source == "own" else _row(name, model, data, first)
+    subject = _own(name, model, data) if source == "own" else _row(name, model, data, first)
+    if subject is not None:
+        where = _OWN[model.task].lower() if subject.row is None else f"row {subject.row} of {data.name}"
+        _say_here(name, where)
+    return subject
 
 
 def _row(name: str, model: Classifier, data: Data, first: First | None = None) -> Subject | None:
