@@ -83,10 +83,14 @@ def show_edge(subject: Subject, plan: Plan, strike: Strike) -> None:
 
 
 def least_break(subject: Subject, plan: Plan, strike: Strike) -> tuple[float, Strike] | None:
-    """The smallest radius at which the attack succeeds, and what it finds there; None where it takes long to know."""
+    """The smallest radius at which the attack succeeds, and what it finds there; None where it takes long to know.
+
+    If it succeeds at none, the end of the slider.
+    """
     found = _quick(subject, plan, strike)
-    broken = [(radius, one) for radius, one in found.tried if one.broken] if found is not None else []
-    return broken[0] if broken else None
+    if found is None:
+        return None
+    return next(((radius, one) for radius, one in found.tried if one.broken), found.tried[-1])
 
 
 def _quick(subject: Subject, plan: Plan, strike: Strike) -> _Found | None:

@@ -69,7 +69,7 @@ def _attack(subject: Subject, methods: tuple[str, ...]) -> None:
         _say(subject, plan, strike)
         if not strike.broken:
             _say_least(subject, plan, least)
-    _results(subject, plan, strike, methods, strike if least is None else least[1])
+    _results(subject, plan, strike, methods, least[1] if least is not None and least[1].broken else strike)
 
 
 def _results(subject: Subject, plan: Plan, strike: Strike, methods: tuple[str, ...], shown: Strike) -> None:
@@ -130,11 +130,14 @@ def _say_least(subject: Subject, plan: Plan, least: tuple[float, Strike] | None)
     """What it takes instead, and the ways to see it."""
     from xaibench.pages.attack.choices import reach
 
-    if least is not None:
+    breaks = least is not None and least[1].broken
+    if least is not None and not breaks:
+        st.markdown(f"Nor does it up to **{plain(reach(plan, least[0]))}**, the end of the slider.")
+    elif least is not None:
         needed, now = plain(reach(plan, least[0])), plain(subject.model.class_names[int(least[1].after.argmax())])
         st.markdown(f"It takes **{needed}** to make it say **{now}**: that is what is shown here.")
     with st.container(horizontal=True):
-        if least is not None:
+        if least is not None and breaks:
             eps = {"eps": written(least[0])}
             st.button("Set epsilon to that", key="to least", type="primary", on_click=put, kwargs=eps)
         easier = _easier(subject)
