@@ -28,7 +28,7 @@ _FEWEST_CLASSES, _MOST_CLASSES = 2, 5
 _LEAST = 0.001
 """Probability below which a class is not worth a bar."""
 _MOST_FEATURES = 10
-_CHARTS = 3
+_CHARTS = 2
 """Bar charts in a row."""
 
 
