@@ -142,6 +142,15 @@ def test_importing_is_light(statement: str) -> None:
     assert loaded_after(statement) & HEAVY == set()
 
 
+def test_no_module_of_the_pages_loads_a_framework() -> None:
+    folder = SOURCE / "pages"
+    names = (path.relative_to(SOURCE.parent).with_suffix("").as_posix() for path in sorted(folder.rglob("*.py")))
+    modules = [name.removesuffix("/__init__").replace("/", ".") for name in names]
+    assert len(modules) > 50
+    loaded = loaded_after("\n".join(f"import {module}" for module in modules))
+    assert loaded & {"torch", "tensorflow", "sklearn"} == set()
+
+
 def test_torch_models_need_no_tensorflow() -> None:
     everything = "import xaibench\nfor name in xaibench.__all__: getattr(xaibench, name)"
     slow = {"tensorflow", "keras", "datasets", "streamlit", "plotly", "shap", "foolbox", "scipy.signal", "scipy.stats"}

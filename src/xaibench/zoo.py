@@ -152,7 +152,7 @@ def _from_weights(path: Path, architecture: Spec | str, options: Options) -> Cla
         ) from error
     load_state(module, path)
     # Convolutions on a CPU are up to twice as fast with the channels last; the values are the same.
-    return TorchClassifier(module.to(memory_format=torch.channels_last), **options)  # type: ignore[call-overload]  # missing in the stubs
+    return TorchClassifier(module.to(memory_format=torch.channels_last), **options)
 
 
 def _from_factory(place: str, weights: Path | None, defaults: Options | None, options: Options) -> Classifier:

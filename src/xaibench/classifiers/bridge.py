@@ -98,7 +98,7 @@ class Bridge:
         with one_line(x):
             if not x.is_floating_point():
                 return to_torch(self.forward(to_tensorflow(x), *map(to_tensorflow, constants)))
-            return _Forward.apply(x, self, *constants)  # type: ignore[no-untyped-call]
+            return _Forward.apply(x, self, *constants)
 
 
 class LossBridge:
@@ -192,13 +192,13 @@ class _Forward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, *constants = ctx.saved_tensors
-        gradient = _Backward.apply(x, gradients[0], ctx.bridge, *constants)  # type: ignore[no-untyped-call]
+        gradient = _Backward.apply(x, gradients[0], ctx.bridge, *constants)
         return gradient, None, *(None for _ in constants)
 
     @staticmethod
     def vmap(info: Any, dims: Any, x: Tensor, bridge: Bridge, *constants: Tensor) -> Any:
         folded = [_fold(t, d, info.batch_size) for t, d in zip((x, *constants), (dims[0], *dims[2:]), strict=True)]
-        return _unfold(_Forward.apply(folded[0], bridge, *folded[1:]), info.batch_size), 0  # type: ignore[no-untyped-call]
+        return _unfold(_Forward.apply(folded[0], bridge, *folded[1:]), info.batch_size), 0
 
 
 class _Backward(torch.autograd.Function):
@@ -223,7 +223,7 @@ class _Backward(torch.autograd.Function):
     def vmap(info: Any, dims: Any, x: Tensor, g: Tensor, bridge: Bridge, *constants: Tensor) -> Any:
         tensors, places = (x, g, *constants), (*dims[:2], *dims[3:])
         a, b, *rest = (_fold(t, d, info.batch_size) for t, d in zip(tensors, places, strict=True))
-        return _unfold(_Backward.apply(a, b, bridge, *rest), info.batch_size), 0  # type: ignore[no-untyped-call]
+        return _unfold(_Backward.apply(a, b, bridge, *rest), info.batch_size), 0
 
 
 def _fold(x: Tensor, dim: int | None, size: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BLUE", "GREEN", "GREY", "OLIVE", "ORANGE", "PALE_BLUE", "PALETTE", "PINK", "VIOLET", "WHITE_ON"]
+__all__ = ["BLUE", "GREEN", "GREY", "OLIVE", "ORANGE", "PALETTE", "PALE_BLUE", "PINK", "VIOLET", "WHITE_ON"]
 
 BLUE, ORANGE = "#2f83c7", "#d9691e"
 """What stands and what falls, before and after, for and against."""

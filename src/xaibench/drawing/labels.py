@@ -8,7 +8,15 @@ from difflib import SequenceMatcher
 from xaibench.errors import InputError
 from xaibench.registry import Spec
 
-__all__ = ["edited", "method_label", "name_label", "stage_label"]
+__all__ = ["FIGURES", "edited", "method_label", "name_label", "stage_label"]
+
+FIGURES = {
+    "top_k_overlap": "Top places kept",
+    "rank_correlation": "Rank correlation",
+    "similarity": "Structural similarity",
+    "centre_shift": "Centre shift",
+}
+"""What is left of a moved map, by name: what heads the columns."""
 
 _ACRONYMS = {
     "apgd",

@@ -28,7 +28,7 @@ class Shifted:
         shape = offset.shape
         ends = [limit.expand(shape) + offset if limit.ndim else limit + offset for limit in (low, high)]
         sides = [tuple(end.flatten().tolist()) if end.numel() > 1 else float(end) for end in ends]
-        self.bounds = Bounds(*sides)  # type: ignore[arg-type]
+        self.bounds = Bounds(*sides)
 
     def __getattr__(self, name: str) -> Any:
         if name not in _SAME:  # a graph or a module of the model would take inputs that are not shifted

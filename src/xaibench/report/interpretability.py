@@ -6,21 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xaibench.drawing.labels import method_label
+from xaibench.drawing.labels import FIGURES, method_label
 from xaibench.evaluate.hardness import Robustness
 from xaibench.evaluate.interpreted import Estimate, ExplanationCurve, Interpretability
 from xaibench.reading import format_radius, norm_label
 from xaibench.report.charts import Frame, Line, LineChart
 
-__all__ = ["FIGURES", "MovementRow", "movement_charts", "movement_rows"]
+__all__ = ["MovementRow", "movement_charts", "movement_rows"]
 
-FIGURES = {
-    "top_k_overlap": "Top places kept",
-    "rank_correlation": "Rank correlation",
-    "similarity": "Structural similarity",
-    "centre_shift": "Centre shift",
-}
-"""Figures by name, and what heads their columns."""
 _CHARTED = ("top_k_overlap", "rank_correlation")
 _CAUSES = {"noise": "random noise", "attack": "attack on the prediction", "manipulation": "attack on the explanation"}
 

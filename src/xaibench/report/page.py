@@ -9,7 +9,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
-from xaibench.drawing.labels import method_label, stage_label
+from xaibench.drawing.labels import FIGURES, method_label, stage_label
 from xaibench.evaluate.align import are_numbers
 from xaibench.evaluate.hardness import Robustness
 from xaibench.evaluate.results import Results
@@ -18,7 +18,7 @@ from xaibench.reading import format_radius, norm_label, percent
 from xaibench.report.charts import curve_chart, histogram, plotly_library, reliability_chart
 from xaibench.report.command import command, python_call
 from xaibench.report.headline import headline
-from xaibench.report.interpretability import FIGURES, movement_charts, movement_rows
+from xaibench.report.interpretability import movement_charts, movement_rows
 from xaibench.report.samples import Sample, samples_of, signed_methods
 from xaibench.report.schema import Report
 

@@ -233,7 +233,7 @@ class KerasForward:
     def _taped(self, tape: Any, values: list[Any], points: Sequence[tuple[Tensor, Any]]) -> tuple[Tensor, ...]:
         """Values on the tape, differentiable towards the weights and ``points``, pairs of torch and TensorFlow."""
         sources = [*(weight.value for weight in self.weights), *(point for _, point in points)]
-        found = _Taped.apply(tape, values, sources, *self.leaves, *(tensor for tensor, _ in points))  # type: ignore[no-untyped-call]
+        found = _Taped.apply(tape, values, sources, *self.leaves, *(tensor for tensor, _ in points))
         return tuple(found)
 
 

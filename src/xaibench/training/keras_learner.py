@@ -104,7 +104,7 @@ class KerasLearner:
             forward = self._forward(rng, progress, threat)
             with forward.ascended:
                 result = objective.loss(forward, x, objective.perturb(forward, x, y), y)
-                (result.loss / len(batches)).backward()  # type: ignore[no-untyped-call]
+                (result.loss / len(batches)).backward()
             total.add(result, y)
         self._optimizer.learning_rate.assign(rate)
         self._updates += 1

@@ -43,11 +43,11 @@ def _tensorboard(folder: Path, steps: int) -> Iterator[Track]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise _missing("tensorboard") from None
-    with SummaryWriter(str(folder / "tensorboard")) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
 
         def track(line: Mapping[str, Any]) -> None:
             for key, value in _scalars(line).items():
-                writer.add_scalar(key, value, _step(line, steps))  # type: ignore[no-untyped-call]
+                writer.add_scalar(key, value, _step(line, steps))
 
         yield track
 

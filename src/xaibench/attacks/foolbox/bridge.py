@@ -31,7 +31,7 @@ __all__ = ["Samples", "UnitCube", "run", "seeded"]
 _ORDERS = {"l0": 0, "l1": 1, "l2": 2, "linf": float("inf")}
 
 
-class UnitCube(foolbox.models.Model):  # type: ignore[misc]
+class UnitCube(foolbox.models.Model):
     """Logits of a classifier as a function of inputs mapped to [0, 1] in each feature.
 
     Batches are filled up to a ``multiple`` of rows.
@@ -81,7 +81,7 @@ def seeded(rng: SampleRng, draws: Draws) -> type[ep.PyTorchTensor]:
             return kind((shape[0], *shape[2:]), step).transpose(0, 1)
         return kind(shape, step)[0]
 
-    class Seeded(ep.PyTorchTensor):  # type: ignore[misc]
+    class Seeded(ep.PyTorchTensor):
         """Draws from ``rng``."""
 
         __slots__ = ()

@@ -47,7 +47,7 @@ _FLOAT32_DIGITS = 24
 _ACROSS = 1.001
 
 
-class L0FMN(fa.L0FMNAttack):  # type: ignore[misc]
+class L0FMN(fa.L0FMNAttack):
     """Keeps the given number of features; Foolbox keeps one more, and fails where all may change."""
 
     def project(self, x: ep.Tensor, x0: ep.Tensor, epsilon: ep.Tensor) -> ep.Tensor:
@@ -57,14 +57,14 @@ class L0FMN(fa.L0FMNAttack):  # type: ignore[misc]
         return x0 + kept.reshape(x0.shape)
 
 
-class L1FMN(fa.L1FMNAttack):  # type: ignore[misc]
+class L1FMN(fa.L1FMNAttack):
     """Steps across the boundary that it expects; Foolbox steps onto it, and may never get to the other side."""
 
     def project(self, x: ep.Tensor, x0: ep.Tensor, epsilon: ep.Tensor) -> ep.Tensor:
         return super().project(x, x0, epsilon * _ACROSS)
 
 
-class L2FMN(fa.L2FMNAttack):  # type: ignore[misc]
+class L2FMN(fa.L2FMNAttack):
     """Projects onto the ball, where Foolbox leaves the point where it is; and steps across like `L1FMN`."""
 
     def project(self, x: ep.Tensor, x0: ep.Tensor, epsilon: ep.Tensor) -> ep.Tensor:
@@ -72,28 +72,28 @@ class L2FMN(fa.L2FMNAttack):  # type: ignore[misc]
         return x0 + (x - x0) * atleast_kd(ep.minimum(1, _ACROSS * epsilon / norms), x.ndim)
 
 
-class LinfFMN(fa.LInfFMNAttack):  # type: ignore[misc]
+class LinfFMN(fa.LInfFMNAttack):
     """Steps across like `L1FMN`."""
 
     def project(self, x: ep.Tensor, x0: ep.Tensor, epsilon: ep.Tensor) -> ep.Tensor:
         return super().project(x, x0, epsilon * _ACROSS)
 
 
-class LinfUniformNoise(fa.LinfRepeatedAdditiveUniformNoiseAttack):  # type: ignore[misc]
+class LinfUniformNoise(fa.LinfRepeatedAdditiveUniformNoiseAttack):
     """Scales noise by its largest magnitude; Foolbox does so by its largest value, and leaves the ball."""
 
     def get_epsilons(self, x: ep.Tensor, p: ep.Tensor, epsilon: float, min_: float, max_: float) -> ep.Tensor:
         return epsilon / atleast_kd(flatten(abs(p)).max(axis=-1), p.ndim)
 
 
-class EachSparseL1Descent(fa.SparseL1DescentAttack):  # type: ignore[misc]
+class EachSparseL1Descent(fa.SparseL1DescentAttack):
     """Leaves points inside the ball alone; Foolbox blows them up as soon as another of the batch is outside."""
 
     def project(self, x: ep.Tensor, x0: ep.Tensor, epsilon: float) -> ep.Tensor:
         return x0 + project_onto_l1_ball(x - x0, ep.full(x, (len(x),), epsilon))
 
 
-class EachHopSkipJump(fa.HopSkipJumpAttack):  # type: ignore[misc]
+class EachHopSkipJump(fa.HopSkipJumpAttack):
     """Goes by each sample alone: Foolbox scales probes and gradients by the norm of the whole batch.
 
     It also bisects until every sample is there; here the number of halvings is that which its precision asks for.
@@ -140,23 +140,23 @@ class _EachRegion:
         return super().run(model, inputs, criterion, **kwargs)  # type: ignore[misc]
 
 
-class EachL0BrendelBethge(_EachRegion, fa.L0BrendelBethgeAttack):  # type: ignore[misc]
+class EachL0BrendelBethge(_EachRegion, fa.L0BrendelBethgeAttack):
     """In L0."""
 
 
-class EachL1BrendelBethge(_EachRegion, fa.L1BrendelBethgeAttack):  # type: ignore[misc]
+class EachL1BrendelBethge(_EachRegion, fa.L1BrendelBethgeAttack):
     """In L1."""
 
 
-class EachL2BrendelBethge(_EachRegion, fa.L2BrendelBethgeAttack):  # type: ignore[misc]
+class EachL2BrendelBethge(_EachRegion, fa.L2BrendelBethgeAttack):
     """In L2."""
 
 
-class EachLinfBrendelBethge(_EachRegion, fa.LinfinityBrendelBethgeAttack):  # type: ignore[misc]
+class EachLinfBrendelBethge(_EachRegion, fa.LinfinityBrendelBethgeAttack):
     """In Linf."""
 
 
-class PatientVirtualAdversarial(fa.VirtualAdversarialAttack):  # type: ignore[misc]
+class PatientVirtualAdversarial(fa.VirtualAdversarialAttack):
     """Finds nothing where the divergence has no gradient; Foolbox raises."""
 
     def run(self, model: Any, inputs: Any, criterion: Any, *, epsilon: float, **kwargs: Any) -> Any:
@@ -168,7 +168,7 @@ class PatientVirtualAdversarial(fa.VirtualAdversarialAttack):  # type: ignore[mi
             return inputs
 
 
-class SeededGenAttack(fa.GenAttack):  # type: ignore[misc]
+class SeededGenAttack(fa.GenAttack):
     """Draws parents from the tensor's own random numbers; Foolbox does from numpy's global ones."""
 
     def choice(self, a: int, size: int, replace: bool, p: ep.Tensor) -> Any:
@@ -176,7 +176,7 @@ class SeededGenAttack(fa.GenAttack):  # type: ignore[misc]
         return (p.uniform((size,)).raw[:, None] >= ends / ends[-1]).sum(dim=1).clamp_max(a - 1).cpu().numpy()
 
 
-class SeededPointwise(fa.PointwiseAttack):  # type: ignore[misc]
+class SeededPointwise(fa.PointwiseAttack):
     """Leaves numpy's global random numbers, which it draws from, as it found them."""
 
     def run(self, model: Any, inputs: Any, criterion: Any, *, starting_points: Any, **kwargs: Any) -> Any:

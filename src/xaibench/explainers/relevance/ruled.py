@@ -19,7 +19,7 @@ def ruled(value: Tensor, backward: Backward, *inputs: Tensor) -> Tensor:
     ``backward`` takes what arrives at the value and returns what goes on to each input.
     """
     with torch.enable_grad():
-        found: Tensor = _Ruled.apply(value, backward, *inputs)  # type: ignore[no-untyped-call]
+        found: Tensor = _Ruled.apply(value, backward, *inputs)
         return found
 
 

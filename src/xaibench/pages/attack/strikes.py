@@ -52,7 +52,7 @@ def strike_at(subject: Subject, plan: Plan, eps: float, place: DeltaGenerator | 
     found: Strike | None = store().get(key)
     if found is not None:
         return found
-    return store().put(  # type: ignore[no-any-return]
+    return store().put(
         key,
         strike(
             subject.model,

@@ -6,13 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from xaibench.explainers.baselines import BaselineName, baseline_inputs
-from xaibench.explainers.players import players_of
-
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from xaibench.explainers.baselines import BaselineName
     from xaibench.types import Classifier
 
 __all__ = ["Parts", "parts_of"]
@@ -32,6 +29,8 @@ class Parts:
 
     def without(self, removed: Collection[int]) -> Tensor:
         """The input (1, ...) with the blank in the place of some parts."""
+        import torch
+
         gone = torch.isin(self.index, torch.tensor(sorted(removed), dtype=torch.int64)) & (self.index >= 0)
         return torch.where(gone.expand(self.x.shape), self.blank, self.x)
 
@@ -57,6 +56,9 @@ class Parts:
 
 def parts_of(model: Classifier, x: Tensor, *, cut: str, segments: int, fill: BaselineName) -> Parts:
     """The parts of an input (1, ...): ``cut`` is ``superpixels`` or ``grid`` for images, and counts for them alone."""
+    from xaibench.explainers.baselines import baseline_inputs
+    from xaibench.explainers.players import players_of
+
     players = players_of("grid" if model.task == "image" and cut == "grid" else "auto", segments, model, x)
     count = int(players.count[0])
     if model.task == "text":

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-from torch import Tensor
-
-from xaibench.drawing.pictures import photo_pixels
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["region_chart", "region_of"]
 
@@ -25,7 +22,9 @@ def region_chart(x: Tensor, index: Tensor, removed: Collection[int], bounds: tup
 
     Regions are outlined, the removed ones hatched.
     """
+    import numpy as np
     import plotly.graph_objects as go
+    from PIL import Image
 
     height, width = index.shape
     factor = _SIDE / max(height, width)
@@ -74,6 +73,10 @@ def _drawn(
     x: Tensor, index: Tensor, removed: Collection[int], bounds: tuple[float, float], size: tuple[int, int]
 ) -> Any:
     """Bytes (height, width, 3) of the image, enlarged to ``size``, with its regions."""
+    import numpy as np
+
+    from xaibench.drawing.pictures import photo_pixels
+
     rows, columns = (np.arange(new) * old // new for new, old in zip(size, index.shape, strict=True))
     pixels = photo_pixels(x, bounds)[..., :3][np.ix_(rows, columns)].astype(float)
     pixels = np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels

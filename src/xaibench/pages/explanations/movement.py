@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.drawing.labels import method_label, name_label
+from xaibench.drawing.labels import FIGURES, method_label, name_label
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.charts import STILL, movement_lines
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, keep, put
 from xaibench.pages.shared.finished import reports_of
 from xaibench.pages.shared.text import plain
-from xaibench.report.interpretability import FIGURES
 
 if TYPE_CHECKING:
     from xaibench.evaluate.interpreted import ExplanationCurve

@@ -57,7 +57,7 @@ def _show_curves(job: Job) -> None:
     draw_curves(log.epochs, log.steps)
 
 
-def draw_curves(epochs: list[dict], steps: list[dict] | None = None) -> None:  # type: ignore[type-arg]  # lines of JSON
+def draw_curves(epochs: list[dict], steps: list[dict] | None = None) -> None:
     """Held-out accuracy and training loss side by side, and the alarms of the training."""
     for alarm in alarms(epochs):
         st.warning(plain(alarm), icon=":material/warning:")
