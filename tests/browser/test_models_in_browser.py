@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-HOSTILE = "<img src=x onerror=\"document.title='taken'\"> **b** [l](javascript:alert(1))"
+HOSTILE = (
+    "<img src=x onerror=\"document.title='taken'\"> **b** [l](javascript:alert(1)) ![p](http://evil.example/p.png)"
+)
+ADDRESSES = "http://evil.example/a www.evil.example b@evil.example :smile: :material/home:"
 FIRST_SECONDS = 3.0
 
 
@@ -28,7 +31,11 @@ def hostile(server: Server, toy_models: Path) -> Iterator[Path]:
     shutil.copytree(toy_models / "toy-image", folder)
     path = folder / "config.json"
     told = json.loads(path.read_text(encoding="utf-8"))
-    changes = {"name": HOSTILE, "summary": HOSTILE, "class_names": [f"{HOSTILE}{i}" for i in range(10)]}
+    changes = {
+        "name": HOSTILE,
+        "summary": f"{HOSTILE} {ADDRESSES}",
+        "class_names": [f"{HOSTILE}{i}" for i in range(10)],
+    }
     path.write_text(json.dumps(told | changes), encoding="utf-8")
     broken.mkdir()
     (broken / "config.json").write_text("{", encoding="utf-8")
@@ -58,11 +65,23 @@ def test_hostile_cards_are_text(page: Page, hostile: Path) -> None:
     open_page(page, "models", details="hostile")
     assert page.title() == "xaibench"
     assert page.locator("img[src='x']").count() == 0
-    assert page.locator("a[href^='javascript']").count() == 0
+    assert page.get_by_text("b@\u2060evil.example :\u2060smile: :\u2060material/home:").first.is_visible()
+    for link in ("a[href^='javascript']", "a[href*='evil']", "a[href^='mailto']", "img[src*='evil']"):
+        assert page.locator(link).count() == 0, link
     shot(page, "models-hostile", whole=False)
     open_page(page, "models")
     assert page.get_by_text("cannot be used").is_visible()
     assert page.get_by_role("heading", name="toy-image").is_visible()
+
+
+def test_an_address_becomes_neither_picture_nor_link(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    open_page(page, "compare", comparison="![x](http://evil.example/p.png)")
+    open_page(page, "explain", model=f"![x](http://evil.example/p.png) {ADDRESSES}")
+    assert page.get_by_text("evil.example").first.is_visible()
+    assert page.locator("a[href*='evil'], img[src*='evil']").count() == 0
+    assert not [url for url in asked if url.startswith("http://evil")]
 
 
 def test_weights_uploaded_become_a_model_and_can_be_removed(page: Page, server: Server, toy_models: Path) -> None:

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from tiny_jobs import BRIEF, ended, tiny, until
 
 from xaibench.errors import InputError
-from xaibench.jobs import find, jobs, remove, start
+from xaibench.files import write_json
+from xaibench.jobs import find, jobs, remove, resume, start
+from xaibench.jobs.locks import try_lock
 from xaibench.places import runs_home
 
 HOSTILE = ("", ".", "..", "../reports", "/etc", "a/b", ".lock", "a\0b", "x" * 200, "näme")
@@ -83,6 +86,74 @@ def test_spoilt_folders_are_passed_over(tmp_path: Path) -> None:
     (job.folder / "log").unlink()
     assert find(job.id).stages == ()
     assert find(job.id).message == "it ended without saying why"
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(
+            (name, text)
+            for name in ("running.json", "ended.json", "progress.json")
+            for text in (DEEP, "[]", "\xff", "{")
+        ),
+        ("running.json", '{"started": "x"}'),
+        ("running.json", '{"started": NaN}'),
+        ("ended.json", '{"ended": "x", "code": []}'),
+        ("progress.json", '{"stages": [{"name": 1, "done": "x"}]}'),
+        ("progress.json", '{"stages": [["x", 1, 2, "", 0, 0.0, 0.0]]}'),
+        (
+            "progress.json",
+            '{"stages": [{"name": "x", "done": "1", "total": 2, "info": "", "base": 0, "began": 0, "changed": "y"}]}',
+        ),
+        ("job.json", DEEP),
+        ("job.json", '{"kind": "report", "title": "", "arguments": [], "out": null, "created": NaN, "queued": 0}'),
+    ],
+)
+def test_damaged_records_harm_no_other_run(name: str, text: str) -> None:
+    good, spoilt = resting("good"), resting("spoilt")
+    (spoilt / name).write_text(text, encoding="latin-1")
+    found = {job.id: job for job in jobs()}
+    assert good.name in found
+    assert (spoilt.name in found) == (name != "job.json")
+    for job in found.values():
+        assert job.seconds >= 0
+        assert job.stage is None
+        assert not job.is_alive
+
+
+def resting(name: str) -> Path:
+    """The folder of a job that was stopped; it never had a process."""
+    folder = runs_home() / name
+    folder.mkdir(parents=True)
+    told = {"kind": "report", "title": name, "arguments": ["report", "none"], "out": None, "created": 1, "queued": 1}
+    write_json(folder / "job.json", told)
+    write_json(folder / "running.json", {"started": 1.0, "process": 0})
+    write_json(folder / "ended.json", {"code": 130, "ended": 2.0})
+    return folder
+
+
+def test_a_resumed_run_waits_for_its_process_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = resting("stopped")
+    lock = try_lock(folder / "lock")
+    assert lock is not None
+    monkeypatch.setattr("xaibench.jobs.queue._EXIT_SECONDS", 0.2)
+    with pytest.raises(InputError, match="whose process is still there"):
+        resume(find("stopped"))
+    assert find("stopped").state == "stopped"
+    monkeypatch.setattr("xaibench.jobs.queue._EXIT_SECONDS", 30)
+    threading.Timer(0.5, os.close, [lock]).start()
+    assert ended(resume(find("stopped"))).state == "failed"
+
+
+def test_a_full_queue_takes_no_resumed_run_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = resting("stopped")
+    monkeypatch.setattr("xaibench.jobs.queue.MOST_WAITING", 0)
+    with pytest.raises(InputError, match="wait for their turn already"):
+        resume(find("stopped"))
+    assert (folder / "ended.json").exists()
 
 
 def test_oldest_ended_jobs_go_first(monkeypatch: pytest.MonkeyPatch) -> None:

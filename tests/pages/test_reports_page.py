@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from xaibench.files import write_json
 from xaibench.pages.reports.frame import framed
 from xaibench.pages.reports.opened import _packed
 from xaibench.pages.reports.shelf import LEADERBOARD, read_items
+from xaibench.places import runs_home
 from xaibench.report import Report
 
 Opened = Callable[..., AppTest]
@@ -133,6 +135,27 @@ def test_verifying_starts_a_run_and_shows_what_it_found(
     assert job.arguments == ("verify", str(reports / "digits-cnn"))
     assert app.query_params["verified"] == job.id
     stop(job)
+
+
+def test_what_a_verification_found_is_of_the_report_as_it_was(
+    opened: Opened, reports: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(root / "models"))
+    folder, document = runs_home() / "verified", reports / "digits-cnn" / "report.json"
+    told = {"kind": "verify", "title": "V", "arguments": ["verify", str(reports / "digits-cnn")], "out": None}
+    moment = document.stat().st_mtime + 1
+    write_json(folder / "job.json", {**told, "created": moment, "queued": moment})
+    write_json(folder / "ended.json", {"code": 0, "ended": moment})
+    (folder / "result").write_text("clean: 1\n", encoding="utf-8")
+    said = [one.value for one in opened("reports", report="digits-cnn", verified="verified").markdown]
+    assert any("Every claim holds" in line for line in said)
+    write_json(folder / "ended.json", {"code": 130, "ended": moment})
+    said = [one.value for one in opened("reports", report="digits-cnn", verified="verified").markdown]
+    assert any(line.startswith("**Stopped**") for line in said)
+    os.utime(document, (moment + 5, moment + 5))
+    app = opened("reports", report="digits-cnn", verified="verified")
+    assert not any("claim" in one.value for one in app.markdown)
+    assert any("has changed since" in one.value for one in app.info)
 
 
 def test_a_report_on_code_of_somebody_is_not_run(opened: Opened, reports: Path) -> None:

@@ -23,14 +23,15 @@ _LARGEST_DOCUMENT, _LARGEST_TENSORS = 50 * MEGABYTE, 1000 * MEGABYTE
 """A document of some thousand samples has one; tensors are those of its samples for each attack."""
 
 
-def file_of(name: str, file: str, *, home: Path | None = None, largest: int = _LARGEST_DOCUMENT) -> Path:
+def file_of(name: str, file: str, *, home: Path | None = None) -> Path:
     """A file of a report's folder, or directly in ``home`` for the empty name; it may be missing.
 
     Every page opens files of reports through here: a link that leads out of the folder, and what is larger than
-    ``largest`` bytes, raise `InputError`.
+    documents or tensors are, raise `InputError`.
     """
     home = reports_home() if home is None else home
     path = inside(inside(home, name) if name else home, file)
+    largest = _LARGEST_TENSORS if path.suffix == ".safetensors" else _LARGEST_DOCUMENT
     if path.is_file() and path.stat().st_size > largest:
         raise InputError(f"expected {file} of at most {largest // MEGABYTE} MB, got a larger one")
     return path
@@ -100,7 +101,7 @@ def reports_of(model: str) -> dict[str, Report]:
 def adversarials(name: str) -> dict[str, Tensor] | None:
     """The tensors that a report was written with, see `xaibench.evaluate.Evaluation`; None if they cannot be read."""
     try:
-        path = file_of(name, "adversarials.safetensors", largest=_LARGEST_TENSORS)
+        path = file_of(name, "adversarials.safetensors")
     except InputError:
         return None
     return _tensors(str(path), _moment(path)) if path.is_file() else None

@@ -1,0 +1,90 @@
+"""Finished documents: links out of the folders, too large and damaged ones harm no page that reads them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from xaibench.errors import InputError
+from xaibench.pages.compare.sources import comparisons, sources
+from xaibench.pages.explanations.rankings import find_rankings
+from xaibench.pages.harden.results import published
+from xaibench.pages.reports.shelf import LEADERBOARD, read_items
+from xaibench.pages.shared import finished
+
+Opened = Callable[..., AppTest]
+
+
+@pytest.fixture
+def reports(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Some of the sample reports, in the folder that the app reads, and no others."""
+    home = tmp_path / "reports"
+    for name in ("digits-cnn", "digits-cnn-hardened", "explainers", "robust"):
+        shutil.copytree(root / "reports" / name, home / name)
+    for name in ("index.html", "leaderboard.json"):
+        shutil.copy(root / "reports" / name, home / name)
+    monkeypatch.setattr(finished, "reports_homes", lambda: (home,))
+    return home
+
+
+def test_links_out_of_the_folders_are_followed_by_no_page(reports: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    linked = (
+        *("digits-cnn/report.json", "digits-cnn/adversarials.safetensors", "digits-cnn-hardened/compare.json"),
+        *("explainers/evidence-cnn/ranking.json", "robust/digits-cnn.json", "index.html"),
+    )
+    for index, name in enumerate(linked):
+        path = reports / name
+        shutil.move(path, elsewhere / str(index))
+        path.symlink_to(elsewhere / str(index))
+    assert finished.report_names() == ()
+    with pytest.raises(InputError, match="lies in"):
+        finished.report("digits-cnn")
+    assert finished.adversarials("digits-cnn") is None
+    assert "report:digits-cnn" not in sources()
+    assert not comparisons()
+    assert "evidence-cnn" not in find_rankings()
+    assert "digits-cnn" not in finished.judgements()
+    (board,) = (item for item in read_items() if item.name == LEADERBOARD)
+    assert (board.kind, board.page, board.files) == (None, None, ())
+
+
+def test_too_large_files_are_not_read(reports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert finished.adversarials("digits-cnn") is not None
+    assert {"digits-cnn-hardened"} <= set(comparisons())
+    monkeypatch.setattr(finished, "_LARGEST_DOCUMENT", 1000)
+    monkeypatch.setattr(finished, "_LARGEST_TENSORS", 1000)
+    assert finished.report_names() == ()
+    assert finished.adversarials("digits-cnn") is None
+    assert not comparisons()
+    assert not find_rankings()
+
+
+def test_one_damaged_judgement_harms_no_other(opened: Opened, reports: Path) -> None:
+    whole = published()
+    for name, text in (("cifar10-cnn", "{"), ("mnist-cnn-robust", "[" * 100_000), ("digits-mlp", '{"n": "x"}')):
+        (reports / "robust" / f"{name}.json").write_text(text, encoding="utf-8")
+    assert {one.before for one in whole} - {one.before for one in published()} == {
+        "cifar10-cnn",
+        "mnist-cnn",
+        "digits-mlp",
+    }
+    app = opened("harden", model="toy-image")
+    assert not app.exception
+    assert not app.error
+
+
+def test_own_judgements_come_before_those_that_are_shipped(
+    reports: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (reports / "robust").iterdir():
+        if path.stem != "digits-cnn":
+            path.unlink()
+    monkeypatch.setattr(finished, "reports_homes", lambda: (reports, root / "reports"))
+    assert len(finished.judgements()["digits-cnn"]) == 2
+    assert len(finished.judgements()["digits-mlp"]) == 1

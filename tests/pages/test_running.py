@@ -1,0 +1,76 @@
+"""Runs as pages show them: one that another session took away is a calm line, and so is what hinders a start."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from xaibench.files import write_json
+from xaibench.places import runs_home
+
+Opened = Callable[..., AppTest]
+GONE = "That run is not here any more"
+
+
+@pytest.fixture
+def stopped() -> Path:
+    """The folder of a run of the Robustness page that was stopped."""
+    folder = runs_home() / "stopped"
+    folder.mkdir(parents=True)
+    told = {"kind": "report", "title": "One", "arguments": ["report", "none"], "out": None, "created": 1, "queued": 1}
+    write_json(folder / "job.json", told)
+    write_json(folder / "ended.json", {"code": 130, "ended": 2.0})
+    return folder
+
+
+@pytest.mark.parametrize("button", ["resume-stopped", "remove-stopped"])
+def test_a_run_that_another_session_removed(opened: Opened, stopped: Path, button: str) -> None:
+    app = opened("robustness", model="toy-image", run="stopped")
+    shutil.rmtree(stopped)
+    app.button(key=button).click().run()
+    assert not app.exception
+    assert not app.error
+
+
+@pytest.mark.parametrize("page", ["compare", "explanations", "robustness", "harden"])
+@pytest.mark.parametrize("name", ["![x](http://evil/p.png)", "../..", "gone"])
+def test_an_address_that_names_no_run(opened: Opened, page: str, name: str) -> None:
+    app = opened(page, model="toy-image", run=name, comparison=name, ranking_run=name, view="ranking")
+    assert not app.exception
+    assert not app.error
+    assert not any("evil" in one.value for one in (*app.info, *app.warning, *app.markdown))
+
+
+def test_damaged_records_of_a_run_harm_no_page(opened: Opened, stopped: Path) -> None:
+    (stopped / "running.json").write_text('{"started": "x"}', encoding="utf-8")
+    (stopped / "progress.json").write_text("[" * 100_000, encoding="utf-8")
+    for page in ("robustness", "harden"):
+        app = opened(page, model="toy-image", run="stopped")
+        assert not app.exception
+        assert not app.error
+
+
+def test_a_full_queue_is_said_in_a_line(opened: Opened, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xaibench.jobs.queue.MOST_WAITING", 0)
+    app = opened("compare", a="toy-image", b="toy-table")
+    next(button for button in app.button if button.label == "Compare them").click().run()
+    assert not app.exception
+    assert any("wait for their turn already" in error.value for error in app.error)
+
+
+def test_a_folder_of_a_models_name_in_the_working_directory_is_not_taken(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy-image").mkdir()
+    (tmp_path / "toy-image" / "config.json").write_text("{}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    import streamlit as st
+
+    st.cache_resource.clear()
+    app = opened("explain", model="toy-image", method="saliency")
+    assert not app.exception
+    assert not app.error
