@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -153,6 +154,30 @@ def test_others_get_their_turn_between_two_passes() -> None:
     strike(model, x, label, Linf(1e-5), PGD(steps=5), watch=try_it, guard=lock)
     assert free == [True] * len(free)
     assert len(free) >= 5
+
+
+class Busy:
+    """A model whose graph others trace whenever they can: its device is then none that holds numbers."""
+
+    def __init__(self, classifier: Classifier, lock: Any) -> None:
+        self._classifier, self._lock = classifier, lock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._classifier, name)
+
+    @property
+    def device(self) -> torch.device:
+        return self._classifier.device if self._lock._is_owned() else torch.device("meta")
+
+
+@pytest.mark.parametrize("attack", [PGD(), FMN(steps=30), Square(queries=50)])
+def test_nothing_is_asked_of_a_model_while_others_trace_it(attack: PGD) -> None:
+    model, lock = torch_cnn(), threading.RLock()
+    x, label = sample(model)
+    busy: Any = Busy(model, lock)
+    assert torch.equal(
+        strike(busy, x, label, Linf(0.3), attack, guard=lock).found, strike(model, x, label, Linf(0.3), attack).found
+    )
 
 
 def test_a_label_that_the_model_does_not_give_is_refused() -> None:

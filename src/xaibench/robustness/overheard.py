@@ -20,8 +20,9 @@ Heard = Callable[[Tensor, Tensor], None]
 class Overheard:
     """A classifier that tells ``heard`` of each pass, and ``returned`` of how many samples went backwards.
 
-    All else is the ``classifier`` itself. Each pass is made within ``guard``, so that others who share the model get
-    their turn between two passes.
+    All else is the ``classifier`` itself. Each pass is made within ``guard``, and all else is asked for within it, so
+    that others who share the model get their turn between two passes: even the device of a model is another while its
+    graph is being traced.
     """
 
     def __init__(
@@ -36,7 +37,8 @@ class Overheard:
         self._heard, self._returned, self._guard = heard, returned, guard or nullcontext()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.classifier, name)
+        with self._guard:
+            return getattr(self.classifier, name)
 
     def logits(self, x: Inputs, *, embeddings: Tensor | None = None) -> Tensor:
         """See `Classifier`; a backward pass through the result is told of too."""

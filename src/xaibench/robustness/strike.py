@@ -128,8 +128,9 @@ def strike(
     Raises `InputError` for a sample that the model does not give that class, or gives the target already, and what
     attacks raise.
     """
-    x, y, ids, threat = check_inputs(model, x, torch.tensor([label]), threat, torch.tensor([sample_id]))
     guard = guard or nullcontext()
+    with guard:
+        x, y, ids, threat = check_inputs(model, x, torch.tensor([label]), threat, torch.tensor([sample_id]))
     before = _probabilities(model, x, guard)
     if int(before.argmax()) != label or label == target:
         aim = "" if target is None else f" and target {target}"
