@@ -26,7 +26,7 @@ def test_a_comparison_runs_on_over_a_reload_and_shows_its_verdict(page: Page, se
     page.get_by_text("Accuracy alone").click()
     settle(page)
     page.get_by_role("button", name="Compare them").click()
-    page.get_by_test_id("stMain").get_by_text("toy-table against cancer-mlp").wait_for()
+    page.wait_for_url("**comparison=*")
     page.reload()
     page.get_by_text("Finished after").wait_for(timeout=120_000)
     settle(page)
