@@ -11,6 +11,7 @@ import typer
 from xaibench.cli import completion
 from xaibench.cli.console import print_json, print_table
 from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights, takes_model_options
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from xaibench.data import Data
@@ -119,9 +120,9 @@ def _show(trial: Trial, found: list[dict[str, Any]], data: Data) -> None:
             facts["id"],
             facts["label"],
             facts["prediction"],
-            f"{facts['confidence']:.0%}",
+            percent(facts["confidence"]),
             facts["attacked"] or ("wrong before" if facts["attack"] == "clean" else "not broken"),
-            "" if facts["attacked_confidence"] is None else f"{facts['attacked_confidence']:.0%}",
+            "" if facts["attacked_confidence"] is None else percent(facts["attacked_confidence"]),
             "" if facts["distance"] is None else f"{facts['distance']:.4g}",
             "" if facts["attack"] == "clean" else facts["attack"],
         ]

@@ -13,6 +13,7 @@ from xaibench.cli import completion
 from xaibench.cli.console import live_progress, print_json, print_table
 from xaibench.cli.options import AsJson, DataName, ModelName, Seed, Split, Weights, listed, takes_model_options
 from xaibench.errors import InputError
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -156,7 +157,7 @@ def _heading(found: Comparison, model: Classifier, samples: _Samples, row: int) 
     truth = "" if label is None else f", truly {label}"
     return (
         f"sample {samples.ids[row]}{truth}: why {names[int(first.target[row])]}?",
-        f"read as {names[likely]} at {float(probabilities[likely]):.0%}",
+        f"read as {names[likely]} with {percent(float(probabilities[likely]))}",
     )
 
 

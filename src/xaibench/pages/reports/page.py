@@ -50,8 +50,6 @@ def show() -> None:
 
 def _table(items: list[Item]) -> list[Item]:
     """All items as a sortable table; gives the picked ones."""
-    import pandas as pd
-
     share = {"min_value": 0.0, "max_value": 1.0, "format": "percent", "width": "small"}
     columns: dict[str, Any] = {
         "Clean": st.column_config.ProgressColumn(help="Accuracy on the samples as they are", **share),
@@ -77,7 +75,7 @@ def _table(items: list[Item]) -> list[Item]:
         for item in items
     ]
     event = st.dataframe(
-        pd.DataFrame(rows),
+        rows,
         hide_index=True,
         column_config=columns,
         on_select="rerun",
