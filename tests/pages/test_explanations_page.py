@@ -176,6 +176,7 @@ def test_maps_are_moved_on_demand_alone_and_what_a_report_holds_stands_there(
     app = opened("explanations", model="toy-table", look="attacked", moved="saliency")
     assert not app.exception
     assert not app.get("plotly_chart")
+    assert "No report on toy-table as it is now" in shown(app).replace("\\", "")
     assert app.button(key="move now").label == "Measure Saliency on 8 samples now"
     small: dict[str, Any] = {"attacks": ("fgsm",), "n": 10, "explainers": ("saliency",), "samples": 0, "proofs": 0}
     small |= {"checks": False, "minimal": 0, "corruptions": 0, "assessed": 2, "compared": 4, "manipulated": 4}

@@ -184,6 +184,8 @@ def test_a_run_shows_its_stage_and_the_time_left(opened: Opened, running: Job) -
     assert find(running.id).stopping
     assert app.button(f"stop-{running.id}").disabled
     assert address(app, "run") == running.id
+    order = [element.type for element in app.main if element.type in ("progress", "number_input")]
+    assert order[0] == "progress", "the run stands above what starts another"
 
 
 @pytest.mark.parametrize(

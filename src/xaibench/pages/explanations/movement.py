@@ -65,7 +65,10 @@ def show_movement(name: str) -> None:
         return
     if not keep("move"):
         reported = _reported(name, model.digest)
-        if reported is not None:
+        if reported is None:
+            st.markdown(in_words({}))
+            st.markdown(plain(f"No report on {name} as it is now has measured this."))
+        else:
             report, curves, unit = reported
             _show(curves, unit, figure)
             st.caption(plain(f"From the report {report}.") + _MEANING)
@@ -122,7 +125,7 @@ def in_words(curves: Mapping[str, Sequence[ExplanationCurve]]) -> str:
         method: curve.points[-1] for method, own in curves.items() for curve in own if curve.cause == "manipulation"
     }
     if not left:
-        return "#### How far maps move when the prediction is attacked"
+        return "#### How far maps move under attack"
     share = {method: point.figures["top_k_overlap"].mean for method, point in left.items()}
     hardest, easiest = max(share, key=lambda one: share[one]), min(share, key=lambda one: share[one])
     radius = left[easiest].radius
