@@ -57,7 +57,7 @@ def ask(capfd: pytest.CaptureFixture[str]) -> Any:
 
 
 def test_verify_prints_a_line_for_each_group_and_succeeds(ask: Any, report: Path) -> None:
-    code, out, err = ask("verify", str(report))
+    code, out, err = ask("verify", str(report), "--model", "factories:digits")
     assert (code, err) == (0, "")
     assert len(out.splitlines()) == 14
     assert all(line.startswith("✓ ") for line in out.splitlines())
