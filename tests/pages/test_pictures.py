@@ -41,6 +41,6 @@ def test_bars_stand_in_order_and_read_as_percent() -> None:
     chart = paired_bars(["a", "b"], {"before": [0.9, 0.1], "after": [0.2, 0.8]}, limits=(0.0, 1.0))
     before, after = chart.data
     assert (before.name, list(before.y), list(before.x)) == ("before", ["a", "b"], [0.9, 0.1])
-    assert list(after.text) == ["20.0 %", "80.0 %"]
+    assert list(after.text) == ["20 %", "80 %"]
     assert before.marker.color != after.marker.color
     assert chart.layout.yaxis.autorange == "reversed"
