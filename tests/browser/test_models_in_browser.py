@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from driving import Server, narrow, open_page, settle, shot
+from driving import Server, expect, narrow, open_page, settle, shot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Page
 
-HOSTILE = (
-    "<img src=x onerror=\"document.title='taken'\"> **b** [l](javascript:alert(1)) ![p](http://evil.example/p.png)"
+HOSTILE = "<img src=x onerror=\"document.title='taken'\"> **b** [l](javascript:alert(1))"
+ADDRESSES = (
+    "![p](http://evil.example/p.png) http://evil.example/a www.evil.example b@evil.example :smile: :material/home:"
 )
-ADDRESSES = "http://evil.example/a www.evil.example b@evil.example :smile: :material/home:"
 FIRST_SECONDS = 3.0
 
 
@@ -65,7 +65,7 @@ def test_hostile_cards_are_text(page: Page, hostile: Path) -> None:
     open_page(page, "models", details="hostile")
     assert page.title() == "xaibench"
     assert page.locator("img[src='x']").count() == 0
-    assert page.get_by_text("b@\u2060evil.example :\u2060smile: :\u2060material/home:").first.is_visible()
+    expect(page.get_by_role("dialog").get_by_text("b@\u2060evil.example :\u2060smile:")).to_be_visible()
     for link in ("a[href^='javascript']", "a[href*='evil']", "a[href^='mailto']", "img[src*='evil']"):
         assert page.locator(link).count() == 0, link
     shot(page, "models-hostile", whole=False)
@@ -79,7 +79,7 @@ def test_an_address_becomes_neither_picture_nor_link(page: Page) -> None:
     page.on("request", lambda request: asked.append(request.url))
     open_page(page, "compare", comparison="![x](http://evil.example/p.png)")
     open_page(page, "explain", model=f"![x](http://evil.example/p.png) {ADDRESSES}")
-    assert page.get_by_text("evil.example").first.is_visible()
+    expect(page.get_by_text("evil.example").first).to_be_visible()
     assert page.locator("a[href*='evil'], img[src*='evil']").count() == 0
     assert not [url for url in asked if url.startswith("http://evil")]
 

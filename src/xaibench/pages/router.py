@@ -64,6 +64,8 @@ class _Shown:
         self.__name__ = name
 
     def __call__(self) -> None:
+        if self.__name__ != FIRST:
+            import_module("pandas")  # Plotly takes what another session has imported half as it is
         try:
             import_module(f"xaibench.pages.{self.__name__}.page").show()
         except InputError as error:

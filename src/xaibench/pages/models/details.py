@@ -105,6 +105,7 @@ def _history(card: Card) -> Any:
     }
     if not any(curves.values()):
         return None
+    import pandas  # noqa: F401  # Plotly takes what another session has imported half as it is
     import plotly.graph_objects as go
 
     figure = go.Figure(
