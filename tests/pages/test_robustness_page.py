@@ -189,6 +189,19 @@ def test_a_run_shows_its_stage_and_the_time_left(opened: Opened, running: Job) -
 
 
 @pytest.mark.parametrize(
+    ("expected", "says"),
+    [(100.0, "about 40 s left · "), (59.0, "about 40 s left in this stage"), (None, "in this stage")],
+)
+def test_a_run_tells_what_is_left_of_the_whole_while_that_was_expected(
+    opened: Opened, running: Job, expected: float | None, says: str
+) -> None:
+    told = json.loads((running.folder / "job.json").read_text())
+    (running.folder / "job.json").write_text(json.dumps({**told, "expected": expected}))
+    (bar,) = opened("robustness", model="toy-image", run=running.id).get("progress")
+    assert says in bar.proto.text.replace("\\", "").replace("about 39 s", "about 40 s")
+
+
+@pytest.mark.parametrize(
     ("ended", "wish", "says"),
     [
         ({"code": 2}, False, "Failed after 1 min: no such thing"),

@@ -37,8 +37,9 @@ class Job:
     """A command line, and how it stood when it was read.
 
     ``out`` is the folder that it writes to, if any; ``created`` and ``queued`` are seconds since the epoch, ``seconds``
-    how long it has run or ran. ``message`` is one line: what went wrong, or the first line of the result. ``stopping``
-    says that it was asked to stop and has not done so yet.
+    how long it has run or ran, ``expected`` how long it was thought to take when it began. ``message`` is one line:
+    what went wrong, or the first line of the result. ``stopping`` says that it was asked to stop and has not done so
+    yet.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Job:
     message: str = ""
     seconds: float = 0.0
     stopping: bool = False
+    expected: float | None = None
 
     @property
     def is_alive(self) -> bool:
@@ -68,6 +70,13 @@ class Job:
         """
         stage = self.stage
         return stage.seconds_left() if stage is not None and self.state == "running" else None
+
+    @property
+    def expected_left(self) -> float | None:
+        """How long the whole of it will still take by what was expected; None where nothing was, or it took longer."""
+        if self.expected is None or self.state != "running" or self.seconds >= self.expected:
+            return None
+        return self.expected - self.seconds
 
     @property
     def stage(self) -> Stage | None:
@@ -100,6 +109,7 @@ def read_job(folder: Path) -> Job:
             "out": None if told["out"] is None else Path(told["out"]),
             "created": _moment(told["created"]),
             "queued": _moment(told["queued"]),
+            "expected": _known_moment(told.get("expected")),
         }
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         raise InputError(f"expected a run in {folder}, got none") from None

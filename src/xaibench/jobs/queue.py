@@ -42,12 +42,15 @@ _EXIT_SECONDS = 30.0
 """How long a process may take to end after it has written how its command ended."""
 
 
-def start(arguments: Sequence[str], *, kind: str, title: str, out: Path | None = None) -> Job:
+def start(
+    arguments: Sequence[str], *, kind: str, title: str, out: Path | None = None, expected: float | None = None
+) -> Job:
     """Run a command line, as after ``xaibench``, in a process of its own that outlives this one.
 
-    ``kind`` groups jobs of a page, ``title`` is for people, ``out`` the folder that the command writes to. One job runs
-    at a time, or as many as ``XAIBENCH_JOBS`` says, the others wait in order. Raises `InputError` for a command that
-    may not run as a job, and where `MOST_WAITING` wait already.
+    ``kind`` groups jobs of a page, ``title`` is for people, ``out`` the folder that the command writes to, ``expected``
+    how many seconds it is thought to take, if anybody knows. One job runs at a time, or as many as ``XAIBENCH_JOBS``
+    says, the others wait in order. Raises `InputError` for a command that may not run as a job, and where
+    `MOST_WAITING` wait already.
     """
     arguments = tuple(arguments)
     if arguments[:1] == () or arguments[0] not in COMMANDS:
@@ -68,6 +71,7 @@ def start(arguments: Sequence[str], *, kind: str, title: str, out: Path | None =
             "arguments": list(arguments),
             "out": None if out is None else str(out),
             "created": now,
+            "expected": expected,
         }
         with _locked(folder) as lock:
             _launch(folder, lock, {**told, "queued": now})
@@ -105,8 +109,15 @@ def resume(job: Job) -> Job:
         arguments = [argument for argument in now.arguments if argument != "--resume"]
         if arguments[0] in _GOES_ON and now.out is not None and (now.out / ".training").is_dir():
             arguments.append("--resume")
-        told = {"kind": now.kind, "title": now.title, "arguments": arguments, "created": now.created}
-        _launch(now.folder, lock, {**told, "out": None if now.out is None else str(now.out), "queued": time.time()})
+        told = {
+            "kind": now.kind,
+            "title": now.title,
+            "arguments": arguments,
+            "out": None if now.out is None else str(now.out),
+            "created": now.created,
+            "expected": None if now.expected is None else max(0.0, now.expected - now.seconds),
+        }
+        _launch(now.folder, lock, {**told, "queued": time.time()})
     return read_job(now.folder)
 
 

@@ -58,7 +58,7 @@ def start(plan: Plan, seconds: float) -> Job:
     with _STARTING:
         out = free_folder(plan.model)
         arguments = (*plan.arguments, "--out", str(out), "--json")
-        return begin(arguments, kind=KIND, title=f"{out.name}, from {plan.model}", out=out)
+        return begin(arguments, kind=KIND, title=f"{out.name}, from {plan.model}", out=out, expected=seconds)
 
 
 def free_folder(model: str) -> Path:

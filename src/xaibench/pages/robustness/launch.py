@@ -41,7 +41,9 @@ def show_launch(name: str, card: Card, before: Report | None) -> None:
 
     report = report_name(name)
     out = inside(reports_home(), report)
-    if launch(lambda: start(arguments(wanted, str(out)), kind="report", title=_title(wanted), out=out)):
+    expected = _expected(wanted, before)
+    words, title = arguments(wanted, str(out)), _title(wanted)
+    if launch(lambda: start(words, kind="report", title=title, out=out, expected=expected)):
         forget("evaluation")
         st.rerun()
 
@@ -141,12 +143,19 @@ def _radius_help(task: str) -> str:
     }[task]
 
 
+def _expected(wanted: Wanted, before: Report | None) -> float | None:
+    """How many seconds the run will take; None without a report by the same attack: others differ a thousandfold."""
+    if before is None or before.plan.attacks[-1:] != (wanted.attack,):
+        return None
+    return estimate(wanted, before)
+
+
 def _duration(wanted: Wanted, before: Report | None) -> str:
     from xaibench.cli.stages import show_time
 
-    if before is None:
+    seconds = _expected(wanted, before)
+    if seconds is None:
         return "How long this takes shows once it has begun; a small model and a quick run take half a minute."
-    seconds = estimate(wanted, before)
     return f"Takes about {show_time(seconds)}, judged by the last report on this model."
 
 

@@ -152,13 +152,14 @@ def _progress(job: Job, stage: Stage | None, ran: str) -> str:
     from xaibench.cli.stages import show_time
     from xaibench.drawing.labels import stage_label
 
+    whole = "" if job.expected_left is None else f"about {show_time(job.expected_left)} left"
     if stage is None:
-        return f"{'Beginning' if not job.stages else 'Putting together'} · {ran}"
-    left = job.seconds_left
+        return " · ".join(filter(None, ["Putting together" if job.stages else "Beginning", whole, ran]))
+    left = None if whole else job.seconds_left
     parts = [
         f"Stage {len(job.stages)}, {stage_label(stage.name)}: {stage.done} of {stage.total}",
         stage.info,
-        "" if left is None else f"about {show_time(left)} left in this stage",
+        whole or ("" if left is None else f"about {show_time(left)} left in this stage"),
         ran,
     ]
     return " · ".join(filter(None, parts))
