@@ -24,8 +24,8 @@ endif
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(READY) ## write a report on a shipped classifier to reports/digits-cnn
-	@$(BIN)/xaibench report digits-cnn --out reports/digits-cnn
+demo: $(READY) ## write a report on a shipped classifier to reports/demo
+	@$(BIN)/xaibench report digits-cnn --out reports/demo
 	@echo "That is the report; open it in a browser."
 
 test: export OMP_NUM_THREADS = 1
