@@ -20,7 +20,7 @@ from xaibench.metrics.agreement import rank_correlation
 from xaibench.pages.attack.choices import Plan, reach
 from xaibench.pages.attack.downloads import as_npz
 from xaibench.pages.attack.notice import agreement
-from xaibench.pages.attack.sights import marked_edits
+from xaibench.pages.shared.pictures import changed_words
 from xaibench.registry import Spec
 from xaibench.robustness import strike
 
@@ -159,7 +159,7 @@ def test_words_that_were_exchanged_are_marked(opened: Opened) -> None:
 
 
 def test_hostile_words_stay_text() -> None:
-    marked = marked_edits(["<script>alert(1)</script>", "b"], ["<img onerror=x>", "b"])
+    marked = changed_words(["<script>alert(1)</script>", "b"], ["<img onerror=x>", "b"])
     assert "<script" not in marked
     assert "<img" not in marked
     assert "&lt;script&gt;" in marked

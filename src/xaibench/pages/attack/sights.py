@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from difflib import SequenceMatcher
-from html import escape
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from xaibench.drawing.html import figure, gallery, table
+from xaibench.pages.shared.pictures import changed_words
 from xaibench.pages.shared.views import feature_names, show_change
 from xaibench.reading import percent
 
@@ -19,10 +17,8 @@ if TYPE_CHECKING:
     from xaibench.pages.shared.subject import Subject
     from xaibench.robustness import Strike
 
-__all__ = ["marked_edits", "show_sight"]
+__all__ = ["show_sight"]
 
-_GONE = "background:rgba(200,100,10,0.3);border-radius:0.2rem;padding:0.05rem 0.15rem"
-_NEW = "background:rgba(18,110,190,0.3);border-radius:0.2rem;padding:0.05rem 0.15rem;text-decoration-thickness:2px"
 _MOST_FEATURES = 12
 
 
@@ -58,27 +54,9 @@ def _said(subject: Subject, probabilities: Tensor) -> str:
 
 def _show_text(subject: Subject, strike: Strike) -> None:
     before, after = (subject.model.tokens(x)[0] for x in (subject.x, strike.found))
-    st.html(marked_edits(list(filter(None, before)), list(filter(None, after))))
+    st.html(changed_words(before, after))
     if strike.broken:
         st.caption("Struck out: the words of the text. Underlined: what the attack put in their places.")
-
-
-def marked_edits(before: Sequence[str], after: Sequence[str]) -> str:
-    """A text as HTML in which words that went are struck out and words that came are underlined.
-
-    >>> print(marked_edits(["a", "fine", "film"], ["a", "silly", "film"]).partition(">")[2])
-    a <del style="background:rgba(200,100,10,0.3);border-radius:0.2rem;padding:0.05rem 0.15rem">fine</del> \
-<ins style="background:rgba(18,110,190,0.3);border-radius:0.2rem;padding:0.05rem 0.15rem;\
-text-decoration-thickness:2px">silly</ins> film</p>
-    """
-    pieces: list[str] = []
-    for kind, start, end, first, last in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        if kind == "equal":
-            pieces += map(escape, before[start:end])
-            continue
-        pieces += [f'<del style="{_GONE}">{escape(word)}</del>' for word in before[start:end]]
-        pieces += [f'<ins style="{_NEW}">{escape(word)}</ins>' for word in after[first:last]]
-    return f'<p style="line-height:1.9;overflow-wrap:anywhere">{" ".join(pieces)}</p>'
 
 
 def _show_table(subject: Subject, strike: Strike) -> None:
