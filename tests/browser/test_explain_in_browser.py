@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
-from driving import narrow, open_page, settle, shot
+from driving import expect, narrow, open_page, settle, shot
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_a_neighbour_is_opened_by_its_picture(page: Page) -> None:
     page.get_by_role("button", name="Row 4", exact=True).click()
     page.wait_for_function("location.search.includes('sample=4')")
     settle(page)
-    assert page.get_by_text("row 4 of digits").first.is_visible()
+    expect(page.get_by_text("The input: row 4 of digits").first).to_be_visible()
 
 
 def test_a_picture_of_ones_own_is_explained(page: Page) -> None:

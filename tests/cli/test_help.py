@@ -138,7 +138,7 @@ def test_a_shell_is_answered_at_once(shell: str) -> None:
         assert "apgd_dlr" in answered.stdout
         # The processor's time: a clock on the wall would measure what else the machine does.
         seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    assert min(seconds) < 0.3
+    assert min(seconds) < 0.6  # of processor time; 0.3 with nothing beside it
 
 
 @pytest.mark.parametrize("shell", ASKED)

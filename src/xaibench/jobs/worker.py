@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -41,6 +42,8 @@ def work(folder: Path) -> None:
         raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.stdout.flush()  # who reads that it has ended reads its result next
+        sys.stderr.flush()
         write_json(folder / "ended.json", {"code": code, "ended": time.time()})
 
 
