@@ -15,6 +15,7 @@ LONG = 120_000
 
 
 def run_of(page: Page) -> str:
+    page.wait_for_url("**run=*")  # the address is written when the page is whole
     return parse_qs(urlparse(page.url).query)["run"][0]
 
 
