@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from xaibench.drawing.colours import BLUE, ORANGE, VIOLET
+from xaibench.pages.shared.charts import STILL
 from xaibench.reading import percent
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ _LABEL, _OTHER, _LOSS = BLUE, ORANGE, VIOLET
 _POINTS = 400
 """Passes that are drawn, evenly spread; the last is among them."""
 _HEIGHT = 260
-_CONFIG = {"displayModeBar": False}
 
 
 def show_course(names: Sequence[str], trajectory: Trajectory, *, key: str) -> None:
@@ -63,7 +63,7 @@ def show_course(names: Sequence[str], trajectory: Trajectory, *, key: str) -> No
         st.columns(2, gap="large"), (confidence, loss), texts, ("confidence", "loss"), strict=True
     ):
         _lay_out(figure, "pass through the model")
-        column.plotly_chart(figure, key=f"{key} {kind}", config=_CONFIG, alt=text)
+        column.plotly_chart(figure, key=f"{key} {kind}", config=STILL, alt=text)
 
 
 def show_radii(
@@ -107,7 +107,7 @@ def show_radii(
     text = f"Probability of {name} under attack: " + ", ".join(
         f"{percent(value)} at {radius:.3g}" for radius, value, _ in points
     )
-    st.plotly_chart(figure, key=key, config=_CONFIG, alt=text)
+    st.plotly_chart(figure, key=key, config=STILL, alt=text)
 
 
 def _confidence(radius: float, strike: Strike) -> float:

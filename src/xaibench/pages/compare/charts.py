@@ -11,11 +11,10 @@ from xaibench.drawing.colours import BLUE, GREEN, GREY, OLIVE, ORANGE, PINK, VIO
 if TYPE_CHECKING:
     from xaibench.comparison import Comparison, McNemar, PairedFigure
 
-__all__ = ["COLOURS", "STILL", "accuracy_bars", "curves_chart", "differences_chart"]
+__all__ = ["COLOURS", "accuracy_bars", "curves_chart", "differences_chart"]
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK, GREY, OLIVE)
 """One for each source, told apart by colour-blind people; dashes and symbols differ too."""
-STILL = {"displayModeBar": False}
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _SYMBOLS = ("circle", "diamond", "square", "cross", "x", "triangle-up")
 _OUTCOMES = {"better": BLUE, "worse": ORANGE, "higher": VIOLET, "lower": VIOLET}

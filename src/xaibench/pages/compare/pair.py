@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.pages.compare.charts import STILL, accuracy_bars, curves_chart, differences_chart
-from xaibench.pages.shared.charts import described, paired_bars
+from xaibench.pages.compare.charts import accuracy_bars, curves_chart, differences_chart
+from xaibench.pages.shared.charts import STILL, described, paired_bars
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.text import plain
 from xaibench.reading import norm_label

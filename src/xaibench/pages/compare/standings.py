@@ -10,10 +10,10 @@ import streamlit as st
 
 from xaibench.drawing.labels import method_label
 from xaibench.errors import InputError, first_line
-from xaibench.pages.compare.charts import STILL, curves_chart
+from xaibench.pages.compare.charts import curves_chart
 from xaibench.pages.compare.sources import Source, judgement
 from xaibench.pages.shared import cached, finished
-from xaibench.pages.shared.charts import described
+from xaibench.pages.shared.charts import STILL, described
 from xaibench.pages.shared.text import plain
 from xaibench.reading import format_threat, norm_label
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from xaibench.drawing.labels import method_label
 from xaibench.pages.shared.address import choose, keep, part, put
+from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.views import View, feature_names, show_probabilities, view_of
 from xaibench.reading import percent
@@ -186,7 +187,7 @@ def _show_regions(subject: Subject, parts: Parts, removed: tuple[int, ...]) -> N
         width="content",
         on_select=clicked,
         selection_mode="points",
-        config={"displayModeBar": False},
+        config=STILL,
         alt=f"The input in {len(parts.names)} regions, {len(removed)} of them taken away",
     )
     st.caption("Click a region to take it away, again to put it back.")

@@ -7,10 +7,8 @@ from typing import Any
 
 from xaibench.drawing.colours import BLUE, GREY, ORANGE, PALE_BLUE
 
-__all__ = ["STILL", "heat_map", "interval_bars", "movement_lines"]
+__all__ = ["heat_map", "interval_bars", "movement_lines"]
 
-STILL = {"displayModeBar": False}
-"""Settings of a chart that is looked at, not zoomed."""
 
 _STRONG, _PALE = BLUE, PALE_BLUE
 _CAUSES = {

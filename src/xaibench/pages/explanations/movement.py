@@ -9,9 +9,10 @@ import streamlit as st
 
 from xaibench.drawing.labels import FIGURES, method_label, name_label
 from xaibench.pages.explanations import computed
-from xaibench.pages.explanations.charts import STILL, movement_lines
+from xaibench.pages.explanations.charts import movement_lines
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, keep, put
+from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.finished import reports_of
 from xaibench.pages.shared.text import plain
 

@@ -9,10 +9,9 @@ import streamlit as st
 from xaibench.drawing.labels import method_label, name_label
 from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.explanations import computed
-from xaibench.pages.explanations.charts import STILL
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose
-from xaibench.pages.shared.charts import described
+from xaibench.pages.shared.charts import STILL, described
 from xaibench.pages.shared.pictures import attribution_figure, gallery
 from xaibench.pages.shared.text import plain
 

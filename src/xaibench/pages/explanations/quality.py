@@ -12,9 +12,10 @@ import streamlit as st
 from xaibench.drawing.labels import method_label, name_label
 from xaibench.errors import UnsupportedError
 from xaibench.pages.explanations import computed
-from xaibench.pages.explanations.charts import STILL, heat_map
+from xaibench.pages.explanations.charts import heat_map
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.text import plain
 
 if TYPE_CHECKING:

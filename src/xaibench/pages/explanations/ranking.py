@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.drawing.labels import method_label, name_label
-from xaibench.pages.explanations.charts import STILL, interval_bars
+from xaibench.pages.explanations.charts import interval_bars
 from xaibench.pages.explanations.rankings import find_rankings, place_of
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, forget, keep
-from xaibench.pages.shared.charts import described
+from xaibench.pages.shared.charts import STILL, described
 from xaibench.pages.shared.text import plain
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from xaibench.errors import InputError
 from xaibench.pages.harden.launch import KIND
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, put
+from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.running import RUN
 from xaibench.pages.shared.text import plain, problem
 from xaibench.reading import format_threat
@@ -80,7 +81,7 @@ def _show_results(name: str, card: Card) -> None:
     _show_history(own.after if own is not None else name, card)
     if outcomes:
         st.subheader("What hardening did to the models here")
-        st.plotly_chart(overview(outcomes), alt=described(outcomes), config={"displayModeBar": False})
+        st.plotly_chart(overview(outcomes), alt=described(outcomes), config=STILL)
         st.caption(
             "Accuracy on test rows under the strictest attacks at hand, before and after; a line's length is the gain."
         )

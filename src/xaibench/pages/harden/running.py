@@ -10,6 +10,7 @@ import streamlit as st
 from xaibench.pages.harden.curves import Log, alarms, held_out, held_out_chart, loss_chart, said
 from xaibench.pages.harden.launch import threat_of
 from xaibench.pages.harden.results import outcome_of
+from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.running import show_job
 from xaibench.pages.shared.text import plain
@@ -68,10 +69,10 @@ def draw_curves(epochs: list[dict], steps: list[dict] | None = None) -> None:
     charts = st.columns(2) if held_out(epochs) else [st.container()]
     if held_out(epochs):
         with charts[0]:
-            st.plotly_chart(held_out_chart(epochs), alt=said(epochs), config={"displayModeBar": False})
+            st.plotly_chart(held_out_chart(epochs), alt=said(epochs), config=STILL)
     with charts[-1]:
         text = f"Training loss: {lines[0]['loss']:.3g} at {unit} {lines[0][unit]}, {lines[-1]['loss']:.3g} at the end"
-        st.plotly_chart(loss_chart(lines, unit=unit), alt=text, config={"displayModeBar": False})
+        st.plotly_chart(loss_chart(lines, unit=unit), alt=text, config=STILL)
     if lines[0].get("eps", 0) < lines[-1].get("eps", 0):
         st.caption("The radius grows from zero in the first part of a training, and the training loss with it.")
 

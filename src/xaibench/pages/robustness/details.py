@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from xaibench.pages.robustness.charts import class_bars, corruption_bars, distance_bars
+from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.text import plain
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["show_attacks", "show_checks", "show_classes", "show_corruptions", "show_distances"]
 
-_CHART = {"displayModeBar": False}
 _MOST_CLASSES = 40
 """Classes drawn; of more, the weakest."""
 _STATUS = {"pass": "✓ passes", "warning": "! warns", "fail": "✗ fails", "skipped": "– skipped"}
@@ -104,7 +104,7 @@ def show_classes(robustness: Robustness) -> None:
     st.plotly_chart(
         class_bars(shown),
         key="classes",
-        config=_CHART,
+        config=STILL,
         alt="Samples that stay right by class: "
         + ", ".join(f"{one.name} {one.robust} of {one.support}" for one in shown),
     )
@@ -155,7 +155,7 @@ def show_distances(minimal: MinimalDistances, robustness: Robustness) -> None:
     st.plotly_chart(
         distance_bars(minimal, f"{norm_label(robustness.norm)} distance, {robustness.unit}"),
         key="distances",
-        config=_CHART,
+        config=STILL,
         alt="Samples by the distance of their nearest adversarial example: "
         + ", ".join(f"{count} within {low:.3g} to {high:.3g}" for low, high, count in counts if count),
     )
@@ -174,7 +174,7 @@ def show_corruptions(corruptions: Corruptions) -> None:
     st.plotly_chart(
         corruption_bars(corruptions),
         key="corruptions",
-        config=_CHART,
+        config=STILL,
         alt="Accuracy by corruption: "
         + ", ".join(f"{name} {share:.0%}" for name, share in zip(names, corruptions.by_name, strict=True)),
     )

@@ -11,6 +11,7 @@ from xaibench.pages.robustness.broken import show_broken
 from xaibench.pages.robustness.charts import curve, curve_text
 from xaibench.pages.shared.address import choose, part
 from xaibench.pages.shared.bracket import bracket
+from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.text import plain
 
@@ -47,9 +48,7 @@ def show_findings(name: str, report: Report) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.badge(found.verdict or "not checked", icon=f":material/{icon}:", color=colour)
             st.markdown(plain(found.reason), width="content")
-        st.plotly_chart(
-            curve(robustness), key=f"curve-{name}", config={"displayModeBar": False}, alt=curve_text(robustness)
-        )
+        st.plotly_chart(curve(robustness), key=f"curve-{name}", config=STILL, alt=curve_text(robustness))
     left, right = st.columns(2)
     with left:
         link_button("Open the whole report", "reports", key="open-report", icon=":material/description:", report=name)

@@ -8,7 +8,10 @@ from typing import Any
 from xaibench.drawing.colours import BLUE, ORANGE
 from xaibench.reading import percent
 
-__all__ = ["described", "paired_bars"]
+__all__ = ["STILL", "described", "paired_bars"]
+
+STILL = {"displayModeBar": False}
+"""How charts are shown: without a bar of tools over them."""
 
 _COLOURS = (BLUE, ORANGE)
 

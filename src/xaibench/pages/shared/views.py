@@ -11,7 +11,7 @@ import streamlit as st
 from xaibench.drawing.labels import method_label
 from xaibench.errors import InputError
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.charts import described, paired_bars
+from xaibench.pages.shared.charts import STILL, described, paired_bars
 from xaibench.pages.shared.pictures import gallery, legend, method_heading, overlay, shaded_words
 from xaibench.reading import percent
 
@@ -99,7 +99,7 @@ def show_probabilities(model: Classifier, views: Mapping[str, View], *, key: str
     series = {label: [float(view.probabilities[index]) for index in top] for label, view in views.items()}
     shown = [names[index] for index in top]
     chart = paired_bars(shown, series, limits=(0.0, 1.0))
-    st.plotly_chart(chart, key=key, config={"displayModeBar": False}, alt=described(shown, series))
+    st.plotly_chart(chart, key=key, config=STILL, alt=described(shown, series))
 
 
 def show_change(model: Classifier, data: Data, before: Tensor, after: Tensor, *, key: str = "change") -> None:
@@ -205,4 +205,4 @@ def _show_bars(names: Sequence[str], values: Mapping[str, Tensor], *, axis: str,
     shown = [names[index] for index in top]
     series = {label: [float(each[index]) for index in top] for label, each in values.items()}
     chart = paired_bars(shown, series, axis=axis)
-    st.plotly_chart(chart, key=f"bars {key}", config={"displayModeBar": False}, alt=described(shown, series))
+    st.plotly_chart(chart, key=f"bars {key}", config=STILL, alt=described(shown, series))
