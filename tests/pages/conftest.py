@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ def homes(toy_models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(toy_models))
     monkeypatch.setenv("XAIBENCH_REPORTS_HOME", str(tmp_path / "reports"))
     monkeypatch.setenv("XAIBENCH_RUNS_HOME", str(tmp_path / "runs"))
+
+
+@pytest.fixture(autouse=True)
+def main() -> Iterator[None]:
+    """The main module as it was: Streamlit puts the page's in its place, where processes started later would run it."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
 
 
 @pytest.fixture
