@@ -18,6 +18,7 @@ import xaibench.explainers
 import xaibench.quality
 from xaibench import load_data, load_model
 from xaibench.attacks import attacks
+from xaibench.drawing.colours import SYMBOLS
 from xaibench.drawing.labels import name_label
 from xaibench.jobs import jobs
 from xaibench.overview import permutation_importance
@@ -25,7 +26,7 @@ from xaibench.pages.explanations.points import Points
 from xaibench.pages.explanations.ranking import as_good_as_first, verdict
 from xaibench.pages.explanations.rankings import find_rankings, place_of
 from xaibench.quality import RankingRecord, assess
-from xaibench.threats import Linf
+from xaibench.threats import Linf, Words
 
 Opened = Callable[..., AppTest]
 
@@ -197,14 +198,29 @@ def test_the_map_shows_what_the_attack_does(opened: Opened) -> None:
     fooled = right & (after != data.labels)
     assert f"#### {int(right.sum())} of 200 samples" in shown(app)
     assert f"the {int(fooled.sum())} that are fooled" in shown(app)
-    points: dict[str, list[int]] = {}
+    filled, hollow = rows_by_symbol(app)
+    assert sorted(row for rows in filled.values() for row in rows) == sorted(data.ids.tolist())
+    assert sorted(row for rows in hollow.values() for row in rows) == sorted(data.ids[fooled].tolist())
+    for index, symbol in enumerate(SYMBOLS):
+        same = torch.tensor([int(label) % len(SYMBOLS) == index for label in data.labels])
+        assert sorted(filled[symbol]) == sorted(data.ids[same].tolist())
+        assert sorted(hollow.get(symbol, [])) == sorted(data.ids[same & fooled].tolist())
+    crosses = [trace for trace in chart(app)["data"] if trace.get("marker", {}).get("symbol") == "x-thin"]
+    assert sum(len(trace["x"]) for trace in crosses) == int((~right).sum())
+    names = [trace["name"] for trace in chart(app)["data"] if trace.get("showlegend")]
+    assert names == list(data.class_names)
+
+
+def rows_by_symbol(app: AppTest) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+    """The rows of filled and of hollow points, by their shapes."""
+    filled: dict[str, list[int]] = {}
+    hollow: dict[str, list[int]] = {}
     for trace in chart(app)["data"]:
-        points.setdefault(trace.get("marker", {}).get("symbol", "line"), []).extend(
-            row for row, *_ in trace.get("customdata", ())
-        )
-    assert sorted(points["circle"]) == sorted(data.ids[right].tolist())
-    assert sorted(points.get("x", [])) == sorted(data.ids[~right].tolist())
-    assert sorted(points["diamond-open"]) == sorted(data.ids[fooled].tolist())
+        if "customdata" in trace:
+            symbol = trace["marker"]["symbol"]
+            found = hollow if symbol.endswith("-open") else filled
+            found.setdefault(symbol.removesuffix("-open"), []).extend(row for row, *_ in trace["customdata"])
+    return filled, hollow
 
 
 def test_a_point_is_picked_by_list_and_leads_to_the_other_pages(opened: Opened) -> None:
@@ -217,10 +233,46 @@ def test_a_point_is_picked_by_list_and_leads_to_the_other_pages(opened: Opened) 
     assert app.query_params["sample"] == str(chosen)
 
 
-def test_texts_are_mapped_without_an_attack(opened: Opened) -> None:
-    app = opened("explanations", model="toy-text", look="map")
-    assert "Texts are attacked one at a time" in shown(app)
-    assert {trace.get("marker", {}).get("symbol") for trace in chart(app)["data"]} <= {"circle", "x", "circle-open"}
+def test_texts_are_attacked_word_by_word(opened: Opened) -> None:
+    app = opened("explanations", model="toy-text", look="map", map_words="1")
+    model = load_model("toy-text")
+    data = load_data(model.card.data.name)  # type: ignore[union-attr]
+    x = model.encode(data.inputs)  # type: ignore[arg-type]
+    right = model.predict(x) == data.labels
+    tried = right.nonzero().flatten()[:40]
+    found = attacks.create("hotflip:beam=1,candidates=8")(
+        model, x[tried], data.labels[tried], Words(1).fit(model), ids=data.ids[tried]
+    )
+    fooled = tried[model.predict(found) != data.labels[tried]]
+    assert 0 < len(fooled) < len(tried) == int(right.sum())
+    assert f"{len(tried) - len(fooled)} still are after HotFlip within 1 word" in shown(app)
+    assert f"the {len(fooled)} that are fooled" in shown(app)
+    _, hollow = rows_by_symbol(app)
+    assert sorted(row for rows in hollow.values() for row in rows) == sorted(data.ids[fooled].tolist())
+    told = {
+        row: text
+        for trace in chart(app)["data"]
+        if trace.get("marker", {}).get("symbol", "").endswith("-open")
+        for row, text in trace.get("customdata", ())
+    }
+    for place in fooled.tolist():
+        old, new = model.tokens(x[place : place + 1])[0], model.tokens(found[tried == place])[0]
+        changed = [(one, other) for one, other in zip(old, new, strict=True) if one != other]
+        assert len(changed) == 1
+        assert all(one in told[int(data.ids[place])] for pair in changed for one in pair if one.isalnum())
+
+
+def test_a_text_that_was_not_attacked_says_so_and_time_ends_an_attack(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xaibench.pages.explanations import computed
+
+    st.cache_data.clear()
+    monkeypatch.setattr(computed, "_SECONDS", -1.0)
+    app = opened("explanations", model="toy-text", look="map", map_words="1")
+    assert "of the 4 that it was tried on" in shown(app)
+    st.cache_data.clear()
+    monkeypatch.undo()
 
 
 def test_what_matters_overall_is_the_permutation_importance(opened: Opened) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BLUE", "GREEN", "GREY", "OLIVE", "ORANGE", "PALETTE", "PALE_BLUE", "PINK", "VIOLET", "WHITE_ON"]
+__all__ = ["BLUE", "GREEN", "GREY", "OLIVE", "ORANGE", "PALETTE", "PALE_BLUE", "PINK", "SYMBOLS", "VIOLET", "WHITE_ON"]
 
 BLUE, ORANGE = "#2f83c7", "#d9691e"
 """What stands and what falls, before and after, for and against."""
@@ -30,3 +30,15 @@ PALETTE = (
     "#17becf",
 )
 """Colours of classes, the first six told apart by most colour-blind people (Okabe and Ito)."""
+SYMBOLS = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "triangle-down",
+    "cross",
+    "star",
+    "bowtie",
+)
+"""Plotly's shapes for classes, beside their colours: hues that look alike to the colour-blind have different ones, and
+so have all classes up to forty when both go round."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -129,31 +130,38 @@ def radius_unit(robustness: Robustness) -> str:
 
 @st.cache_data(show_spinner="Attacking the samples", max_entries=32)
 def attacked_rows(
-    _model: Classifier, _data: Data, spec: str, eps: float, n: int, key: tuple[str, str]
+    _model: Classifier, _data: Data, _places: Sequence[int], spec: str, norm: str, eps: float, key: tuple[str, str]
 ) -> tuple[Tensor, Tensor]:
-    """The first rows after an attack in Linf on their true classes, and what is predicted of them then."""
+    """The rows at some places after an attack on their true classes, and what is predicted of them then.
+
+    They are fewer than were asked for, the first of them, where `_SECONDS` do not suffice. ``key`` stands for the
+    model, the data and the places.
+    """
     import torch
 
     from xaibench.attacks import attacks
-    from xaibench.threats import feature_scale, threat
+    from xaibench.evaluate.settle import customary_threat
 
-    rows = _data.take(range(min(n, len(_data))))
-    assert isinstance(rows.inputs, torch.Tensor)
-    ball = threat("linf", eps, feature_scale(_model.task, _model.bounds))
-    found = []
-    for part in range(0, len(rows), _PART):
-        piece = slice(part, part + _PART)
+    rows = _data.take(_places)
+    inputs = _model.encode(rows.inputs) if isinstance(rows.inputs, tuple) else rows.inputs
+    attack, within = attacks.create(spec), customary_threat(norm, eps, _model)
+    size = _TEXTS if _model.task == "text" else _PART
+    found, after, start = [], [], time.monotonic()
+    for part in range(0, len(rows), size):
+        piece = slice(part, part + size)
         with cached.one_at_a_time:
-            found.append(
-                attacks.create(spec)(_model, rows.inputs[piece], rows.labels[piece], ball, ids=rows.ids[piece]).cpu()
-            )
-    x = torch.cat(found)
-    with cached.one_at_a_time:
-        return x, torch.cat([_model.predict(part).cpu() for part in x.split(_PART)])
+            x = attack(_model, inputs[piece], rows.labels[piece], within, ids=rows.ids[piece])
+            found.append(x.cpu())
+            after.append(_model.predict(x).cpu())
+        if time.monotonic() - start > _SECONDS:
+            break
+    return torch.cat(found), torch.cat(after)
 
 
-_PART = 50
-"""Samples that are attacked before another session may have the model."""
+_PART, _TEXTS = 50, 4
+"""Samples, and texts, that are attacked before another session may have the model."""
+_SECONDS = 10.0
+"""After which no more samples are attacked while the reader waits."""
 
 
 @st.cache_data(show_spinner="Laying out the map", max_entries=32)
@@ -163,10 +171,13 @@ def embedded(
     _others: Tensor | None,
     method: str,
     n: int,
-    attack: tuple[str, float] | None,
+    attack: tuple[str, float, int] | None,
     key: tuple[str, str],
 ) -> EmbeddingMap:
-    """The first rows, and others after an attack, in one plane; ``attack`` and ``key`` stand for what is in it."""
+    """The first rows, and others after an attack, in one plane.
+
+    ``attack``, its spec, radius and number of samples, and ``key`` stand for what is in it.
+    """
     from xaibench.overview import embedding_map
 
     with cached.one_at_a_time:

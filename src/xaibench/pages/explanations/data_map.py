@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -10,11 +11,11 @@ from xaibench.drawing.labels import name_label
 from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.map_chart import map_chart
-from xaibench.pages.explanations.points import SHOWN, Attack, Points, choose_attack, points_of
+from xaibench.pages.explanations.points import SHOWN, Attack, Points, choose_attack, edits_of, points_of
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import choose, put
 from xaibench.pages.shared.links import go_to
-from xaibench.pages.shared.pictures import figure
+from xaibench.pages.shared.pictures import changed_words, figure, gallery
 from xaibench.pages.shared.radii import written
 from xaibench.pages.shared.text import plain
 from xaibench.reading import percent
@@ -27,6 +28,8 @@ __all__ = ["show_map"]
 
 _EXCERPT = 400
 """Characters of a text beside the map."""
+_HEIGHT = 260
+"""Pixels of a text with its edits, within which it scrolls."""
 _LAYOUTS = {"pca": "PCA", "tsne": "t-SNE"}
 
 
@@ -49,7 +52,7 @@ def show_map(name: str) -> None:
         attack = choose_attack(model, data)
     points = points_of(model, data, attack)
     key = computed.key_of(model, data)
-    done = (attack.spec, attack.eps) if attack and points.attacked is not None else None
+    done = (attack.spec, attack.eps, len(points.attacked)) if attack and points.attacked is not None else None
     try:
         found = computed.embedded(model, data, points.attacked, layout, SHOWN, done, key)
     except UnsupportedError as error:
@@ -62,7 +65,7 @@ def show_map(name: str) -> None:
         _show_point(model, points, place)
         _show_links(name, points, place, attack)
     with chart:
-        _show_chart(found, points, place)
+        _show_chart(found, points, place, edits_of(model, points))
 
 
 def _in_words(points: Points, attack: Attack | None) -> str:
@@ -71,14 +74,20 @@ def _in_words(points: Points, attack: Attack | None) -> str:
     if points.after is None or attack is None:
         return text
     fooled = int(points.fooled.sum())
+    done = f"{plain(name_label(attack.name))} within {plain(attack.reach)}"
+    if points.struck == right:
+        return (
+            f"{text}; {right - fooled} still are after {done}\n"
+            f"Lines lead from the {fooled} that are fooled to where the model sees them then."
+        )
     return (
-        f"{text}; {right - fooled} still are after {plain(name_label(attack.name))} within {attack.eps:.3g}\n"
-        f"Lines lead from the {fooled} that are fooled to where the model sees them then."
+        f"{text}; {done} fools {fooled} of the {points.struck} that it was tried on\n"
+        f"Lines lead from these {fooled} to where the model sees them then."
     )
 
 
-def _show_chart(found: EmbeddingMap, points: Points, place: int) -> None:
-    chart = map_chart(found, points, place)
+def _show_chart(found: EmbeddingMap, points: Points, place: int, edits: Mapping[int, str]) -> None:
+    chart = map_chart(found, points, place, edits)
     alt = (
         f"Map of {len(points.data)} samples by class, {int((~points.right).sum())} of them wrong"
         + (f", and of the {int(points.fooled.sum())} that the attack fools" if points.after is not None else "")
@@ -95,7 +104,9 @@ def _show_chart(found: EmbeddingMap, points: Points, place: int) -> None:
     kept = f"Its axes show {float(found.explained.sum()):.0%} of the variance. " if found.explained is not None else ""
     st.caption(
         f"{_LAYOUTS[found.method]} of what enters the last layer. {kept}Trustworthiness {found.trustworthiness:.2f}:"
-        " the share of neighbourhoods that are real. Click a point to open it."
+        " the share of neighbourhoods that are real. Crossed out: samples that the model gets wrong."
+        + (" Hollow: fooled ones, where the attack took them." if points.after is not None else "")
+        + " Click a point to open it."
     )
 
 
@@ -138,26 +149,32 @@ def _show_point(model: Classifier, points: Points, place: int) -> None:
     said = points.probabilities[place]
     now = f"{names[int(said.argmax())]}, {percent(float(said.max()))}"
     label = names[int(points.data.labels[place])]
+    then, attacked = names[int(points.then[place])], points.attacked_at(place)
     if model.task == "image":
         from xaibench.drawing.pictures import photo
-        from xaibench.pages.shared.pictures import gallery
 
         bounds = model.bounds.extent
         side = max(points.data.inputs.shape[2:])  # type: ignore[union-attr]
         cells = [figure(photo(points.data.inputs[place], bounds), f"Before: {now}", side=side)]  # type: ignore[arg-type]
-        if points.attacked is not None and points.after is not None:
-            after = f"After: {names[int(points.after[place])]}"
-            cells.append(figure(photo(points.attacked[place], bounds), after, side=side))
+        if attacked is not None:
+            cells.append(figure(photo(attacked[0], bounds), f"After: {then}", side=side))
         st.html(gallery(cells))
         st.caption(plain(f"It is {label}."))
-    else:
-        line = f"**{plain(now)}**; it is {plain(label)}."
-        if points.after is not None:
-            line += f" After the attack: **{plain(names[int(points.after[place])])}**."
-        st.markdown(line)
-        if model.task == "text":
-            text = str(points.data.inputs[place])
+        return
+    line = f"**{plain(now)}**; it is {plain(label)}."
+    if attacked is not None:
+        line += f" After the attack: **{plain(then)}**."
+    elif points.after is not None:
+        line += " It was not attacked."
+    st.markdown(line)
+    if model.task == "text":
+        text = str(points.data.inputs[place])
+        if attacked is None:
             st.caption(plain(text[:_EXCERPT] + ("…" if len(text) > _EXCERPT else "")))
+            return
+        before = model.tokens(model.encode([text]))[0]
+        with st.container(height=_HEIGHT):
+            st.html(changed_words(before, model.tokens(attacked)[0]))
 
 
 def _show_links(name: str, points: Points, place: int, attack: Attack | None) -> None:
@@ -167,5 +184,5 @@ def _show_links(name: str, points: Points, place: int, attack: Attack | None) ->
         "Explain it", icon=":material/search_insights:", on_click=go_to, args=("explain",), kwargs=here, width="stretch"
     )
     if attack is not None:
-        here |= {"attack": attack.name, "norm": "linf", "eps": written(attack.eps)}
+        here |= {"attack": attack.name, "norm": attack.norm, "eps": written(attack.eps)}
     st.button("Attack it", icon=":material/bolt:", on_click=go_to, args=("attack",), kwargs=here, width="stretch")

@@ -1,10 +1,11 @@
-"""The chart of the map: colours and names for classes, shapes for what became of samples."""
+"""The chart of the map: a colour and a shape for each class, filled before an attack and hollow after it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from xaibench.drawing.colours import GREY, PALETTE
+from xaibench.drawing.colours import GREY, PALETTE, SYMBOLS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,41 +19,45 @@ _NAMED = 12
 """Classes that are named in the map, and in its legend: with more there is no room."""
 
 
-def map_chart(found: EmbeddingMap, points: Points, place: int) -> Any:
-    """Dots for samples, crosses for wrong ones, diamonds after the attack that fooled them; a ring for the picked one.
+def map_chart(found: EmbeddingMap, points: Points, place: int, edits: Mapping[int, str]) -> Any:
+    """Each class by a colour and a shape: filled for samples, hollow after the attack that fooled them.
 
-    The row of each point stands in its ``customdata``.
+    Wrong ones are crossed out, and a ring marks the picked one. The row of each point stands in its ``customdata``;
+    ``edits`` are what was changed in fooled texts, by position.
     """
     import plotly.graph_objects as go
 
     chart = go.Figure()
-    if found.others is not None:
-        _add_moves(chart, found, points)
     names, labels = points.data.class_names, points.data.labels
+    after = _spread(found, points)
+    _add_moves(chart, found.points, after, points)
     for index, name in enumerate(names):
         own = labels == index
-        kinds = [
-            (own & points.right, found.points, "circle", "right"),
-            (own & ~points.right, found.points, "x", "wrong"),
-        ]
-        if found.others is not None:
-            kinds.append((own & points.fooled, found.others, "diamond-open", "fooled"))
-        for which, where, symbol, kind in kinds:
+        colour, symbol = PALETTE[index % len(PALETTE)], SYMBOLS[index % len(SYMBOLS)]
+        named = len(names) <= _NAMED
+        for which, where, look, told in (
+            (own, found.points, symbol, _before(points)),
+            (own & points.fooled, after, f"{symbol}-open", _after(points, edits)),
+        ):
             if not bool(which.any()):
                 continue
+            rows = which.nonzero().flatten().tolist()
             chart.add_scatter(
                 x=where[which, 0].tolist(),
                 y=where[which, 1].tolist(),
                 mode="markers",
-                name=name,
+                name=_escaped(name),
                 legendgroup=name,
-                showlegend=kind == "right" and len(names) <= _NAMED,
-                marker={"color": PALETTE[index % len(PALETTE)], "symbol": symbol, "size": 8, "opacity": 0.85},
-                customdata=[[row, said] for row, said in _told(points, which, kind)],
+                showlegend=named and look == symbol,
+                marker={"color": colour, "symbol": look, "size": 9, "opacity": 0.85, "line": {"width": 1.6}}
+                if look != symbol
+                else {"color": colour, "symbol": look, "size": 9, "opacity": 0.85},
+                customdata=[[int(points.data.ids[row]), _escaped(told(row))] for row in rows],
                 hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
                 selected={"marker": {"opacity": 0.85}},
                 unselected={"marker": {"opacity": 0.85}},
             )
+    _add_crosses(chart, found.points[~points.right])
     _add_ring(chart, found.points[place])
     if len(names) <= _NAMED:
         _add_names(chart, found.points, labels, names)
@@ -68,17 +73,33 @@ def map_chart(found: EmbeddingMap, points: Points, place: int) -> Any:
     return chart
 
 
-def _told(points: Points, which: Tensor, kind: str) -> list[tuple[int, str]]:
-    """Row, and what is said of it, of some points."""
+def _spread(found: EmbeddingMap, points: Points) -> Tensor:
+    """Where each sample (n, 2) lies after the attack; NaN for those that were not attacked."""
+    after = found.points.new_full(found.points.shape, float("nan"))
+    if found.others is not None and points.places is not None:
+        after[points.places] = found.others
+    return after
+
+
+def _before(points: Points) -> Callable[[int], str]:
     names = points.data.class_names
-    found = []
-    for place in which.nonzero().flatten().tolist():
-        label, before = names[int(points.data.labels[place])], names[int(points.before[place])]
-        text = label if kind == "right" else f"{label}, taken for {before}"
-        if kind == "fooled" and points.after is not None:
-            text = f"{label}, after the attack taken for {names[int(points.after[place])]}"
-        found.append((int(points.data.ids[place]), _escaped(text)))
-    return found
+
+    def told(place: int) -> str:
+        label, said = (names[int(index[place])] for index in (points.data.labels, points.before))
+        return label if label == said else f"{label}, taken for {said}"
+
+    return told
+
+
+def _after(points: Points, edits: Mapping[int, str]) -> Callable[[int], str]:
+    names = points.data.class_names
+
+    def told(place: int) -> str:
+        label, said = (names[int(index[place])] for index in (points.data.labels, points.then))
+        text = f"{label}, after the attack taken for {said}"
+        return f"{text}: {edits[place]}" if place in edits else text
+
+    return told
 
 
 def _escaped(text: str) -> str:
@@ -86,23 +107,36 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _add_moves(chart: Any, found: EmbeddingMap, points: Points) -> None:
+def _add_moves(chart: Any, before: Tensor, after: Tensor, points: Points) -> None:
     """Lines from the fooled samples to where they went, as one broken line."""
-    assert found.others is not None
     xs: list[float | None] = []
     ys: list[float | None] = []
     for place in points.fooled.nonzero().flatten().tolist():
-        (x, y), (u, v) = found.points[place].tolist(), found.others[place].tolist()
+        (x, y), (u, v) = before[place].tolist(), after[place].tolist()
         xs += [x, u, None]
         ys += [y, v, None]
-    chart.add_scatter(
-        x=xs,
-        y=ys,
-        mode="lines",
-        line={"color": "rgba(127,127,127,0.45)", "width": 1},
-        hoverinfo="skip",
-        showlegend=False,
-    )
+    if xs:
+        chart.add_scatter(
+            x=xs,
+            y=ys,
+            mode="lines",
+            line={"color": "rgba(127,127,127,0.45)", "width": 1},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+
+
+def _add_crosses(chart: Any, where: Tensor) -> None:
+    """Thin crosses over the wrong samples, that take no clicks from them."""
+    if len(where):
+        chart.add_scatter(
+            x=where[:, 0].tolist(),
+            y=where[:, 1].tolist(),
+            mode="markers",
+            marker={"symbol": "x-thin", "size": 15, "line": {"width": 2.5, "color": GREY}},
+            hoverinfo="skip",
+            showlegend=False,
+        )
 
 
 def _add_ring(chart: Any, point: Tensor) -> None:
