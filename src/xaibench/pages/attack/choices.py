@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.drawing.labels import name_label
-from xaibench.pages.shared.address import choose, forget
+from xaibench.pages.shared.address import forget
+from xaibench.pages.shared.options import choose_class, choose_number, choose_one, choose_several
 from xaibench.pages.shared.radii import COUNTED, radius_scale, written
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.widgets import method_widgets
@@ -95,32 +96,14 @@ def choose_plan(subject: Subject) -> Plan:
 
     model = subject.model
     norms = _NORMS[model.task]
-    widths = [1.2, 1.6, 1.2, 1.0]
-    first, second, third, fourth = st.columns(widths, gap="medium", vertical_alignment="bottom")
-    norm = choose(
-        first.selectbox,
-        "What may change",
-        list(norms),
-        key="norm",
-        default=next(iter(norms)),
-        valid=norms.__contains__,
-        format_func=norms.__getitem__,
-        on_change=forget,
-        args=("eps",),
-    )
+    first, second, third, fourth = st.columns([1.2, 1.6, 1.2, 1.0], gap="medium", vertical_alignment="bottom")
+    norm = choose_one(first.selectbox, "What may change", norms, key="norm", on_change=forget, args=("eps",))
     with second:
         eps, largest = _choose_eps(subject, norm)
-    names = [name for name in attacks_for(model.task, norm) if name != "transfer" or _sources(subject)]
-    usual = _FIRST[model.task] if _FIRST[model.task] in names else names[0]
-    name = choose(
-        third.selectbox,
-        "Attack",
-        names,
-        key="attack",
-        default=usual,
-        valid=names.__contains__,
-        format_func=name_label,
-    )
+    exist = [name for name in attacks_for(model.task, norm) if name != "transfer" or _sources(subject)]
+    usual = _FIRST[model.task] if _FIRST[model.task] in exist else exist[0]
+    names = {name: name_label(name) for name in exist}
+    name = choose_one(third.selectbox, "Attack", names, key="attack", default=usual)
     with fourth.popover("Settings", icon=":material/tune:", width="stretch"):
         target = _choose_target(subject)
         immutable = _choose_immutable(subject)
@@ -131,16 +114,14 @@ def choose_plan(subject: Subject) -> Plan:
 def _choose_eps(subject: Subject, norm: str) -> tuple[float, float]:
     """The radius, and the end of its slider."""
     usual, step, largest = radius_scale(subject.model, norm, tuple(subject.x.shape[1:]))
-    eps = choose(
+    eps = choose_number(
         st.slider,
         "Epsilon: words" if norm == "words" else "Epsilon: how far it may go",
         step,
         largest,
         key="eps",
         default=usual,
-        read=type(step),
         write=written,
-        valid=lambda eps: type(eps) is type(step) and step <= eps <= largest,
         step=step,
         format="%d" if norm in COUNTED else "%.3g",
         help="It starts at the radius that the field reports for such data.",
@@ -153,19 +134,7 @@ def _choose_target(subject: Subject) -> int | None:
     names = subject.model.class_names
     if len(names) < 3:
         return None
-    others = [-1, *(index for index in range(len(names)) if index != subject.prediction)]
-    aim = choose(
-        st.selectbox,
-        "Make it say",
-        others,
-        key="aim",
-        default=-1,
-        read=lambda text: names.index(text) if text in names else -1,
-        write=lambda index: names[index] if index >= 0 else "",
-        valid=others.__contains__,
-        format_func=lambda index: names[index] if index >= 0 else "Anything else",
-    )
-    return aim if aim >= 0 else None
+    return choose_class(st.selectbox, "Make it say", names, key="aim", none="Anything else", but=subject.prediction)
 
 
 def _choose_immutable(subject: Subject) -> tuple[int, ...]:
@@ -174,20 +143,9 @@ def _choose_immutable(subject: Subject) -> tuple[int, ...]:
         return ()
     from xaibench.pages.shared.views import feature_names
 
-    names = feature_names(subject.data, subject.x.shape[1])
-    none: list[int] = []
-    fixed = choose(
-        st.multiselect,
-        "Features that stay as they are",
-        range(len(names)),
-        key="stay",
-        default=none,
-        read=lambda text: [int(index) for index in text.split(",") if index],
-        write=lambda indices: ",".join(map(str, indices)),
-        valid=lambda indices: all(0 <= index < len(names) for index in indices) and len(indices) < len(names),
-        format_func=names.__getitem__,
-    )
-    return tuple(sorted(fixed))
+    names = dict(enumerate(feature_names(subject.data, subject.x.shape[1])))
+    most = len(names) - 1
+    return tuple(sorted(choose_several(st.multiselect, "Features that stay as they are", names, key="stay", most=most)))
 
 
 def _choose_settings(subject: Subject, name: str) -> Spec:
@@ -198,15 +156,7 @@ def _choose_settings(subject: Subject, name: str) -> Spec:
     spec = method_widgets(attacks, name)
     if name != "transfer":
         return spec
-    sources = _sources(subject)
-    source = choose(
-        st.selectbox,
-        "Source: the model that is attacked",
-        sources,
-        key="source",
-        default=sources[0],
-        valid=sources.__contains__,
-    )
+    source = choose_one(st.selectbox, "Source: the model that is attacked", _sources(subject), key="source")
     return spec.adding({"source": source})
 
 

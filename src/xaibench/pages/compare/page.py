@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.pages.shared.address import choose, keep, put
+from xaibench.pages.shared.address import keep, put
+from xaibench.pages.shared.options import choose_one, choose_several
 from xaibench.pages.shared.text import plain
 from xaibench.places import inside, reports_home
 
@@ -64,28 +65,12 @@ def _suggest(suggested: list[tuple[str, str]]) -> None:
 
 
 def _choose(known: Mapping[str, Source], first: str, second: str) -> tuple[str, str, list[str]]:
-    keys = list(known)
     left, right, rest = st.columns([1, 1, 1.4], gap="medium")
-
-    def label(key: str) -> str:
-        return known[key].label
-
-    a = choose(left.selectbox, "From", keys, key="a", default=first, valid=known.__contains__, format_func=label)
-    b = choose(right.selectbox, "To", keys, key="b", default=second, valid=known.__contains__, format_func=label)
-    more = choose(
-        rest.multiselect,
-        "And",
-        keys,
-        key="more",
-        default=list[str](),
-        read=lambda text: [key for key in text.split(",") if key],
-        write=",".join,
-        valid=lambda chosen: set(chosen) <= set(known) and len(chosen) <= _MOST - 2,
-        format_func=label,
-        max_selections=_MOST - 2,
-        placeholder="Add others for a table of all",
-    )
-    return a, b, more
+    labels = {key: source.label for key, source in known.items()}
+    a = choose_one(left.selectbox, "From", labels, key="a", default=first)
+    b = choose_one(right.selectbox, "To", labels, key="b", default=second)
+    others = "Add others for a table of all"
+    return a, b, choose_several(rest.multiselect, "And", labels, key="more", most=_MOST - 2, placeholder=others)
 
 
 def _show_two(first: Source, second: Source) -> None:

@@ -8,9 +8,9 @@ import streamlit as st
 
 from xaibench.drawing.labels import name_label
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.cached import subject_rows
 from xaibench.pages.shared.links import link_button
+from xaibench.pages.shared.options import choose_one
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.views import View, says, show_explanations, show_probabilities, view_of
 
@@ -70,23 +70,12 @@ def _choose(data: Data, said: list[Tensor]) -> int:
     divided = (said[0] != said[1]).tolist()
     order = sorted(range(len(data)), key=lambda place: not divided[place])
     ids = data.ids.tolist()
-    rows = [ids[place] for place in order]
     names = data.class_names
 
-    def told(row: int) -> str:
-        place = ids.index(row)
-        text = f"{row}: {names[int(data.labels[place])]}"
+    def told(place: int) -> str:
+        text = f"{ids[place]}: {names[int(data.labels[place])]}"
         both = [names[int(one[place])] for one in said]
         return f"{text}; they say {both[0]} and {both[1]}" if divided[place] else text
 
-    row = choose(
-        st.selectbox,
-        f"Sample: the {sum(divided)} of {len(data)} on which they differ come first",
-        rows,
-        key="sample",
-        default=rows[0],
-        read=int,
-        valid=set(rows).__contains__,
-        format_func=told,
-    )
-    return ids.index(row)
+    label = f"Sample: the {sum(divided)} of {len(data)} on which they differ come first"
+    return ids.index(choose_one(st.selectbox, label, {ids[place]: told(place) for place in order}, key="sample"))

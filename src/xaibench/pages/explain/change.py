@@ -8,7 +8,8 @@ import streamlit as st
 
 from xaibench.errors import UnsupportedError
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, part
+from xaibench.pages.shared.address import part
+from xaibench.pages.shared.options import choose_class
 from xaibench.pages.shared.pictures import changed_words, figure, gallery
 from xaibench.pages.shared.text import plain, problem
 from xaibench.pages.shared.views import View, show_change, show_probabilities, view_of
@@ -28,18 +29,8 @@ _UNITS = {"image": "in L2", "tabular": "features", "text": "words"}
 def show_change_of_mind(subject: Subject) -> None:
     """A counterfactual: before, after, what differs, and what the model says then."""
     model, names = subject.model, subject.model.class_names
-    others = [-1, *(index for index in range(len(names)) if index != subject.prediction)]
-    goal = choose(
-        st.selectbox,
-        "To hear",
-        others,
-        key="goal",
-        default=-1,
-        read=lambda text: names.index(text) if text else -1,
-        write=lambda index: names[index] if index >= 0 else "",
-        valid=others.__contains__,
-        format_func=lambda index: names[index] if index >= 0 else "Anything else",
-        width=220,
+    goal = choose_class(
+        st.selectbox, "To hear", names, key="goal", none="Anything else", but=subject.prediction, width=220
     )
     try:
         found = cached.changed(model, subject.x, goal, subject.key)
@@ -47,7 +38,7 @@ def show_change_of_mind(subject: Subject) -> None:
         st.caption(problem(error))
         return
     if not bool(found.found[0]):
-        wanted = "anything else" if goal < 0 else names[goal]
+        wanted = "anything else" if goal is None else names[goal]
         st.markdown(f"No small change was found with which it says **{plain(wanted)}**.")
         return
     before = View(x=subject.x, probabilities=subject.probabilities, explanations={}, refused={})

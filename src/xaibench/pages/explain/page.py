@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.drawing.labels import method_label
-from xaibench.pages.shared.address import choose, part
+from xaibench.pages.shared.address import part
 from xaibench.pages.shared.links import link_button
+from xaibench.pages.shared.options import choose_number, choose_view
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.views import View, show_explanations, show_probabilities, view_of
 from xaibench.reading import percent
@@ -24,6 +25,7 @@ _TABS = {
     "change": "What would change its mind?",
     "alike": "Which training samples resemble it?",
 }
+_VALUES = {"signed": "Signed", "sizes": "Absolute"}
 _CHECKED = "_explain.checked"
 """Where in the session it stands which explanations have been checked in full."""
 _MOST_CHECKED = 500
@@ -102,21 +104,12 @@ def _why(subject: Subject, methods: tuple[str, ...], target: int | None) -> None
     opacity, absolute = 1.0, False
     with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
         if view.explanations:
-            absolute = _choose_sizes()
+            absolute = choose_view("Values", _VALUES, key="values") == "sizes"
         if view.explanations and subject.model.task == "image":
-            opacity = choose(
-                st.slider,
-                "Opacity of the maps",
-                0,
-                100,
-                key="opacity",
-                default=80,
-                read=int,
-                valid=lambda share: 0 <= share <= 100,
-                format="%d %%",
-                width=260,
+            shown = choose_number(
+                st.slider, "Opacity of the maps", 0, 100, key="opacity", default=80, format="%d %%", width=260
             )
-            opacity /= 100
+            opacity = shown / 100
     show_explanations(subject.model, subject.data, {"": view}, opacity=opacity, absolute=absolute)
     waiting = [method for method in view.explanations if method not in _checked(subject, target)]
     if waiting:
@@ -130,20 +123,6 @@ def _why(subject: Subject, methods: tuple[str, ...], target: int | None) -> None
         )
     for reason in view.refused.values():
         st.caption(plain(f"Left out: {reason}"))
-
-
-def _choose_sizes() -> bool:
-    signs = choose(
-        st.segmented_control,
-        "Values",
-        ["signed", "sizes"],
-        key="values",
-        default="signed",
-        valid=("signed", "sizes").__contains__,
-        format_func={"signed": "Signed", "sizes": "Absolute"}.__getitem__,
-        required=True,
-    )
-    return signs == "sizes"
 
 
 def _checked(subject: Subject, target: int | None) -> frozenset[str]:
@@ -177,16 +156,7 @@ def _closer(subject: Subject, methods: tuple[str, ...], target: int | None) -> N
     from xaibench.pages.explain.change import show_change_of_mind
     from xaibench.pages.explain.remove import show_removal
 
-    tab = choose(
-        st.segmented_control,
-        "Look closer",
-        list(_TABS),
-        key="closer",
-        default="remove",
-        valid=_TABS.__contains__,
-        format_func=_TABS.__getitem__,
-        required=True,
-    )
+    tab = choose_view("Look closer", _TABS, key="closer")
     if tab == "remove":
         show_removal(subject, methods, target)
     elif tab == "change":

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.drawing.labels import method_label
-from xaibench.pages.shared.address import choose, keep, part, put
+from xaibench.pages.shared.address import keep, part, put
 from xaibench.pages.shared.charts import STILL
+from xaibench.pages.shared.options import choose_one
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.views import View, feature_names, show_probabilities, view_of
 from xaibench.reading import percent
@@ -16,12 +17,14 @@ from xaibench.reading import percent
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from xaibench.explainers.baselines import BaselineName
     from xaibench.pages.explain.parts import Parts
     from xaibench.pages.shared.subject import Subject
 
 __all__ = ["show_removal"]
 
-_FILLS: dict[str, dict[str, str]] = {
+_CUTS = {"superpixels": "Of like colour", "grid": "Cells of a grid"}
+_FILLS: dict[str, dict[BaselineName, str]] = {
     "image": {"min": "black", "mean": "the mean colour", "max": "white"},
     "tabular": {"mean": "their mean", "min": "their lowest value", "max": "their highest value"},
     "text": {"auto": "nothing"},
@@ -64,41 +67,15 @@ def _choose_parts(subject: Subject) -> Parts:
 
     cut, segments = "superpixels", 1
     if subject.model.task == "image":
-        cut = choose(
-            st.selectbox,
-            "Regions",
-            ["superpixels", "grid"],
-            key="cut",
-            default="superpixels",
-            valid=("superpixels", "grid").__contains__,
-            format_func={"superpixels": "Of like colour", "grid": "Cells of a grid"}.__getitem__,
-            width=170,
-        )
-        segments = choose(
-            st.selectbox,
-            "About how many",
-            _SEGMENTS,
-            key="parts",
-            default=16 if max(subject.x.shape[2:]) <= _FEW else 36,
-            read=int,
-            valid=_SEGMENTS.__contains__,
-            width=150,
-        )
-    fills = _fills(subject)
-    fill = choose(
-        st.selectbox,
-        "In their place",
-        list(fills),
-        key="fill",
-        default=next(iter(fills)),
-        valid=fills.__contains__,
-        format_func=lambda fill: fills[fill].capitalize(),
-        width=190,
-    )
-    return parts_of(subject.model, subject.x, cut=cut, segments=segments, fill=fill)  # type: ignore[arg-type]
+        cut = choose_one(st.selectbox, "Regions", _CUTS, key="cut", width=170)
+        usual = 16 if max(subject.x.shape[2:]) <= _FEW else 36
+        segments = choose_one(st.selectbox, "About how many", _SEGMENTS, key="parts", default=usual, width=150)
+    fills = {name: meaning.capitalize() for name, meaning in _fills(subject).items()}
+    fill = choose_one(st.selectbox, "In their place", fills, key="fill", width=190)
+    return parts_of(subject.model, subject.x, cut=cut, segments=segments, fill=fill)
 
 
-def _fills(subject: Subject) -> dict[str, str]:
+def _fills(subject: Subject) -> dict[BaselineName, str]:
     """What can stand in the place of what is taken away."""
     model = subject.model
     fills = dict(_FILLS[model.task])
@@ -130,16 +107,8 @@ def _take_away(parts: Parts, subject: Subject, removed: tuple[int, ...]) -> None
 def _show_buttons(subject: Subject, parts: Parts, view: View, removed: tuple[int, ...]) -> None:
     """Taking away by importance, and putting back."""
     if view.explanations:
-        method = choose(
-            st.selectbox,
-            "Importance by",
-            list(view.explanations),
-            key="order",
-            default=next(iter(view.explanations)),
-            valid=view.explanations.__contains__,
-            format_func=method_label,
-            width=220,
-        )
+        methods = {method: method_label(method) for method in view.explanations}
+        method = choose_one(st.selectbox, "Importance by", methods, key="order", width=220)
         values = view.explanations[method].values.detach().cpu()
         st.button(
             "Remove the most important",

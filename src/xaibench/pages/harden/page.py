@@ -10,8 +10,9 @@ from xaibench.drawing.labels import name_label
 from xaibench.errors import InputError
 from xaibench.pages.harden.launch import KIND
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, put
+from xaibench.pages.shared.address import put
 from xaibench.pages.shared.charts import STILL
+from xaibench.pages.shared.options import choose_one
 from xaibench.pages.shared.running import RUN
 from xaibench.pages.shared.text import plain, problem
 from xaibench.reading import format_threat
@@ -56,16 +57,8 @@ def _choose_training() -> Job | None:
     known = {job.id: job for job in jobs(KIND)}
     if not known:
         return None
-    chosen = choose(
-        st.selectbox,
-        "Show",
-        [_NEW, *known],
-        key=RUN,
-        default=_NEW,
-        valid=lambda run: run == _NEW or run in known,
-        format_func=lambda run: "What hardening did so far" if run == _NEW else f"Training of {known[run].title}",
-    )
-    return known.get(chosen)
+    trainings = {run: f"Training of {job.title}" for run, job in known.items()}
+    return known.get(choose_one(st.selectbox, "Show", {_NEW: "What hardening did so far"} | trainings, key=RUN))
 
 
 def _show_results(name: str, card: Card) -> None:

@@ -11,8 +11,10 @@ import streamlit as st
 from xaibench.drawing.labels import name_label
 from xaibench.errors import InputError
 from xaibench.pages.shared.address import choose, forget
+from xaibench.pages.shared.options import choose_number, choose_one
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.widgets import method_widgets
+from xaibench.reading import norm_label
 from xaibench.registry import Spec
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ MOST_SETTING = 200
 _SOME_ROWS = (500, 1000, 2000, 5000, 10_000, 20_000)
 _FIRST_ROWS = 5000
 """Rows of larger data that are offered first: a training of minutes, not hours."""
-_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "words": "words"}
 _NO_HARDENING = ("reconstruction", "standard")
 """Objectives that know no disturbance."""
 
@@ -72,33 +73,21 @@ class Plan:
 def choose_plan(name: str, card: Card) -> Plan:
     """Widgets for a training of a model; what is outside the app's limits raises `InputError`."""
     objective = _choose_objective(card)
-    norms = ["words"] if card.task == "text" else ["linf", "l2", "l1"]
+    norms = {"words": "words"} if card.task == "text" else {norm: norm_label(norm) for norm in ("linf", "l2", "l1")}
     first, second = st.columns(2)
     with first:
-        norm = choose(
+        norm = choose_one(
             st.selectbox,
-            "Changes measured by",
+            "Changes are measured by",
             norms,
             key="norm",
-            default=norms[0],
-            valid=norms.__contains__,
-            format_func=_NORMS.__getitem__,
             on_change=forget,
             args=("eps",),
             help="The norm of the changes that the copy is trained to withstand.",
         )
     with second:
         eps = _choose_eps(card, norm)
-    epochs = choose(
-        st.slider,
-        "Epochs, at most",
-        1,
-        MOST_EPOCHS,
-        key="epochs",
-        default=20,
-        read=int,
-        valid=lambda epochs: 1 <= epochs <= MOST_EPOCHS,
-    )
+    epochs = choose_number(st.slider, "Epochs, at most", 1, MOST_EPOCHS, key="epochs", default=20)
     rows = _choose_rows(card)
     scratch = choose(
         st.toggle,
@@ -116,16 +105,9 @@ def _choose_objective(card: Card) -> Spec:
     from xaibench.training.hardening import default_objective
     from xaibench.training.objectives import objectives, objectives_for
 
-    names = [name for name in objectives_for(card.task) if name not in _NO_HARDENING and _is_complete(name)]
-    name = choose(
-        st.selectbox,
-        "Objective",
-        names,
-        key="objective",
-        default=default_objective(card.task),
-        valid=names.__contains__,
-        format_func=name_label,
-    )
+    exist = [name for name in objectives_for(card.task) if name not in _NO_HARDENING and _is_complete(name)]
+    names = {name: name_label(name) for name in exist}
+    name = choose_one(st.selectbox, "Objective", names, key="objective", default=default_objective(card.task))
     meaning = (inspect.getdoc(objectives.get(name)) or "").partition("\n")[0]
     st.caption(plain(meaning.replace("``", "")))
     with st.expander(f"Settings of {name_label(name)}"):
@@ -173,18 +155,9 @@ def _choose_rows(card: Card) -> int | None:
     from xaibench.data import row_count
 
     total = row_count(card.data.name, card.data.train_split)
-    options = [count for count in _SOME_ROWS if count < total]
-    if not options:
+    some = {count: f"{count:,}" for count in _SOME_ROWS if count < total}
+    if not some:
         return None
     first = _FIRST_ROWS if total > 2 * _FIRST_ROWS else total
-    rows = choose(
-        st.select_slider,
-        "Training rows",
-        [*options, total],
-        key="rows",
-        default=first,
-        read=int,
-        valid=[*options, total].__contains__,
-        format_func=lambda count: f"all {count:,}" if count == total else f"{count:,}",
-    )
+    rows = choose_one(st.select_slider, "Training rows", some | {total: f"all {total:,}"}, key="rows", default=first)
     return None if rows == total else rows

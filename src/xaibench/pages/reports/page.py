@@ -8,8 +8,9 @@ from typing import Any
 import streamlit as st
 
 from xaibench.pages.reports.shelf import Item, read_items
-from xaibench.pages.shared.address import choose, put
+from xaibench.pages.shared.address import put
 from xaibench.pages.shared.links import link_button
+from xaibench.pages.shared.options import choose_one
 from xaibench.pages.shared.text import plain, problem
 from xaibench.places import reports_home
 
@@ -112,13 +113,5 @@ def _pick(picked: list[Item]) -> None:
 
 def _choose_open(items: list[Item]) -> Item | None:
     by_name = {item.name: item for item in items}
-    name = choose(
-        st.selectbox,
-        "Open",
-        [_NONE, *by_name],
-        key="report",
-        default=_NONE,
-        valid=lambda name: name in (_NONE, *by_name),
-        format_func=lambda name: name or "Choose a report",
-    )
-    return by_name.get(name)
+    names = {_NONE: "Choose a report"} | {name: name for name in by_name}
+    return by_name.get(choose_one(st.selectbox, "Open", names, key="report"))

@@ -9,6 +9,7 @@ import streamlit as st
 from xaibench.pages.robustness.plan import PRESETS, Wanted, arguments, customary, estimate, report_name
 from xaibench.pages.shared.address import choose, forget, part
 from xaibench.pages.shared.limits import MOST_EVALUATED
+from xaibench.pages.shared.options import choose_number, choose_one, choose_view
 from xaibench.pages.shared.running import launch
 from xaibench.places import inside, reports_home
 
@@ -49,46 +50,24 @@ def show_launch(name: str, card: Card, before: Report | None) -> None:
 
 
 def _choose(name: str, card: Card) -> Wanted:
-    preset = PRESETS[
-        choose(
-            st.segmented_control,
-            "How much",
-            list(PRESETS),
-            key="preset",
-            default="quick",
-            valid=PRESETS.__contains__,
-            format_func=lambda key: PRESETS[key].label,
-            required=True,
-            on_change=forget,
-            args=("n",),
-        )
-    ]
+    labels = {key: preset.label for key, preset in PRESETS.items()}
+    preset = PRESETS[choose_view("How much", labels, key="preset", on_change=forget, args=("n",))]
     st.caption(f"{preset.label}: {preset.meaning}.")
     left, middle, right = st.columns(3)
-    n = choose(
+    n = choose_number(
         left.number_input,
         "Samples",
         1,
         MOST_EVALUATED,
         key="n",
         default=preset.n,
-        read=int,
-        valid=lambda n: 1 <= n <= MOST_EVALUATED,
         step=10,
         help=f"Drawn from the {card.data.test_split} split by seed 0; more than {MOST_EVALUATED} from a terminal.",
     )
     norm = "words"
     if card.task != "text":
-        norm = choose(
-            middle.selectbox,
-            "Changes are measured by",
-            list(_NORMS),
-            key="norm",
-            default="linf",
-            valid=_NORMS.__contains__,
-            format_func=lambda norm: _NORMS[norm],
-            on_change=forget,
-            args=("eps",),
+        norm = choose_one(
+            middle.selectbox, "Changes are measured by", _NORMS, key="norm", on_change=forget, args=("eps",)
         )
     eps = choose(
         (middle if card.task == "text" else right).number_input,
@@ -117,16 +96,14 @@ def _choose_attack(card: Card) -> str:
     from xaibench.pages.shared.widgets import method_widgets
     from xaibench.robustness import ensemble_names
 
-    ensembles = ("verdict",) if card.task == "text" else ("verdict", *(set(ensemble_names()) - {"verdict"}))
-    names = [*sorted(ensembles, key=lambda name: (name != "verdict", name)), *attacks_for(card.task)]
-    name = choose(
+    others = [] if card.task == "text" else sorted(set(ensemble_names()) - {"verdict"})
+    ensembles = ["verdict", *others]
+    names = {name: name_label(name) for name in (*ensembles, *attacks_for(card.task))}
+    name = choose_one(
         st.selectbox,
         "Attack",
-        names,
+        names | {"verdict": _VERDICT},
         key="against",
-        default="verdict",
-        valid=names.__contains__,
-        format_func=lambda name: _VERDICT if name == "verdict" else name_label(name),
         help="One weak attack makes any model look robust; take another than Verdict to compare with it.",
     )
     if name in ensembles:

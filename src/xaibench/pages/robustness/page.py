@@ -12,8 +12,9 @@ from xaibench.pages.robustness.card import show_card
 from xaibench.pages.robustness.findings import show_findings
 from xaibench.pages.robustness.launch import show_launch
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, chosen, forget, keep
+from xaibench.pages.shared.address import chosen, forget, keep
 from xaibench.pages.shared.finished import report, reports_of
+from xaibench.pages.shared.options import choose_one
 from xaibench.pages.shared.running import RUN, show_job, show_jobs
 from xaibench.pages.shared.subject import choose_model
 from xaibench.pages.shared.text import plain
@@ -48,7 +49,7 @@ def show() -> None:
     ):
         show_launch(name, card, latest)
     if shown is not None:
-        show_findings(shown, found[shown])
+        show_findings(shown, found[shown], card)
     elif job is None:
         show_card(card)
         st.markdown(
@@ -90,14 +91,12 @@ def _choose_report(name: str, found: Mapping[str, Report], job: Job | None) -> s
     if not found:
         return None
     own = job.out.name if job is not None and job.out is not None else None
-    return choose(
+    return choose_one(
         st.sidebar.selectbox,
         "Report",
-        list(found),
+        {name: _label(one) for name, one in found.items()},
         key="evaluation",
-        default=own if own in found else next(iter(found)),
-        valid=found.__contains__,
-        format_func=lambda name: _label(found[name]),
+        default=own if own in found else None,
     )
 
 

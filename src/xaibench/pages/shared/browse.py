@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, forget, put
+from xaibench.pages.shared.address import forget, put
+from xaibench.pages.shared.options import choose_class, choose_one
 from xaibench.pages.shared.text import plain
 from xaibench.reading import percent
 
@@ -44,31 +45,9 @@ def choose_row(model: Classifier, data: Data, said: Tensor, first: int | None = 
     """
     with st.sidebar:
         left, right = st.columns(2)
-        kind = choose(
-            left.selectbox,
-            "Show",
-            list(_KINDS),
-            key="show",
-            default="all",
-            valid=_KINDS.__contains__,
-            format_func=lambda kind: _KINDS[kind],
-            help=_HELP,
-            on_change=forget,
-            args=("sample",),
-        )
-        names = data.class_names
-        label = choose(
-            right.selectbox,
-            "Class",
-            range(-1, len(names)),
-            key="class",
-            default=-1,
-            read=lambda text: names.index(text) if text else -1,
-            write=lambda index: names[index] if index >= 0 else "",
-            valid=lambda index: -1 <= index < len(names),
-            format_func=lambda index: names[index] if index >= 0 else "Any",
-            on_change=forget,
-            args=("sample",),
+        kind = choose_one(left.selectbox, "Show", _KINDS, key="show", help=_HELP, on_change=forget, args=("sample",))
+        label = choose_class(
+            right.selectbox, "Class", data.class_names, key="class", none="Any", on_change=forget, args=("sample",)
         )
         places = _ordered(model, data, said, kind, label)
         if not places:
@@ -81,11 +60,11 @@ def choose_row(model: Classifier, data: Data, said: Tensor, first: int | None = 
     return places[here]
 
 
-def _ordered(model: Classifier, data: Data, said: Tensor, kind: str, label: int) -> list[int]:
-    """Positions of the rows of a kind and a class (any for -1), in order."""
+def _ordered(model: Classifier, data: Data, said: Tensor, kind: str, label: int | None) -> list[int]:
+    """Positions of the rows of a kind and a class, or any, in order."""
     right = said.argmax(dim=1) == data.labels
     keep = right if kind in ("right", "fooled") else ~right if kind in ("wrong", "mistakes") else right | ~right
-    if label >= 0:
+    if label is not None:
         keep &= data.labels == label
     places = keep.nonzero().flatten()
     if kind == "mistakes":
@@ -103,16 +82,8 @@ def _choose_place(data: Data, places: list[int], first: int) -> int:
     """Where in the list of rows to choose from the chosen one stands; at first the row at position ``first``."""
     ids = data.ids[places].tolist()
     where = {row: place for place, row in enumerate(ids)}
-    row = choose(
-        st.selectbox,
-        f"Sample: row of the {data.split} split",
-        ids,
-        key="sample",
-        default=int(data.ids[first]),
-        read=int,
-        valid=where.__contains__,
-        sticks=True,
-    )
+    label = f"Sample: row of the {data.split} split"
+    row = choose_one(st.selectbox, label, ids, key="sample", default=int(data.ids[first]), sticks=True)
     here = where[row]
     steps = (
         ("←", "The sample before", ids[here - 1]),

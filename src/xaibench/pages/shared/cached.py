@@ -184,12 +184,12 @@ def explained(
 
 
 @st.cache_data(show_spinner="Looking for a small change that alters the prediction", max_entries=128)
-def changed(_model: Classifier, _x: Tensor, goal: int, key: tuple[str, str]) -> CounterfactualResult:
-    """The smallest change found of one input (1, ...) with which the model says ``goal``, or anything else for -1."""
+def changed(_model: Classifier, _x: Tensor, goal: int | None, key: tuple[str, str]) -> CounterfactualResult:
+    """The smallest change found of one input (1, ...) with which the model says ``goal``, or else anything else."""
     from xaibench.counterfactuals import counterfactual
 
     with one_at_a_time:
-        return counterfactual(_model, _x, None if goal < 0 else goal)
+        return counterfactual(_model, _x, goal)
 
 
 @st.cache_data(show_spinner="Comparing with the training samples", max_entries=128)

@@ -9,7 +9,7 @@ import streamlit as st
 from xaibench.drawing.labels import name_label
 from xaibench.errors import UnsupportedError
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.options import choose_class, choose_several
 from xaibench.pages.shared.widgets import method_widgets
 
 if TYPE_CHECKING:
@@ -32,19 +32,14 @@ def choose_explanations(subject: Subject, most: int | None = None, *, key: str =
     from xaibench.explainers import explainers
 
     model = subject.model
-    names = explainers.names()
     with st.sidebar:
-        chosen = choose(
+        chosen = choose_several(
             st.multiselect,
             "Explanations",
-            names,
+            {name: name_label(name) for name in explainers},
             key=key,
-            default=list(_fitting(model, subject.x, subject.prediction, model.digest, subject.key))[:most],
-            read=lambda text: [name for name in text.split(",") if name],
-            write=",".join,
-            valid=lambda chosen: set(chosen) <= set(names) and len(chosen) <= _MOST,
-            format_func=name_label,
-            max_selections=_MOST,
+            default=_fitting(model, subject.x, subject.prediction, model.digest, subject.key)[:most],
+            most=_MOST,
         )
         if not chosen:
             return ()
@@ -73,16 +68,6 @@ def _fitting(_model: Classifier, _x: Tensor, _target: int, digest: str, _key: tu
 
 def choose_explained_class(model: Classifier) -> int | None:
     """The class whose logit is explained; None for the predicted one."""
-    names = model.class_names
-    index = choose(
-        st.sidebar.selectbox,
-        "Class to explain",
-        range(-1, len(names)),
-        key="why",
-        default=-1,
-        read=lambda text: names.index(text) if text else -1,
-        write=lambda index: names[index] if index >= 0 else "",
-        valid=lambda index: -1 <= index < len(names),
-        format_func=lambda index: names[index] if index >= 0 else "The predicted one",
+    return choose_class(
+        st.sidebar.selectbox, "Class to explain", model.class_names, key="why", none="The predicted one"
     )
-    return None if index < 0 else index

@@ -13,8 +13,9 @@ import streamlit as st
 
 from xaibench.errors import InputError
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, chosen, forget
+from xaibench.pages.shared.address import chosen, forget
 from xaibench.pages.shared.browse import choose_row
+from xaibench.pages.shared.options import choose_one, choose_view
 from xaibench.pages.shared.own import edited_row, typed_text, uploaded_picture
 
 if TYPE_CHECKING:
@@ -83,13 +84,12 @@ def choose_model() -> str | None:
         )
         return None
     first = _FIRST_MODEL if _FIRST_MODEL in names else names[0]
-    name = choose(
+    name = choose_one(
         st.sidebar.selectbox,
         "Model",
         names,
         key="model",
         default=first,
-        valid=names.__contains__,
         sticks=True,
         on_change=_leave_data,
         args=(chosen("model", first),),
@@ -134,17 +134,9 @@ def choose_subject(first: First | None = None) -> Subject | None:
     data = cached.samples(model, card.data.name, card.data.test_split, model.digest)
     if asked_row is not None and asked_row not in data.ids:
         data = cached.samples(model, card.data.name, card.data.test_split, model.digest, asked_row)
-    source = choose(
-        st.sidebar.segmented_control,
-        "Input",
-        ["data", "own"],
-        key="input",
-        default="data",
-        valid=("data", "own").__contains__,
-        format_func=lambda source: _OWN[model.task] if source == "own" else "From the data",
-        required=True,
-        width="stretch",
-    )
+    with st.sidebar:
+        sources = {"data": "From the data", "own": _OWN[model.task]}
+        source = choose_view("Input", sources, key="input", width="stretch")
     subject = _own(name, model, data) if source == "own" else _row(name, model, data, first)
     if subject is not None:
         where = _OWN[model.task].lower() if subject.row is None else f"row {subject.row} of {data.name}"

@@ -13,6 +13,7 @@ import streamlit as st
 from xaibench.drawing.labels import name_label
 from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.limits import MOST_QUERIES, MOST_STEPS
+from xaibench.pages.shared.options import choose_one
 from xaibench.registry import Registry, Spec
 
 __all__ = ["method_widgets"]
@@ -76,7 +77,7 @@ def _widget(key: str, name: str, hint: Any, default: Any) -> Any:
     label = name_label(name)
     if typing.get_origin(hint) is typing.Literal:
         options = typing.get_args(hint)
-        return choose(st.selectbox, label, options, key=key, default=default, valid=options.__contains__)
+        return choose_one(st.selectbox, label, options, key=key, default=default)
     if hint is bool:
         return choose(st.toggle, label, key=key, default=default, read=lambda text: text == "True")
     if hint is float:
