@@ -12,7 +12,9 @@ from xaibench.intake import is_added, remove_added
 from xaibench.pages.models.faces import accuracy, facts, robust_sentence
 from xaibench.pages.models.shelf import Entry
 from xaibench.pages.shared.address import forget
+from xaibench.pages.shared.figures import threats
 from xaibench.pages.shared.links import TARGET, link_button
+from xaibench.pages.shared.side_by_side import show_side_by_side
 from xaibench.pages.shared.text import plain, problem
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def _dialog(entry: Entry) -> None:
         ):
             link_button(label, page, key=f"to-{page}", width="content", model=entry.name, details="")
     st.html(facts(_facts(entry, card)))
+    measured = st.container()
     if figure := _history(card):
         st.plotly_chart(figure, key="history", alt="Accuracy after each epoch of its training")
     st.code(f'import xaibench\n\nmodel = xaibench.load_model("{entry.name}")', language="python")
@@ -59,6 +62,9 @@ def _dialog(entry: Entry) -> None:
         st.json(card.model_dump(mode="json"), expanded=1)
     if is_added(entry.folder):
         _removal(entry)
+    with measured:  # last, for reading reports takes what is loaded in the background
+        for norm, eps in threats(entry.name, card):
+            show_side_by_side(entry.name, card, norm, eps)
     if TARGET in st.session_state:
         st.rerun()
 

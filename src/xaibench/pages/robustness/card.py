@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.pages.shared.bracket import bracket
+from xaibench.drawing.bracket import bracket, bracket_parts
 from xaibench.pages.shared.text import plain
 
 if TYPE_CHECKING:
     from xaibench.card import Card, RobustAccuracy
-    from xaibench.report.headline import Part
 
 __all__ = ["show_card"]
 
@@ -21,7 +20,8 @@ def show_card(card: Card) -> None:
     for one in card.robustness:
         if one.weights_digest == card.weights_digest:
             st.markdown(plain(_sentence(card, one)))
-            st.html(bracket(_parts(one)))
+            parts = bracket_parts(clean=one.clean_accuracy, robust=one.robust_accuracy, proved=None)
+            st.html(bracket(parts))
 
 
 def _sentence(card: Card, one: RobustAccuracy) -> str:
@@ -34,14 +34,3 @@ def _sentence(card: Card, one: RobustAccuracy) -> str:
         f" within {format_threat(one.norm, one.eps)} (95 % interval {percent(low)} to {percent(high)}); unchanged,"
         f" {percent(one.clean_accuracy)}, says its card."
     )
-
-
-def _parts(one: RobustAccuracy) -> tuple[Part, ...]:
-    from xaibench.report.headline import Part
-
-    parts = (
-        Part("open", one.robust_accuracy, "not broken by any attack"),
-        Part("lost", one.clean_accuracy - one.robust_accuracy, "broken by an attack"),
-        Part("wrong", 1 - one.clean_accuracy, "wrong from the start"),
-    )
-    return tuple(part for part in parts if part.share > 0)

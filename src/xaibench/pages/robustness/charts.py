@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from xaibench.drawing.charts import laid_out, names_down, share_axis
 from xaibench.drawing.colours import BLUE, GREEN, OLIVE, ORANGE, PINK, VIOLET
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ _WORST, _BAND = "rgba(128,138,152,0.5)", "rgba(128,138,152,0.18)"
 _SLOTS = (BLUE, ORANGE, GREEN, PINK, OLIVE)
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _ACCENT = VIOLET
-_MARGIN = {"l": 0, "r": 8, "t": 8, "b": 0}
-_LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
 
 
 def curve(robustness: Robustness) -> Any:
@@ -61,16 +60,14 @@ def curve(robustness: Robustness) -> Any:
         text=f"<b>ε = {format_radius(chart.eps)}</b>",
         font={"color": _ACCENT},
     )
-    figure.update_layout(height=360, margin=_MARGIN, hovermode="x unified", legend=_LEGEND)
     figure.update_xaxes(
         title=chart.unit,
         tickvals=list(chart.ticks),
         ticktext=[format_radius(tick) for tick in chart.ticks],
         range=[-0.015 * robustness.radii[-1], 1.02 * robustness.radii[-1]],
-        fixedrange=True,
     )
-    figure.update_yaxes(title="correct", range=[0, 102], ticksuffix=" %", dtick=20, fixedrange=True)
-    return figure
+    figure.update_yaxes(title="correct", range=[0, 102], ticksuffix=" %", dtick=20)
+    return laid_out(figure, height=360, hovermode="x unified")
 
 
 def curve_text(robustness: Robustness) -> str:
@@ -107,16 +104,9 @@ def class_bars(classes: list[ClassRobustness]) -> Any:
             if any(counts)
         ]
     )
-    figure.update_layout(
-        barmode="stack",
-        height=90 + 26 * len(names),
-        margin=_MARGIN,
-        bargap=0.25,
-        legend={**_LEGEND, "traceorder": "normal"},
-    )
-    figure.update_yaxes(autorange="reversed", type="category", fixedrange=True, showgrid=False)
-    figure.update_xaxes(title="samples", fixedrange=True)
-    return figure
+    figure.update_yaxes(**names_down())
+    figure.update_xaxes(title="samples")
+    return laid_out(figure, height=90 + 26 * len(names), barmode="stack", bargap=0.25, legend_traceorder="normal")
 
 
 def distance_bars(minimal: MinimalDistances, unit: str) -> Any:
@@ -137,40 +127,36 @@ def distance_bars(minimal: MinimalDistances, unit: str) -> Any:
     )
     if minimal.median is not None:
         figure.add_vline(x=minimal.median, line={"color": _ACCENT, "width": 1.5, "dash": "dash"})
-    figure.update_layout(height=260, margin=_MARGIN)
-    figure.update_xaxes(title=unit, range=[0, edges[-1]], fixedrange=True)
-    figure.update_yaxes(title="samples", fixedrange=True)
-    return figure
+    figure.update_xaxes(title=unit, range=[0, edges[-1]])
+    figure.update_yaxes(title="samples")
+    return laid_out(figure, height=260)
 
 
 def corruption_bars(corruptions: Corruptions) -> Any:
     """Accuracy under each corruption, the worst first, with what it is on the same samples as they are."""
     import plotly.graph_objects as go
 
+    from xaibench.reading import percent
+
     order = sorted(range(len(corruptions.names)), key=lambda place: corruptions.by_name[place])
     figure = go.Figure(
         go.Bar(
             y=[corruptions.names[place].replace("_", " ") for place in order],
-            x=[100 * corruptions.by_name[place] for place in order],
+            x=[corruptions.by_name[place] for place in order],
             orientation="h",
             marker_color=_SLOTS[0],
             customdata=[
-                " · ".join(
-                    f"{severity}: {100 * share:.0f} %"
+                f"{percent(corruptions.by_name[place])}<br>by severity "
+                + " · ".join(
+                    f"{severity}: {percent(share)}"
                     for severity, share in zip(corruptions.severities, corruptions.accuracy[place], strict=True)
                 )
                 for place in order
             ],
-            hovertemplate="%{y}: %{x:.1f} %<br>by severity %{customdata}<extra></extra>",
+            hovertemplate="%{y}: %{customdata}<extra></extra>",
         )
     )
-    figure.add_vline(x=100 * corruptions.clean, line={"color": _ACCENT, "width": 1.5, "dash": "dash"})
-    figure.update_layout(height=60 + 24 * len(order), margin=_MARGIN, bargap=0.25)
-    figure.update_yaxes(autorange="reversed", type="category", fixedrange=True, showgrid=False)
-    figure.update_xaxes(
-        title="accuracy; dashed: unchanged",
-        range=[0, 100],
-        ticksuffix=" %",
-        fixedrange=True,
-    )
-    return figure
+    figure.add_vline(x=corruptions.clean, line={"color": _ACCENT, "width": 1.5, "dash": "dash"})
+    figure.update_yaxes(**names_down())
+    figure.update_xaxes(**share_axis("accuracy; dashed: unchanged", low=0.0))
+    return laid_out(figure, height=60 + 24 * len(order), bargap=0.25)

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.drawing.bracket import bracket
 from xaibench.pages.robustness import details
 from xaibench.pages.robustness.broken import show_broken
 from xaibench.pages.robustness.charts import curve, curve_text
-from xaibench.pages.shared.address import choose, part
-from xaibench.pages.shared.bracket import bracket
+from xaibench.pages.shared.address import part
 from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.links import link_button
+from xaibench.pages.shared.options import choose_view
+from xaibench.pages.shared.side_by_side import show_side_by_side
 from xaibench.pages.shared.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from xaibench.card import Card
     from xaibench.report import Report
 
 __all__ = ["show_findings"]
@@ -30,8 +33,8 @@ _LOOKS = {
 }
 
 
-def show_findings(name: str, report: Report) -> None:
-    """A report on the page."""
+def show_findings(name: str, report: Report, card: Card) -> None:
+    """A report on the page; ``card`` is that of the model that it is a report on."""
     from xaibench.report.headline import headline
 
     found = headline(report)
@@ -55,6 +58,7 @@ def show_findings(name: str, report: Report) -> None:
     with right:
         link_button("Harden this model", "harden", key="harden", icon=":material/fitness_center:", model=_model(report))
     if robustness is not None:
+        show_side_by_side(_model(report), card, robustness.norm, robustness.eps, shown=name)
         _show_details(name, report)
     for item in report.results.not_measured:
         st.caption(plain(f"Not measured: {item.what}: {item.reason}."))
@@ -79,16 +83,7 @@ def _show_details(name: str, report: Report) -> None:
     if report.results.corruptions is not None:
         corruptions = report.results.corruptions
         views["corruptions"] = ("Corruptions", lambda: details.show_corruptions(corruptions))
-    chosen = choose(
-        st.segmented_control,
-        "Details",
-        list(views),
-        key="section",
-        default="attacks",
-        valid=views.__contains__,
-        format_func=lambda key: views[key][0],
-        required=True,
-    )
+    chosen = choose_view("Details", {key: label for key, (label, _) in views.items()}, key="section")
     views[chosen][1]()
 
 

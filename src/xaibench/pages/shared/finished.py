@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xaibench.evaluate import Judgement
     from xaibench.report import Report
 
-__all__ = ["adversarials", "documents", "file_of", "judgements", "report", "report_names", "reports_of"]
+__all__ = ["adversarials", "documents", "file_of", "judgements", "outcomes", "report", "report_names", "reports_of"]
 
 _LARGEST_DOCUMENT, _LARGEST_TENSORS = 50 * MEGABYTE, 1000 * MEGABYTE
 """A document of some thousand samples has one; tensors are those of its samples for each attack."""
@@ -107,6 +107,18 @@ def adversarials(name: str) -> dict[str, Tensor] | None:
     return _tensors(str(path), _moment(path)) if path.is_file() else None
 
 
+def outcomes(name: str, at: int) -> dict[int, str]:
+    """What became of each row of the split that a report attacked, at the radius in this place of its curve.
+
+    ``r`` robust, ``b`` broken by any attack, ``w`` wrong from the start; empty where the tensors cannot be read.
+    """
+    try:
+        path = file_of(name, "adversarials.safetensors")
+    except InputError:
+        return {}
+    return _outcomes(str(path), _moment(path), at) if path.is_file() else {}
+
+
 def _moment(file: Path) -> int:
     return file.stat().st_mtime_ns if file.exists() else 0
 
@@ -123,6 +135,23 @@ def _judgement(path: str, moment: int) -> Judgement:
     from xaibench.evaluate import Judgement
 
     return Judgement.read(Path(path))
+
+
+@st.cache_resource(show_spinner=False, max_entries=100)
+def _outcomes(file: str, moment: int, at: int) -> dict[int, str]:
+    """Reads the few small tensors that this takes, not the examples themselves."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            broken_at = [tensors.get_tensor(key) for key in tensors.keys() if key.startswith("broken_at/")]  # noqa: SIM118
+            rows = tensors.get_tensor("ids").tolist()
+    except (SafetensorError, OSError):
+        return {}
+    first = [min(radii) for radii in zip(*(one.tolist() for one in broken_at), strict=True)]
+    if len(first) != len(rows):
+        return {}
+    return {row: "w" if radius == 0 else "b" if radius <= at else "r" for row, radius in zip(rows, first, strict=True)}
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)

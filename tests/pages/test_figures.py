@@ -1,0 +1,183 @@
+"""Figures of one model side by side: each is the library's own, and what is said to explain them follows from rows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from xaibench.card import Card
+from xaibench.data import load_data
+from xaibench.evaluate import Judgement, Plan, judge
+from xaibench.metrics import wilson_interval
+from xaibench.pages.shared.figures import Figure, figures, told
+from xaibench.places import reports_home
+from xaibench.report import Report, run
+from xaibench.zoo import load_model
+
+Opened = Callable[..., AppTest]
+EPS = 0.1
+
+
+@pytest.fixture(scope="module")
+def measured(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Judgement]:
+    """A report on drawn rows of `toy-image`, and a judgement of all rows by the same attack."""
+    out = tmp_path_factory.mktemp("figures") / "toy"
+    folder = toy_models / "toy-image"
+    plan = Plan(
+        model=str(folder),
+        n=40,
+        eps=EPS,
+        curve=(0.05,),
+        attacks=("pgd",),
+        samples=0,
+        explainers=(),
+        proofs=0,
+        minimal=0,
+        corruptions=0,
+        assessed=0,
+        checks=False,
+    )
+    run(plan, out=out)
+    card = Card.read(folder / "config.json")
+    data = load_data(card.data.name, card.data.test_split)
+    return out, judge(load_model(folder), data, name="toy-image", attack="pgd", eps=EPS, rows="all")
+
+
+@pytest.fixture
+def kept(measured: tuple[Path, Judgement]) -> tuple[Report, Judgement]:
+    """Both where the pages look for them."""
+    shutil.copytree(measured[0], reports_home() / "toy")
+    (reports_home() / "robust").mkdir()
+    (reports_home() / "robust" / "toy-image.json").write_text(measured[1].model_dump_json(), encoding="utf-8")
+    return Report.read(measured[0]), measured[1]
+
+
+def figure(outcomes: str, *, weights: str = "now", attack: str = "pgd", known: bool = True) -> Figure:
+    robust, n = outcomes.count("r"), len(outcomes)
+    return Figure(
+        accuracy=robust / n,
+        interval=wilson_interval(robust, n),
+        attacks=(attack,),
+        data="toy",
+        split="test",
+        n=n,
+        rows="all" if known else "drawn",
+        weights=weights,
+        outcomes=dict(enumerate(outcomes)) if known else {},
+    )
+
+
+def test_figures_are_those_of_report_and_judgement(kept: tuple[Report, Judgement], toy_models: Path) -> None:
+    report, judgement = kept
+    card = Card.read(toy_models / "toy-image" / "config.json")
+    first, second = figures("toy-image", card, "linf", EPS)
+    robustness = report.results.robustness
+    assert robustness is not None
+    assert (first.accuracy, first.interval, first.n) == (judgement.robust_accuracy, judgement.interval, judgement.n)
+    assert (second.accuracy, second.report) == (robustness.worst_case.accuracy[robustness.index], "toy")
+    assert [one.weights for one in (first, second)] == [card.weights_digest] * 2
+    assert len(second.outcomes) == report.data.n
+    assert sum(kept == "r" for kept in second.outcomes.values()) == robustness.worst_case.robust[robustness.index]
+    assert {row: first.outcomes[row] == "w" for row in second.outcomes} == {
+        row: letter == "w" for row, letter in second.outcomes.items()
+    }
+    (inner,) = figures("toy-image", card, "linf", 0.05)
+    assert inner.accuracy == robustness.worst_case.accuracy[robustness.radii.index(0.05)]
+    assert figures("toy-image", card, "l2", EPS) == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "says"),
+    [
+        ("rrbw" * 30, "rrbw" * 20 + "r", "On the 81 rows that both attacked, both leave the same 41 right"),
+        ("rrbw" * 30, "rrbw" * 30, "The figures agree."),
+        ("rrbw" * 30, "rbbw" * 30, "leaves 30 right, and PGD (120) 60: the attack explains the 25.0 points"),
+        ("rrbw" * 30, "rbbw" * 20, "leaves 20 right, and PGD (120) 40: the attack explains some of the 25.0 points"),
+        ("bbbbrrrr" + "r" * 20, "rrrrbbbb" + "b" * 20, "not overlap. On the 28 rows"),
+    ],
+)
+def test_rows_that_both_attacked_tell_what_explains_a_difference(one: str, other: str, says: str) -> None:
+    assert says in told([figure(one), figure(other)], "now")
+
+
+def test_rows_that_the_same_weights_judge_differently_are_not_the_same_rows() -> None:
+    assert "both attacked" not in told([figure("rrrr" * 9), figure("wrrb" * 9)], "now")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "says", "says_not"),
+    [
+        (figure("rrrb" * 9, known=False), figure("rrbb" * 9, known=False), "which samples were drawn", "the attack"),
+        (
+            figure("rrrb" * 9, known=False),
+            figure("rrbb" * 9, known=False, attack="fgsm"),
+            "overlap. What may explain the difference: which samples were drawn, and the attack (FGSM or PGD)",
+            "both attacked",
+        ),
+        (
+            figure("r" * 99 + "b", known=False),
+            figure("b" * 99 + "r", known=False, attack="fgsm"),
+            "do not overlap. What may explain the difference: the attack",
+            "drawn",
+        ),
+        (figure("rb" * 9), figure("rr" * 9, weights="then"), "Left aside: 1 figure of other weights", "overlap"),
+    ],
+)
+def test_without_common_rows_only_what_numbers_allow_is_said(
+    one: Figure, other: Figure, says: str, says_not: str
+) -> None:
+    said = told([one, other], "now")
+    assert says in said
+    assert says_not not in said
+
+
+def test_first_rows_are_said_to_be_no_selection() -> None:
+    one, other = figure("rrrb" * 9), figure("rrbb" * 9, known=False)
+    assert "no random selection" in told([replace(one, rows="first"), other], "now")
+
+
+@pytest.mark.parametrize(
+    ("page", "place"), [("robustness", {"model": "toy-image"}), ("models", {"details": "toy-image"})]
+)
+def test_pages_set_them_side_by_side(
+    opened: Opened, kept: tuple[Report, Judgement], page: str, place: dict[str, str]
+) -> None:
+    app = opened(page, **place)
+    assert not app.exception
+    (table,) = [
+        one.proto.body for one in app.get("html") if "xb-figures" in one.proto.body and "<tbody>" in one.proto.body
+    ]
+    rows = table.split("<tbody>")[1].split("</tr>")[:-1]
+    robustness = kept[0].results.robustness
+    assert robustness is not None
+    for row, share in zip(
+        rows, (kept[1].robust_accuracy, robustness.worst_case.accuracy[robustness.index]), strict=True
+    ):
+        assert f"{100 * share:.1f} %".replace(".0 %", " %") in row
+    assert ("shown here" in rows[1]) == (page == "robustness")
+    links = [button for button in app.button if button.key.startswith("figure-")]
+    assert len(links) == (page == "models")
+    for link in links:
+        link.click().run()
+        assert not app.exception
+
+
+def test_one_figure_alone_gets_no_table(opened: Opened, kept: tuple[Report, Judgement]) -> None:
+    (reports_home() / "robust" / "toy-image.json").unlink()
+    assert not any("xb-figures" in one.proto.body for one in opened("robustness", model="toy-image").get("html"))
+
+
+def test_hostile_names_are_text(opened: Opened, kept: tuple[Report, Judgement]) -> None:
+    path = reports_home() / "toy" / "report.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    told["data"]["name"] = '<img src=x onerror="alert(1)">'
+    path.write_text(json.dumps(told), encoding="utf-8")
+    app = opened("robustness", model="toy-image")
+    assert not app.exception
+    assert not any("<img src=x" in one.proto.body for one in app.get("html"))
