@@ -17,7 +17,25 @@ from xaibench.robustness import RobustnessResult
 
 HOSTILE = '<script>alert("x")</script>"><img src=x onerror=alert(1)>'
 ALLOWED = frozenset(
-    ["div", "p", "b", "span", "figure", "figcaption", "img", "table", "thead", "tbody", "tr", "th", "td"]
+    [
+        "div",
+        "p",
+        "b",
+        "del",
+        "ins",
+        "span",
+        "ul",
+        "li",
+        "figure",
+        "figcaption",
+        "img",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+    ]
 )
 DATA = {"toy-image": "digits", "toy-table": "breast-cancer"}
 

@@ -1,4 +1,4 @@
-"""Small pieces of HTML without scripts or style sheets: figures, shaded words, bars and tables, on any ground.
+"""Small pieces of HTML without scripts or style sheets: figures, shaded words, bars of features and tables.
 
 Every text is escaped here. Colours are those of the report: blue for, orange against, violet where there is no sign.
 """
@@ -23,7 +23,6 @@ __all__ = [
     "legend",
     "paragraph",
     "shaded_words",
-    "share_bar",
     "table",
 ]
 
@@ -88,25 +87,6 @@ def feature_bars(names: Sequence[str], values: Tensor, *, signed: bool) -> str:
         )
     grid = "display:grid;grid-template-columns:minmax(6rem,12rem) 1fr;gap:0.1rem 0.8rem;align-items:center"
     return f'<div style="{grid}">{"".join(rows)}</div>'
-
-
-def share_bar(parts: Sequence[tuple[str, float, str]], label: str) -> str:
-    """Shares of a whole as one bar, each with its name, its share and its kind: for, open, or against."""
-    colours = {"for": f"rgb({_FOR})", "open": f"rgba({_FOR},0.35)", "against": f"rgb({_AGAINST})"}
-    pieces = "".join(
-        f'<div style="width:{100 * share:.2f}%;background:{colours[kind]}" title="{escape(name)}"></div>'
-        for name, share, kind in parts
-    )
-    keys = " ".join(
-        f'<span style="white-space:nowrap;margin-right:0.9rem"><span style="display:inline-block;width:0.7rem;'
-        f'height:0.7rem;border-radius:0.15rem;background:{colours[kind]}"></span> {escape(name)} {share:.1%}</span>'
-        for name, share, kind in parts
-    )
-    bar = "display:flex;height:1.1rem;border-radius:0.3rem;overflow:hidden;background:rgba(128,128,128,0.25)"
-    return (
-        f'<div role="img" aria-label="{escape(label)}" style="{bar}">{pieces}</div>'
-        f'<div style="font-size:0.875rem;margin-top:0.25rem">{keys}</div>'
-    )
 
 
 def gallery(cells: Iterable[str]) -> str:

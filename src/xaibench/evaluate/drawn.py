@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xaibench.drawing.html import card, facts, paragraph, share_bar, table
+from xaibench.drawing.bracket import bracket
+from xaibench.drawing.html import card, facts, paragraph, table
 from xaibench.drawing.labels import method_label
 from xaibench.reading import format_radius, format_threat
 
@@ -43,18 +44,12 @@ def evaluation_html(found: Evaluation) -> str:
         f"{found.model.name} on {found.data.n} samples of {found.data.name}/{found.data.split}",
         None if checks is None else checks.verdict,
         paragraph(found.summary),
-        *([] if robustness is None else _robustness(robustness, found.clean.accuracy)),
+        *([] if robustness is None else _robustness(robustness)),
         facts(known),
     )
 
 
-def _robustness(found: Robustness, clean: float) -> list[str]:
-    proved, robust = found.bracket
-    parts = [
-        ("proved", proved, "for"),
-        ("not broken, not proved", robust - proved, "open"),
-        ("broken", clean - robust, "against"),
-    ]
+def _robustness(found: Robustness) -> list[str]:
     threat = format_threat(found.norm, found.eps)
     curves = [*found.curves, found.worst_case] if len(found.curves) > 1 else [found.worst_case]
     rows = [
@@ -64,6 +59,6 @@ def _robustness(found: Robustness, clean: float) -> list[str]:
     names = ["all attacks" if curve is found.worst_case else method_label(curve.attack) for curve in curves]
     return [
         paragraph(f"Within {threat}:"),
-        share_bar(parts, f"proved {proved:.1%}, not broken {robust:.1%} within {threat}"),
+        bracket(found.parts),
         table(("robust accuracy at", *names), rows),
     ]

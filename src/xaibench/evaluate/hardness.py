@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from xaibench.card import Strict
+from xaibench.drawing.bracket import Part, bracket_parts
 
 __all__ = [
     "AttackRow",
@@ -142,3 +143,9 @@ class Robustness(Strict):
     def bracket(self) -> tuple[float, float]:
         """Proved and robust accuracy at eps: the true robust accuracy on these samples lies between them."""
         return self.proved.accuracy[self.index] if self.proved else 0.0, self.worst_case.accuracy[self.index]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What became of all samples at eps, from proved to wrong from the start."""
+        proved, robust = self.bracket
+        return bracket_parts(clean=self.worst_case.accuracy[0], robust=robust, proved=proved if self.proved else None)

@@ -5,22 +5,14 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
+from xaibench.drawing.bracket import Part
 from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Robustness, SelfChecks
 from xaibench.evaluate.summary import signed
 from xaibench.reading import counted, format_radius, format_threat, norm_label, percent
 from xaibench.report.schema import Report
 
-__all__ = ["Headline", "Part", "headline"]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A share of the samples, and what became of them."""
-
-    kind: str
-    share: float
-    label: str
+__all__ = ["Headline", "headline"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,7 @@ def headline(report: Report) -> Headline:
         sentences=(_clean(report), _robust(report, robustness), _explained(report)),
         verdict=verdict,
         reason=reason,
-        bracket=_bracket(robustness) if robustness else (),
+        bracket=robustness.parts if robustness else (),
         caption=_caption(report, robustness) if robustness else "",
     )
 
@@ -141,19 +133,6 @@ def _why(checks: SelfChecks) -> str:
 
 def _fired(status: str) -> str:
     return "fails" if status == "fail" else "warns"
-
-
-def _bracket(robustness: Robustness) -> tuple[Part, ...]:
-    at, clean = robustness.index, robustness.worst_case.accuracy[0]
-    proved, left = robustness.bracket
-    tried = "neither broken nor proved" if robustness.proved else "not broken by any attack"
-    parts = (
-        Part("held", proved, "proved to stay right"),
-        Part("open", left - proved, tried),
-        Part("lost", clean - robustness.worst_case.accuracy[at], "broken by an attack"),
-        Part("wrong", 1 - clean, "wrong from the start"),
-    )
-    return tuple(part for part in parts if part.share > 1e-12)
 
 
 def _caption(report: Report, robustness: Robustness) -> str:

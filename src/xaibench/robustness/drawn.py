@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xaibench.drawing.html import card, facts, figure, gallery, paragraph, share_bar, table
+from xaibench.drawing.bracket import bracket, bracket_parts
+from xaibench.drawing.html import card, facts, figure, gallery, paragraph, table
 from xaibench.drawing.labels import stage_label
 from xaibench.reading import format_threat
 
@@ -36,11 +37,7 @@ def robustness_html(found: RobustnessResult) -> str:
         f" proved to stay right, and {robust:.1%} were not broken (95 % interval {low:.1%} to {high:.1%}), which is an"
         " upper bound."
     )
-    parts = [
-        ("proved", proved, "for"),
-        ("not broken, not proved", robust - proved, "open"),
-        ("broken", found.clean_accuracy - robust, "against"),
-    ]
+    parts = bracket_parts(clean=found.clean_accuracy, robust=robust, proved=proved if found.unproved is None else None)
     rows = [
         (
             stage_label(stage.attack),
@@ -62,7 +59,7 @@ def robustness_html(found: RobustnessResult) -> str:
         f"Robustness within {threat}",
         found.verdict,
         paragraph(sentence),
-        share_bar(parts, sentence),
+        bracket(parts),
         *([] if found.unproved is None else [paragraph(f"Nothing was proved: {found.unproved}", soft=True)]),
         table(("attack", "attacked", "broke", "time", ""), rows),
         *_checks(found),
