@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.drawing.charts import laid_out, share_axis
 from xaibench.drawing.colours import BLUE, ORANGE, VIOLET
 from xaibench.pages.shared.charts import STILL
 from xaibench.reading import percent
@@ -19,7 +20,8 @@ __all__ = ["show_course", "show_radii"]
 _LABEL, _OTHER, _LOSS = BLUE, ORANGE, VIOLET
 _POINTS = 400
 """Passes that are drawn, evenly spread; the last is among them."""
-_HEIGHT = 260
+_HEIGHT, _ABOVE = 260, 28
+"""Pixels of a chart, and of the room above it for what stands over a line."""
 
 
 def show_course(names: Sequence[str], trajectory: Trajectory, *, key: str) -> None:
@@ -46,7 +48,7 @@ def show_course(names: Sequence[str], trajectory: Trajectory, *, key: str) -> No
             for index, colour, dash in ways
         ]
     )
-    confidence.update_yaxes(range=[-0.03, 1.03], tickformat=".0%", title="probability")
+    confidence.update_yaxes(**share_axis("probability"))
     loss = go.Figure(
         go.Scatter(
             x=drawn, y=losses[drawn].tolist(), text=distances, hovertemplate=hover, line={"color": _LOSS, "width": 2.5}
@@ -62,7 +64,8 @@ def show_course(names: Sequence[str], trajectory: Trajectory, *, key: str) -> No
     for column, figure, text, kind in zip(
         st.columns(2, gap="large"), (confidence, loss), texts, ("confidence", "loss"), strict=True
     ):
-        _lay_out(figure, "pass through the model")
+        figure.update_xaxes(title="pass through the model", rangemode="tozero")
+        laid_out(figure, height=_HEIGHT, margin_t=_ABOVE)
         column.plotly_chart(figure, key=f"{key} {kind}", config=STILL, alt=text)
 
 
@@ -102,8 +105,9 @@ def show_radii(
     figure.add_vline(
         x=eps, line={"color": _OTHER, "dash": "dash"}, annotation_text="epsilon", annotation_position="top"
     )
-    figure.update_yaxes(range=[-0.03, 1.08], tickformat=".0%", title=f"probability of {_short(name)}")
-    _lay_out(figure, axis)
+    figure.update_yaxes(**share_axis(f"probability of {_short(name)}", high=1.08))
+    figure.update_xaxes(title=axis, rangemode="tozero")
+    laid_out(figure, height=_HEIGHT, margin_t=_ABOVE)
     text = f"Probability of {name} under attack: " + ", ".join(
         f"{percent(value)} at {radius:.3g}" for radius, value, _ in points
     )
@@ -129,12 +133,3 @@ def _short(name: str) -> str:
     from html import escape
 
     return escape(name if len(name) <= 24 else f"{name[:23]}…")
-
-
-def _lay_out(figure: Any, axis: str) -> None:
-    figure.update_layout(
-        height=_HEIGHT,
-        margin={"l": 0, "r": 8, "t": 28, "b": 0},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    )
-    figure.update_xaxes(title=axis, rangemode="tozero")

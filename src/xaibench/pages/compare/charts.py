@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from xaibench.drawing.charts import error_bars, laid_out, names_down, share_axis
 from xaibench.drawing.colours import BLUE, GREEN, GREY, OLIVE, ORANGE, PINK, VIOLET
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from xaibench.comparison import Comparison, McNemar, PairedFigure
@@ -37,14 +39,7 @@ def curves_chart(
         figure.add_scatter(
             x=list(radii),
             y=list(accuracy),
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [high - value for value, (_, high) in zip(accuracy, intervals, strict=True)],
-                "arrayminus": [value - low for value, (low, _) in zip(accuracy, intervals, strict=True)],
-                "thickness": 1,
-                "width": 3,
-            },
+            error_y=error_bars(accuracy, intervals),
             name=name,
             mode="lines+markers",
             line={"color": COLOURS[place % len(COLOURS)], "dash": _DASHES[place % len(_DASHES)]},
@@ -53,14 +48,9 @@ def curves_chart(
         )
     if eps is not None:
         figure.add_vline(x=eps, line={"color": GREY, "dash": "dot", "width": 1}, annotation_text="ε")
-    figure.update_layout(
-        height=340,
-        margin={"l": 0, "r": 8, "t": 8, "b": 40},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    )
-    figure.update_yaxes(range=[0, 1.03], tickformat=".0%")
+    figure.update_yaxes(**share_axis(low=0.0))
     figure.update_xaxes(title=unit, rangemode="tozero")
-    return figure
+    return laid_out(figure, height=340)
 
 
 def accuracy_bars(found: Comparison, tests: Sequence[McNemar]) -> Any:
@@ -74,32 +64,25 @@ def accuracy_bars(found: Comparison, tests: Sequence[McNemar]) -> Any:
                 name=name,
                 x=labels,
                 y=[test.accuracy[side] for test in tests],
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": [test.interval[side][1] - test.accuracy[side] for test in tests],
-                    "arrayminus": [test.accuracy[side] - test.interval[side][0] for test in tests],
-                    "color": GREY,
-                    "thickness": 1.5,
-                },
-                text=[f"{test.accuracy[side]:.1%}" for test in tests],
+                error_y=error_bars(
+                    [test.accuracy[side] for test in tests],
+                    [test.interval[side] for test in tests],
+                    color=GREY,
+                    thickness=1.5,
+                    width=4,
+                ),
+                text=[percent(test.accuracy[side]) for test in tests],
                 textposition="inside",
                 insidetextanchor="start",
                 textfont={"color": "white", "size": 14},
                 marker_color=COLOURS[side],
-                hovertemplate="%{y:.1%} %{x}<extra>" + name + "</extra>",
+                hovertemplate="%{text} %{x}<extra>" + name + "</extra>",
             )
             for side, name in enumerate(found.names)
         ]
     )
-    figure.update_layout(
-        height=340,
-        margin={"l": 0, "r": 8, "t": 8, "b": 8},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        bargap=0.35,
-    )
-    figure.update_yaxes(range=[0, 1.03], tickformat=".0%")
-    return figure
+    figure.update_yaxes(**share_axis(low=0.0))
+    return laid_out(figure, height=340, bargap=0.35)
 
 
 def differences_chart(figures: Sequence[PairedFigure], labels: Sequence[str]) -> Any:
@@ -130,9 +113,6 @@ def differences_chart(figures: Sequence[PairedFigure], labels: Sequence[str]) ->
         chart.add_annotation(
             x=0, xref="paper", xanchor="left", y=label, yshift=18, text=escape(label), showarrow=False, align="left"
         )
-    chart.update_layout(height=48 + 44 * len(figures), margin={"l": 0, "r": 8, "t": 16, "b": 8}, showlegend=False)
-    chart.update_yaxes(autorange="reversed", type="category", showticklabels=False, ticks="", showgrid=False)
-    chart.update_xaxes(
-        range=[low - room * (low < 0), high + room * (high > 0)], tickformat="+.0%", zeroline=True, showticklabels=False
-    )
-    return chart
+    chart.update_yaxes(**names_down(), showticklabels=False)
+    chart.update_xaxes(range=[low - room * (low < 0), high + room * (high > 0)], zeroline=True, showticklabels=False)
+    return laid_out(chart, height=48 + 44 * len(figures), margin_t=16, showlegend=False)

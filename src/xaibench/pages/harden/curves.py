@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xaibench.drawing.charts import laid_out, share_axis
 from xaibench.drawing.colours import BLUE, GREY, ORANGE, VIOLET
 from xaibench.reading import percent
 
@@ -106,7 +107,7 @@ def loss_chart(lines: Sequence[Mapping[str, Any]], *, unit: str) -> Any:
         )
     )
     figure.update_yaxes(range=[0, 1.05 * max(losses)], title="training loss")
-    return _laid_out(figure, unit)
+    return _over(figure, unit)
 
 
 def held_out_chart(epochs: Sequence[Mapping[str, Any]]) -> Any:
@@ -137,8 +138,8 @@ def held_out_chart(epochs: Sequence[Mapping[str, Any]]) -> Any:
             text=[str(line["alarm"]).replace("_", " ") for line in raised],
             hovertemplate="epoch %{x}: %{text}<extra></extra>",
         )
-    figure.update_yaxes(range=[0, 1.03], tickformat=".0%", title="held-out accuracy")
-    return _laid_out(figure, "epoch")
+    figure.update_yaxes(**share_axis("held-out accuracy", low=0.0))
+    return _over(figure, "epoch")
 
 
 def said(epochs: Sequence[Mapping[str, Any]]) -> str:
@@ -150,12 +151,7 @@ def said(epochs: Sequence[Mapping[str, Any]]) -> str:
     return "Accuracy on held-out rows: " + ("; ".join(parts) or "not measured yet")
 
 
-def _laid_out(figure: Any, unit: str) -> Any:
+def _over(figure: Any, unit: str) -> Any:
+    """The figure over steps or epochs."""
     figure.update_xaxes(title=unit, showgrid=False, rangemode="tozero")
-    figure.update_layout(
-        height=270,
-        margin={"l": 0, "r": 8, "t": 8, "b": 8},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        showlegend=len(figure.data) > 1,
-    )
-    return figure
+    return laid_out(figure, height=270, showlegend=len(figure.data) > 1)

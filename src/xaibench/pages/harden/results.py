@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from xaibench.drawing.charts import laid_out, share_axis
 from xaibench.drawing.labels import name_label
 from xaibench.pages.shared import finished
 from xaibench.reading import format_threat, percent
@@ -114,14 +115,9 @@ def overview(outcomes: Sequence[Outcome]) -> Any:
             marker={"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2, "color": colour}},
             hovertemplate="%{y}: %{x:.1%}<extra>" + label + "</extra>",
         )
-    figure.update_xaxes(range=[-0.03, 1.03], tickformat=".0%", title=None)
+    figure.update_xaxes(**share_axis())
     figure.update_yaxes(showgrid=False, ticks="")
-    figure.update_layout(
-        height=90 + 46 * len(ordered),
-        margin={"l": 0, "r": 8, "t": 8, "b": 8},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    )
-    return figure
+    return laid_out(figure, height=90 + 46 * len(ordered))
 
 
 def described(outcomes: Sequence[Outcome]) -> str:

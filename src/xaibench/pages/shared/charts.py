@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xaibench.drawing.charts import laid_out, names_down
 from xaibench.drawing.colours import BLUE, ORANGE
 from xaibench.reading import percent
 
@@ -48,19 +49,19 @@ def paired_bars(
             for (label, values), colour in zip(series.items(), _COLOURS, strict=False)
         ]
     )
-    figure.update_layout(
-        height=60 + (18 * len(series) + 10) * len(names),
-        margin={"l": 0, "r": 36, "t": 8, "b": 8},
-        bargap=0.3,
-        bargroupgap=0.1,
-        legend={"orientation": "h", "entrywidth": 60, "y": 1.0, "yanchor": "bottom", "x": 0},
-        showlegend=len(series) > 1,
-    )
-    figure.update_yaxes(autorange="reversed", type="category", ticks="", showgrid=False)
+    figure.update_yaxes(**names_down())
     figure.update_xaxes(
         range=_room(series, limits), showticklabels=not shares, showgrid=not shares, zeroline=True, title=axis or None
     )
-    return figure
+    return laid_out(
+        figure,
+        height=60 + (18 * len(series) + 10) * len(names),
+        margin_r=36,
+        bargap=0.3,
+        bargroupgap=0.1,
+        legend_entrywidth=60,
+        showlegend=len(series) > 1,
+    )
 
 
 def described(names: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:
