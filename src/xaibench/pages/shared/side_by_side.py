@@ -25,7 +25,7 @@ _MOST = 8
 _STYLE = f"""<style>
 .xb-figures {{ border-collapse: collapse; width: 100%; font-size: .875rem; }}
 .xb-figures th, .xb-figures td {{ text-align: left; padding: .3rem .9rem .3rem 0; vertical-align: top;
-  border-bottom: 1px solid rgba(128,128,128,.25); overflow-wrap: anywhere; }}
+  border-bottom: 1px solid rgba(128,128,128,.25); overflow-wrap: break-word; }}
 .xb-figures th {{ font-weight: 600; }}
 .xb-figures small {{ opacity: .75; white-space: nowrap; }}
 .xb-span {{ position: relative; height: .5rem; margin-top: .25rem; border-radius: .25rem;
@@ -34,7 +34,7 @@ _STYLE = f"""<style>
 .xb-span b {{ position: absolute; width: 4px; margin-left: -2px; top: -.15rem; height: .8rem; border-radius: 2px;
   background: {BLUE}; }}
 </style>"""
-_ROWS = {"all": "all {n} rows", "first": "the first {n} rows", "drawn": "{n} rows, drawn"}
+_ROWS = {"all": "all {n} rows", "first": "the first {n} rows", "drawn": "{n} drawn rows"}
 
 
 def show_side_by_side(name: str, card: Card, norm: str, eps: float, *, shown: str | None = None) -> None:
@@ -46,7 +46,7 @@ def show_side_by_side(name: str, card: Card, norm: str, eps: float, *, shown: st
     if len(known) < 2:
         return
     listed = known[:_MOST]
-    st.markdown(f"**{plain(f'{len(known)} figures within {format_threat(norm, eps)}')}**")
+    st.markdown(f"**{plain(f'Robust accuracy within {format_threat(norm, eps)}, measured {len(known)} times')}**")
     if said := told(listed, card.weights_digest):
         st.markdown(plain(said))
     st.html(_STYLE + _table(listed, card.weights_digest, shown))
@@ -70,9 +70,9 @@ def show_side_by_side(name: str, card: Card, norm: str, eps: float, *, shown: st
 def _table(known: Sequence[Figure], weights: str, shown: str | None) -> str:
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("Right under attack", "Attack", "Samples", "Found in"))
     return (
-        '<table class="xb-figures"><caption hidden>Robust accuracies with their 95 % intervals</caption>'
+        '<div style="overflow-x:auto"><table class="xb-figures"><caption hidden>Robust accuracies with their 95 % intervals</caption>'
         f"<thead><tr>{heads}</tr></thead>"
-        f"<tbody>{''.join(_row(one, weights, shown) for one in known)}</tbody></table>"
+        f"<tbody>{''.join(_row(one, weights, shown) for one in known)}</tbody></table></div>"
     )
 
 
