@@ -70,7 +70,8 @@ def show_side_by_side(name: str, card: Card, norm: str, eps: float, *, shown: st
 def _table(known: Sequence[Figure], weights: str, shown: str | None) -> str:
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("Right under attack", "Attack", "Samples", "Found in"))
     return (
-        '<div style="overflow-x:auto"><table class="xb-figures"><caption hidden>Robust accuracies with their 95 % intervals</caption>'
+        '<div style="overflow-x:auto"><table class="xb-figures">'
+        "<caption hidden>Robust accuracies with their 95 % intervals</caption>"
         f"<thead><tr>{heads}</tr></thead>"
         f"<tbody>{''.join(_row(one, weights, shown) for one in known)}</tbody></table></div>"
     )
