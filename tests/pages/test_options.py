@@ -24,7 +24,6 @@ def page() -> None:
         )
 
 
-
 def opened(**choices: str) -> AppTest:
     app = AppTest.from_function(page)
     for key, value in choices.items():

@@ -11,7 +11,7 @@ from xaibench.drawing.labels import name_label
 from xaibench.pages.shared.address import forget
 from xaibench.pages.shared.options import choose_class, choose_number, choose_one, choose_several
 from xaibench.pages.shared.radii import COUNTED, radius_scale, written
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.text import meaning, plain
 from xaibench.pages.shared.widgets import method_widgets
 from xaibench.registry import Spec
 
@@ -152,7 +152,7 @@ def _choose_settings(subject: Subject, name: str) -> Spec:
     from xaibench.attacks import attacks
 
     st.markdown(f"**{plain(name_label(name))}**")
-    st.caption((attacks.get(name).__doc__ or "").partition("\n")[0])
+    st.caption(meaning(attacks.get(name)))
     spec = method_widgets(attacks, name)
     if name != "transfer":
         return spec

@@ -12,7 +12,7 @@ from xaibench.drawing.labels import name_label
 from xaibench.errors import InputError
 from xaibench.pages.shared.address import choose, forget
 from xaibench.pages.shared.options import choose_number, choose_one
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.text import meaning
 from xaibench.pages.shared.widgets import method_widgets
 from xaibench.reading import norm_label
 from xaibench.registry import Spec
@@ -108,8 +108,7 @@ def _choose_objective(card: Card) -> Spec:
     exist = [name for name in objectives_for(card.task) if name not in _NO_HARDENING and _is_complete(name)]
     names = {name: name_label(name) for name in exist}
     name = choose_one(st.selectbox, "Objective", names, key="objective", default=default_objective(card.task))
-    meaning = (inspect.getdoc(objectives.get(name)) or "").partition("\n")[0]
-    st.caption(plain(meaning.replace("``", "")))
+    st.caption(meaning(objectives.get(name)))
     with st.expander(f"Settings of {name_label(name)}"):
         spec = method_widgets(objectives, name)
     for key, value in spec.params.items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
-__all__ = ["plain", "problem"]
+__all__ = ["meaning", "plain", "problem"]
 
 _MARKS = frozenset(r"\`*_{}[]()<>#+-.!|$~:&")
 _JOINER = "\u2060"
@@ -24,6 +25,21 @@ def plain(text: str) -> str:
     """
     line = _KNOWN_BY.sub(lambda found: found[0] + _JOINER, " ".join(text.split()))
     return "".join(f"\\{mark}" if mark in _MARKS else mark for mark in line)
+
+
+def meaning(method: object) -> str:
+    """What a method is, for Markdown: the first paragraph of its docstring, without marks.
+
+    >>> class Blur:
+    ...     '''The first of ``steps`` ever wider
+    ...     Gaussian blurs
+    ...
+    ...     Dodge and Karam, 2016.'''
+    >>> print(meaning(Blur))
+    The first of steps ever wider Gaussian blurs
+    """
+    first = (inspect.getdoc(method) or "").partition("\n\n")[0]
+    return plain(first.replace("`", "").replace("*", ""))
 
 
 def problem(error: object) -> str:
