@@ -207,7 +207,7 @@ def test_what_does_not_heed_the_wish_to_stop_is_ended_by_force(tmp_path: Path) -
 def test_resumed_job_expects_what_was_left_of_it(tmp_path: Path) -> None:
     job = ended(start(BRIEF, kind="report", title="Expected", expected=100.0))
     assert job.expected == 100.0
-    assert job.expected_left is None, "it has ended"
+    assert job.left is None, "it has ended"
     again = resume(job)
     assert again.expected == pytest.approx(100.0 - job.seconds)
     ended(again)

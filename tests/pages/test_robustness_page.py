@@ -144,6 +144,7 @@ def test_without_a_report_the_card_speaks_and_a_run_can_be_started(opened: Opene
         told = dict(zip(job.arguments[2::2], job.arguments[3::2], strict=False))
         assert (told["--n"], told["--eps"], told["--attack"], told["--norm"]) == ("12", "0.05", "fgsm", "linf")
         assert "--corruptions" not in told
+        assert (job.expected, job.like) == (None, ()), "no report tells"
     finally:
         stop(job)
         end = time.monotonic() + 30
@@ -199,6 +200,30 @@ def test_a_run_tells_what_is_left_of_the_whole_while_that_was_expected(
     (running.folder / "job.json").write_text(json.dumps({**told, "expected": expected}))
     (bar,) = opened("robustness", model="toy-image", run=running.id).get("progress")
     assert says in bar.proto.text.replace("\\", "").replace("about 39 s", "about 40 s")
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"expected": 99.0, "like": [{"pgd": 15.0, "verdict": 100.0, "proofs": 10.0}]}, "about 3 min left"),
+        ({"like": [{"pgd": 15.0, "verdict": 100.0}]}, "60 s to 8 min left, judged by other models"),
+        ({"expected": 99.0, "like": [{"pgd": 15.0, "verdict": 5.0, "proofs": 10.0}]}, "of up to 4, Verdict"),
+        ({"expected": 99.0, "like": [{"pgd": 15.0, "verdict": 5.0, "proofs": 10.0}]}, "at least 20 s left"),
+        ({"expected": 99.0, "like": "soon"}, "about 39 s left"),
+    ],
+)
+def test_a_run_is_judged_by_the_shape_of_earlier_ones(
+    opened: Opened, running: Job, told: dict[str, object], says: str
+) -> None:
+    lead = {"name": "clean", "done": 1, "total": 1, "info": "", "base": 0, "began": 1.0, "changed": 2.0}
+    progress = json.loads((running.folder / "progress.json").read_text())
+    progress["stages"][-1]["done"] = 0
+    (running.folder / "progress.json").write_text(json.dumps({"stages": [lead, *progress["stages"]]}))
+    job = json.loads((running.folder / "job.json").read_text())
+    (running.folder / "job.json").write_text(json.dumps({**job, **told}))
+    (bar,) = opened("robustness", model="toy-image", run=running.id).get("progress")
+    text = bar.proto.text.replace("\\", "").replace("about 38 s", "about 39 s").replace("59 s to", "60 s to")
+    assert says in text, text
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from xaibench.cli.stages import Stage, read_stages
 from xaibench.errors import InputError
+from xaibench.jobs.forecast import Forecast, Shape, forecast
 from xaibench.jobs.locks import is_locked
 
 __all__ = ["ALIVE", "Job", "State", "read_job"]
@@ -37,9 +38,10 @@ class Job:
     """A command line, and how it stood when it was read.
 
     ``out`` is the folder that it writes to, if any; ``created`` and ``queued`` are seconds since the epoch, ``seconds``
-    how long it has run or ran, ``expected`` how long it was thought to take when it began. ``message`` is one line:
-    what went wrong, or the first line of the result. ``stopping`` says that it was asked to stop and has not done so
-    yet.
+    how long it has run or ran, ``expected`` how long it was thought to take when it began, if anybody knew; ``like``
+    are the shapes of earlier runs, of the same model where something was expected, else of others. ``message`` is one
+    line: what went wrong, or the first line of the result. ``stopping`` says that it was asked to stop and has not done
+    so yet.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Job:
     seconds: float = 0.0
     stopping: bool = False
     expected: float | None = None
+    like: tuple[Shape, ...] = ()
 
     @property
     def is_alive(self) -> bool:
@@ -72,11 +75,18 @@ class Job:
         return stage.seconds_left() if stage is not None and self.state == "running" else None
 
     @property
-    def expected_left(self) -> float | None:
-        """How long the whole of it will still take by what was expected; None where nothing was, or it took longer."""
-        if self.expected is None or self.state != "running" or self.seconds >= self.expected:
+    def left(self) -> Forecast | None:
+        """How long the whole of it will still take: by what its stages took, else by what was expected at first.
+
+        None where neither tells, and where it has taken longer than was expected.
+        """
+        if self.state != "running":
             return None
-        return self.expected - self.seconds
+        found = forecast(self.stages, self.like, others=self.expected is None, now=time.time())
+        if found is None and self.expected is not None and self.seconds < self.expected:
+            left = self.expected - self.seconds
+            return Forecast(left, left, max(0, max(map(len, self.like), default=0) - len(self.stages)))
+        return found
 
     @property
     def stage(self) -> Stage | None:
@@ -110,6 +120,7 @@ def read_job(folder: Path) -> Job:
             "created": _moment(told["created"]),
             "queued": _moment(told["queued"]),
             "expected": _known_moment(told.get("expected")),
+            "like": _shapes(told.get("like")),
         }
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         raise InputError(f"expected a run in {folder}, got none") from None
@@ -173,6 +184,13 @@ def _known_moment(told: Any) -> float | None:
         return _moment(told)
     except (TypeError, ValueError):
         return None
+
+
+def _shapes(told: Any) -> tuple[Shape, ...]:
+    try:
+        return tuple({str(name): _moment(took) for name, took in one.items()} for one in told)
+    except (TypeError, ValueError, AttributeError):
+        return ()
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from xaibench.errors import InputError
 from xaibench.files import write_json
+from xaibench.jobs.forecast import Shape
 from xaibench.jobs.job import Job, read_job
 from xaibench.jobs.locks import try_lock
 from xaibench.places import inside, runs_home
@@ -43,12 +44,19 @@ _EXIT_SECONDS = 30.0
 
 
 def start(
-    arguments: Sequence[str], *, kind: str, title: str, out: Path | None = None, expected: float | None = None
+    arguments: Sequence[str],
+    *,
+    kind: str,
+    title: str,
+    out: Path | None = None,
+    expected: float | None = None,
+    like: Sequence[Shape] = (),
 ) -> Job:
     """Run a command line, as after ``xaibench``, in a process of its own that outlives this one.
 
     ``kind`` groups jobs of a page, ``title`` is for people, ``out`` the folder that the command writes to, ``expected``
-    how many seconds it is thought to take, if anybody knows. One job runs at a time, or as many as ``XAIBENCH_JOBS``
+    how many seconds it is thought to take, if anybody knows, and ``like`` the shapes of earlier runs: of the same model
+    where something is expected, else of others. One job runs at a time, or as many as ``XAIBENCH_JOBS``
     says, the others wait in order. Raises `InputError` for a command that may not run as a job, and where
     `MOST_WAITING` wait already.
     """
@@ -72,6 +80,7 @@ def start(
             "out": None if out is None else str(out),
             "created": now,
             "expected": expected,
+            "like": [dict(shape) for shape in like],
         }
         with _locked(folder) as lock:
             _launch(folder, lock, {**told, "queued": now})
@@ -116,6 +125,7 @@ def resume(job: Job) -> Job:
             "out": None if now.out is None else str(now.out),
             "created": now.created,
             "expected": None if now.expected is None else max(0.0, now.expected - now.seconds),
+            "like": [dict(shape) for shape in now.like],
         }
         _launch(now.folder, lock, {**told, "queued": time.time()})
     return read_job(now.folder)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.pages.robustness.plan import PRESETS, Wanted, arguments, customary, estimate, report_name
+from xaibench.pages.robustness.plan import PRESETS, Wanted, arguments, customary, estimate, report_name, shape
 from xaibench.pages.shared.address import choose, forget, part
+from xaibench.pages.shared.finished import all_reports
 from xaibench.pages.shared.limits import MOST_EVALUATED
 from xaibench.pages.shared.options import choose_number, choose_one, choose_view
 from xaibench.pages.shared.running import launch
@@ -25,6 +26,8 @@ _NORMS = {
     "l1": "L1: the sum",
     "l0": "L0: the count",
 }
+_MOST_ALIKE = 20
+"""Reports on other models that a run is judged by."""
 _VERDICT = "Verdict: the strongest that fit, cheap ones first"
 
 
@@ -42,9 +45,9 @@ def show_launch(name: str, card: Card, before: Report | None) -> None:
 
     report = report_name(name)
     out = inside(reports_home(), report)
-    expected = _expected(wanted, before)
+    expected, like = _expected(wanted, before), _like(wanted, before)
     words, title = arguments(wanted, str(out)), _title(wanted)
-    if launch(lambda: start(words, kind="report", title=title, out=out, expected=expected)):
+    if launch(lambda: start(words, kind="report", title=title, out=out, expected=expected, like=like)):
         forget("evaluation")
         st.rerun()
 
@@ -122,9 +125,19 @@ def _radius_help(task: str) -> str:
 
 def _expected(wanted: Wanted, before: Report | None) -> float | None:
     """How many seconds the run will take; None without a report by the same attack: others differ a thousandfold."""
-    if before is None or before.plan.attacks[-1:] != (wanted.attack,):
-        return None
-    return estimate(wanted, before)
+    return estimate(wanted, before) if before is not None and _attacked_alike(wanted, before) else None
+
+
+def _like(wanted: Wanted, before: Report | None) -> list[dict[str, float]]:
+    """The shape of an earlier run of the model by the same attack, else those of other models of its kind."""
+    if before is not None and _attacked_alike(wanted, before):
+        return [shape(wanted, before)]
+    alike = [one for one in all_reports() if one.model.task == wanted.task and one.plan.norm == wanted.norm]
+    return [shape(wanted, one) for one in alike if _attacked_alike(wanted, one)][:_MOST_ALIKE]
+
+
+def _attacked_alike(wanted: Wanted, before: Report) -> bool:
+    return before.plan.attacks[-1:] == (wanted.attack,)
 
 
 def _duration(wanted: Wanted, before: Report | None) -> str:

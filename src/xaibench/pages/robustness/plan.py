@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from xaibench.card import Card
     from xaibench.report import Report
 
-__all__ = ["PRESETS", "Preset", "Wanted", "arguments", "customary", "estimate", "report_name"]
+__all__ = ["PRESETS", "Preset", "Wanted", "arguments", "customary", "estimate", "report_name", "shape"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,14 +134,20 @@ def customary(card: Card, norm: str) -> float:
     return customary_eps(norm, card.task, card.input_shape, Bounds(*card.bounds))
 
 
-def estimate(wanted: Wanted, before: Report) -> float:
-    """About how many seconds a run takes, judged by what the stages of an earlier one of the same model took."""
+def shape(wanted: Wanted, before: Report) -> dict[str, float]:
+    """Seconds that each stage of a run would take if it went as those of an earlier one, but at its own size."""
     sizes = {**vars(wanted.preset), "n": wanted.n, "proofs": min(wanted.preset.proofs, wanted.n)}
-    total = _STARTING
+    found = {}
     for stage, seconds in before.timings.seconds.items():
         if ": " in stage:  # a part of an ensemble, which is in its sum
             continue
         field = _STAGES.get(stage, "n")
         had = before.data.n if field == "n" else min(getattr(before.plan, field) or 1, before.data.n)
-        total += seconds * min(sizes[field], wanted.n) / max(had, 1)
-    return total
+        if size := min(sizes[field], wanted.n):
+            found[stage] = seconds * size / max(had, 1)
+    return found
+
+
+def estimate(wanted: Wanted, before: Report) -> float:
+    """About how many seconds a run takes, judged by what the stages of an earlier one of the same model took."""
+    return _STARTING + sum(shape(wanted, before).values())

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     from xaibench.evaluate import Judgement
     from xaibench.report import Report
 
-__all__ = ["adversarials", "documents", "file_of", "judgements", "outcomes", "report", "report_names", "reports_of"]
+__all__ = [
+    "adversarials",
+    "all_reports",
+    "documents",
+    "file_of",
+    "judgements",
+    "outcomes",
+    "report",
+    "report_names",
+    "reports_of",
+]
 
 _LARGEST_DOCUMENT, _LARGEST_TENSORS = 50 * MEGABYTE, 1000 * MEGABYTE
 """A document of some thousand samples has one; tensors are those of its samples for each attack."""
@@ -96,6 +106,17 @@ def reports_of(model: str) -> dict[str, Report]:
         if model in (one.plan.model, one.model.name):
             found[name] = one
     return found
+
+
+def all_reports() -> tuple[Report, ...]:
+    """Every report that can be read: those in the folder of reports, then those that are shipped."""
+    found = []
+    for path in documents("[!.]*/report.json"):
+        try:
+            found.append(_report(str(path.parent), _moment(path)))
+        except InputError:
+            continue
+    return tuple(found)
 
 
 def adversarials(name: str) -> dict[str, Tensor] | None:

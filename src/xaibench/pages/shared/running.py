@@ -16,7 +16,7 @@ from xaibench.pages.shared.text import plain, problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xaibench.jobs import Job, Stage
+    from xaibench.jobs import Forecast, Job, Stage
 
 __all__ = ["RUN", "launch", "show_job", "show_jobs", "when"]
 
@@ -34,6 +34,8 @@ _LOOKS = {
     "interrupted": ("power_off", "orange"),
 }
 _LOG_LINES = 40
+_HARDLY_LEFT = 0.5
+"""Seconds below which nothing is said to be left."""
 _GONE = "That run is not here any more: it has been removed."
 
 
@@ -136,8 +138,8 @@ def _state(job: Job) -> None:
         st.caption(_queue(job))
     elif job.state == "running":
         stage = job.stage
-        share = stage.done / stage.total if stage is not None and stage.total else 0.0
-        st.progress(min(1.0, share), text=plain(_progress(job, stage, ran)))
+        left = job.left
+        st.progress(_share(job, stage, left), text=plain(_progress(job, stage, left, ran)))
     elif job.state == "finished":
         st.caption(f"Finished {ran}.")
     elif job.state == "stopped":
@@ -148,21 +150,41 @@ def _state(job: Job) -> None:
         st.error(problem(f"Failed {ran}: {job.message}"))
 
 
-def _progress(job: Job, stage: Stage | None, ran: str) -> str:
+def _share(job: Job, stage: Stage | None, left: Forecast | None) -> float:
+    """How much is done: of the whole where it is known how long that takes, else of the stage under way."""
+    if left is not None and not left.is_least:
+        return job.seconds / max(job.seconds + (left.low + left.high) / 2, 1e-9)
+    return min(1.0, stage.done / stage.total) if stage is not None and stage.total else 0.0
+
+
+def _progress(job: Job, stage: Stage | None, left: Forecast | None, ran: str) -> str:
     from xaibench.cli.stages import show_time
     from xaibench.drawing.labels import stage_label
 
-    whole = "" if job.expected_left is None else f"about {show_time(job.expected_left)} left"
+    whole = "" if left is None else _whole(left, of_others=job.expected is None)
     if stage is None:
         return " · ".join(filter(None, ["Putting together" if job.stages else "Beginning", whole, ran]))
-    left = None if whole else job.seconds_left
+    in_stage = None if whole else job.seconds_left
+    most = f" of up to {len(job.stages) + left.stages}" if left is not None and left.stages else ""
     parts = [
-        f"Stage {len(job.stages)}, {stage_label(stage.name)}: {stage.done} of {stage.total}",
+        f"Stage {len(job.stages)}{most}, {stage_label(stage.name)}: {stage.done} of {stage.total}",
         stage.info,
-        whole or ("" if left is None else f"about {show_time(left)} left in this stage"),
+        whole or ("" if in_stage is None else f"about {show_time(in_stage)} left in this stage"),
         ran,
     ]
     return " · ".join(filter(None, parts))
+
+
+def _whole(left: Forecast, *, of_others: bool) -> str:
+    """How long the whole still takes, with what that is judged by where it is not the model itself."""
+    from xaibench.cli.stages import show_time
+
+    if left.high < _HARDLY_LEFT:
+        return ""
+    low, high = show_time(left.low), show_time(left.high)
+    if left.is_least:
+        return f"at least {low} left"
+    return f"{low} to {high} left, judged by other models" if of_others and low != high else f"about {high} left"
 
 
 def _queue(job: Job) -> str:
