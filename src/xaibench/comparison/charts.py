@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xaibench.comparison.results import Comparison, Within
-from xaibench.reading import format_radius, norm_label
+from xaibench.reading import format_radius, radius_axis
 from xaibench.report.charts import Frame, Line, LineChart
 
 __all__ = ["accuracy_chart", "distance_chart"]
@@ -39,7 +39,7 @@ def accuracy_chart(found: Comparison) -> LineChart | None:
         bands=tuple(_band(frame, within, place) for place in (0, 1)),
         ticks=_ticks(within.radii, within.eps, frame.right),
         eps=within.eps,
-        unit=_unit(within),
+        unit=radius_axis(within.norm, within.unit),
         traces=[_trace(found, place, slot) for place, slot in enumerate(slots)],
     )
 
@@ -65,7 +65,7 @@ def distance_chart(found: Comparison) -> LineChart | None:
         bands=(),
         ticks=tuple(float(f"{frame.right * share:.2g}") for share in (0.0, 0.2, 0.4, 0.6, 0.8)),
         eps=found.within.eps,
-        unit=_unit(found.within),
+        unit=radius_axis(found.within.norm, found.within.unit),
         traces=[],
     )
 
@@ -78,10 +78,6 @@ def _steps(distances: tuple[float | None, ...], right: float) -> tuple[list[floa
         xs += [value, value]
         ys += [left, left := 1 - rank / len(distances)]
     return [*xs, right], [*ys, left]
-
-
-def _unit(within: Within) -> str:
-    return within.unit if within.norm == "words" else f"{norm_label(within.norm)} radius, {within.unit}"
 
 
 def _band(frame: Frame, within: Within, place: int) -> str:

@@ -67,6 +67,12 @@ class View:
     sides: tuple[Side, Side]
     maps: Maps | None = None
 
+    def __repr__(self) -> str:
+        return f"View({self.comparison!r})"
+
+    def _repr_html_(self) -> str:
+        return self.comparison._repr_html_()
+
 
 def compare(
     first: Side,

@@ -17,7 +17,7 @@ from xaibench.reading import percent
 from xaibench.report.charts import plotly_library, reliability_chart
 from xaibench.report.page import environment
 
-__all__ = ["render"]
+__all__ = ["cost_rows", "figure_row", "render"]
 
 _SHARES = frozenset(
     {
@@ -103,7 +103,7 @@ def render(view: View) -> str:
                 ("cost", "Size and speed"),
                 ("method", "Method"),
             ],
-            cost=_cost(found),
+            cost=cost_rows(found),
             reliability=[reliability_chart(side) for side in found.calibration],
             samples=samples,
             signed=signed_labels(maps) if maps else set(),
@@ -163,7 +163,8 @@ def _signed(value: float) -> str:
     return "0" if value == 0 else f"{value:+.3g}".replace("-", "−")
 
 
-def _cost(found: Comparison) -> list[CostRow]:
+def cost_rows(found: Comparison) -> list[CostRow]:
+    """Sizes and speeds that are known of one of the two at least."""
     rows = []
     for name, label in (
         ("parameters", "Parameters"),

@@ -173,6 +173,18 @@ class Comparison(Strict):
     corruptions: tuple[CorruptionRow, ...] = ()
     not_measured: tuple[NotMeasured, ...] = ()
 
+    def __repr__(self) -> str:
+        from xaibench.comparison.drawn import comparison_line
+
+        return comparison_line(self)
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        from xaibench.comparison.drawn import comparison_html
+
+        return comparison_html(self)
+
     @property
     def radii(self) -> tuple[float, ...]:
         """Those of the curves."""

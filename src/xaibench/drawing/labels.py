@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from xaibench.errors import InputError
 from xaibench.registry import Spec
 
-__all__ = ["FIGURES", "edited", "exchanged", "method_label", "name_label", "stage_label"]
+__all__ = ["FIGURES", "edited", "method_label", "name_label", "stage_label"]
 
 FIGURES = {
     "top_k_overlap": "Top places kept",
@@ -118,14 +118,3 @@ def edited(words: Sequence[str], other: Sequence[str]) -> list[bool]:
     for block in SequenceMatcher(None, list(words), list(other), autojunk=False).get_matching_blocks():
         changed[block.a : block.a + block.size] = [False] * block.size
     return changed
-
-
-def exchanged(words: Sequence[str], other: Sequence[str]) -> list[tuple[str, str]]:
-    """What stood in a text, and what stands in its place in another version of it; padding, empty words, is left out.
-
-    >>> exchanged(["a", "fine", "film", ""], ["a", "fone", "film", "too"])
-    [('fine', 'fone'), ('', 'too')]
-    """
-    old, new = ([word for word in text if word] for text in (words, other))
-    found = SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    return [(" ".join(old[i:j]), " ".join(new[k:m])) for kind, i, j, k, m in found if kind != "equal"]

@@ -99,6 +99,16 @@ class Strike:
     stopped: bool = False
     """Ended by a limit before the attack was through."""
 
+    def __repr__(self) -> str:
+        from xaibench.robustness.struck import strike_line
+
+        return strike_line(self)
+
+    def _repr_html_(self) -> str:
+        from xaibench.robustness.struck import strike_html
+
+        return strike_html(self)
+
 
 class _LimitError(Exception):
     """A limit is reached."""

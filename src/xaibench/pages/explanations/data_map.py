@@ -59,13 +59,14 @@ def show_map(name: str) -> None:
         st.info(plain(first_line(error)))
         return
     st.markdown(_in_words(points, attack))
+    edits = edits_of(model, points)
     chart, side = st.columns([3, 1.3], gap="medium")
     with side:
         place = _choose_point(points)
-        _show_point(model, points, place)
+        _show_point(model, points, place, edits.get(place))
         _show_links(name, points, place, attack)
     with chart:
-        _show_chart(found, points, place, edits_of(model, points))
+        _show_chart(found, points, place, edits)
 
 
 def _in_words(points: Points, attack: Attack | None) -> str:
@@ -74,15 +75,15 @@ def _in_words(points: Points, attack: Attack | None) -> str:
     if points.after is None or attack is None:
         return text
     fooled = int(points.fooled.sum())
-    done = f"{plain(name_label(attack.name))} within {plain(attack.reach)}"
+    name = plain(name_label(attack.name))
     if points.struck == right:
         return (
-            f"{text}; {right - fooled} still are after {done}\n"
+            f"{text}; {right - fooled} still are after {name} within {plain(attack.reach)}\n"
             f"Lines lead from the {fooled} that are fooled to where the model sees them then."
         )
     return (
-        f"{text}; {done} fools {fooled} of the {points.struck} that it was tried on\n"
-        f"Lines lead from these {fooled} to where the model sees them then."
+        f"{text}; {name} fools {fooled} of the {points.struck} it was tried on\n"
+        f"Within {plain(attack.reach)}. Lines lead from these {fooled} to where the model sees them then."
     )
 
 
@@ -144,7 +145,7 @@ def _choose_point(points: Points) -> int:
     return ids.index(row)
 
 
-def _show_point(model: Classifier, points: Points, place: int) -> None:
+def _show_point(model: Classifier, points: Points, place: int, edits: str | None) -> None:
     names = points.data.class_names
     said = points.probabilities[place]
     now = f"{names[int(said.argmax())]}, {percent(float(said.max()))}"
@@ -167,6 +168,8 @@ def _show_point(model: Classifier, points: Points, place: int) -> None:
     elif points.after is not None:
         line += " It was not attacked."
     st.markdown(line)
+    if edits is not None:
+        st.markdown(f"Changed: {plain(edits)}")
     if model.task == "text":
         text = str(points.data.inputs[place])
         if attacked is None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.drawing.labels import exchanged, name_label
+from xaibench.drawing.edits import exchanged
+from xaibench.drawing.labels import name_label
 from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.explanations import computed
 from xaibench.pages.shared import cached

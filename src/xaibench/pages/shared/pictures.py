@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import SequenceMatcher
 from html import escape
 from typing import TYPE_CHECKING
 
+from xaibench.drawing.edits import changed_words
 from xaibench.drawing.html import attribution_figure, badge, figure, gallery, legend, shaded_words
 from xaibench.drawing.labels import method_label
 
@@ -72,24 +72,3 @@ def _passed_so_far(trust: Trust) -> bool:
     if trust.stability is not None or trust.randomisation is not None or trust.untested:
         return False
     return replace(trust, stability=torch.ones(1), randomisation=torch.zeros(1)).verdict == "trusted"
-
-
-def changed_words(before: Sequence[str], after: Sequence[str]) -> str:
-    """A text after a change, what went out struck and what came in underlined, as HTML; padding is left out.
-
-    >>> "<del" in changed_words(["a", "fine", "film"], ["a", "film"]), changed_words(["a"], ["a"]).count("<ins")
-    (True, 0)
-    """
-    old, new = ([word for word in words if word] for words in (before, after))
-    gone = 'style="background:rgba(200,100,10,0.25);text-decoration-thickness:2px"'
-    come = 'style="background:rgba(18,110,190,0.25);text-decoration-thickness:2px;font-weight:600"'
-    pieces = []
-    for kind, i, j, k, m in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind == "equal":
-            pieces.append(escape(" ".join(old[i:j])))
-            continue
-        if i < j:
-            pieces.append(f"<del {gone}>{escape(' '.join(old[i:j]))}</del>")
-        if k < m:
-            pieces.append(f"<ins {come}>{escape(' '.join(new[k:m]))}</ins>")
-    return f'<p style="line-height:1.9;overflow-wrap:anywhere">{" ".join(pieces)}</p>'
