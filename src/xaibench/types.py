@@ -27,6 +27,7 @@ __all__ = [
     "Task",
     "Vocabulary",
     "check_classifier",
+    "model_inputs",
     "require",
 ]
 
@@ -298,6 +299,11 @@ def check_classifier(model: object) -> None:
     maker = None if isinstance(model, Tensor) else next((makers[name] for name in origins if name in makers), None)
     hint = "" if maker is None else f": wrap it as {maker}(...)"
     raise InputError(f"expected a classifier of xaibench, got {type(model).__name__}{hint}")
+
+
+def model_inputs(model: Classifier, inputs: Inputs) -> Tensor:
+    """Inputs (n, ...) as the model computes with them: strings become token ids, tensors stay as they are."""
+    return inputs if isinstance(inputs, Tensor) else model.encode(inputs)
 
 
 def require(model: Classifier, method: str, *needed: Capability) -> None:

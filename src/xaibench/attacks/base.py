@@ -13,7 +13,7 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.registry import Registry
 from xaibench.rng import SampleRng
 from xaibench.threats import Threat, Words, check_threat, contains
-from xaibench.types import Classifier, Inputs, Task
+from xaibench.types import Classifier, Inputs, Task, model_inputs
 
 __all__ = [
     "Attack",
@@ -175,7 +175,7 @@ def check_inputs(
     if ids is not None and len(ids.unique()) < len(ids):
         raise InputError(f"expected another id for each sample, got {len(ids)} with {len(ids.unique())} values")
     if model.task == "text":
-        x = inputs.to(model.device) if isinstance(inputs, Tensor) else model.encode(inputs)
+        x = model_inputs(model, inputs).to(model.device)
         if not isinstance(threat, Words):
             raise InputError(f"expected a threat of words for text, got {threat.norm}")
         check_labels(model, x, y)

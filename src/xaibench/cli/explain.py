@@ -117,11 +117,12 @@ class _Samples:
     def of(cls, model: Classifier, data: Data) -> _Samples:
         """Rows of a data set."""
         from xaibench.evaluate import align
+        from xaibench.types import model_inputs
 
         data = align(model, data)
         return cls(
             ids=tuple(map(str, data.ids.tolist())),
-            x=model.encode(data.inputs) if isinstance(data.inputs, tuple) else data.inputs,
+            x=model_inputs(model, data.inputs),
             labels=tuple(model.class_names[label] for label in data.labels.tolist()),
             features=data.feature_names,
         )

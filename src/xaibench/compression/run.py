@@ -22,7 +22,7 @@ from xaibench.errors import InputError, UnsupportedError
 from xaibench.files import write_json
 from xaibench.registry import Spec
 from xaibench.training.measure import measure
-from xaibench.types import Classifier, Progress
+from xaibench.types import Classifier, Progress, model_inputs
 from xaibench.zoo import load_model, model_folder
 
 __all__ = ["Compression", "Size", "compress", "size_of"]
@@ -141,7 +141,7 @@ def _kernels(model: Classifier, path: Path) -> list[Tensor]:
 def _milliseconds(model: Classifier, card: Card) -> float:
     rows = load_data(card.data.name, card.data.test_split)
     rows = rows.take(torch.arange(_ROWS) % len(rows))
-    x = rows.inputs if isinstance(rows.inputs, Tensor) else model.encode(rows.inputs)
+    x = model_inputs(model, rows.inputs)
     taken = []
     for _ in range(_TIMES + 1):
         begun = time.perf_counter()

@@ -14,7 +14,7 @@ from xaibench.concepts.directions import concept_direction
 from xaibench.errors import InputError, UnsupportedError, unknown_name
 from xaibench.explainers.budget import DEFAULT_BUDGET, memory_budget, points_at_once
 from xaibench.rng import permutation
-from xaibench.types import Capability, Classifier, Inputs, require
+from xaibench.types import Capability, Classifier, Inputs, model_inputs, require
 
 __all__ = ["ConceptScore", "TcavResult", "tcav"]
 
@@ -161,7 +161,7 @@ def tcav(
 
 
 def _read(model: Classifier, inputs: Inputs) -> Tensor:
-    x = inputs if isinstance(inputs, Tensor) else model.encode(inputs)
+    x = model_inputs(model, inputs)
     if not len(x):
         raise InputError("expected at least one input, got none")
     return x.to(model.device)

@@ -15,7 +15,7 @@ from xaibench.counterfactuals.result import CounterfactualResult, Edit
 from xaibench.errors import InputError
 from xaibench.explainers.base import Targets
 from xaibench.threats.lexicon import Lexicon
-from xaibench.types import Capability, Classifier, Inputs, Vocabulary, require
+from xaibench.types import Capability, Classifier, Inputs, Vocabulary, model_inputs, require
 
 __all__ = ["KEPT", "REMOVED", "WordEdits", "WordSearch", "edited", "word_counterfactuals"]
 
@@ -177,7 +177,7 @@ def word_counterfactuals(
     """Counterfactuals of texts (n strings or token ids), see `counterfactual`; ``stay`` are words not to touch."""
     if words not in ("remove", "replace", "both"):
         raise InputError(f"expected words as remove, replace or both, got {words!r}")
-    x = inputs.detach().to(model.device) if isinstance(inputs, Tensor) else model.encode(inputs)
+    x = model_inputs(model, inputs).detach().to(model.device)
     goal = Goal.of(model, x, targets)
     notes: tuple[str, ...] = ()
     if words == "replace":

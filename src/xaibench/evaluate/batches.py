@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xaibench.data import Data
 from xaibench.errors import InputError
-from xaibench.types import Classifier, Inputs
+from xaibench.types import Classifier, Inputs, model_inputs
 
 __all__ = ["BATCH", "batch_inputs", "batch_logits", "batches"]
 
@@ -24,8 +24,7 @@ def batches(n: int, size: int | None = None) -> Iterator[slice]:
 
 def batch_inputs(model: Classifier, data: Data, rows: slice) -> Tensor:
     """Inputs of these rows on the model's device; token ids for text."""
-    inputs = data.inputs[rows]
-    return (inputs if isinstance(inputs, Tensor) else model.encode(inputs)).to(model.device)
+    return model_inputs(model, data.inputs[rows]).to(model.device)
 
 
 def batch_logits(model: Classifier, x: Inputs) -> Tensor:

@@ -15,7 +15,7 @@ from xaibench.data import Data
 from xaibench.evaluate.batches import batch_logits, batches
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.shards import Piece, Shard, Shards
-from xaibench.types import Classifier, Progress
+from xaibench.types import Classifier, Progress, model_inputs
 
 __all__ = ["Job"]
 
@@ -65,8 +65,7 @@ class Job:
     @cached_property
     def x(self) -> Tensor:
         """All inputs (n, ...) on the CPU; token ids for text."""
-        inputs = self.data.inputs
-        return inputs if isinstance(inputs, Tensor) else self.model.encode(inputs).cpu()
+        return model_inputs(self.model, self.data.inputs).cpu()
 
     def inputs(self, rows: slice) -> Tensor:
         """Inputs of these rows on the model's device; token ids for text."""

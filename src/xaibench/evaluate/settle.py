@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import Tensor
-
 from xaibench.attacks.base import attacks_for
 from xaibench.data import Data
 from xaibench.errors import InputError
@@ -14,7 +12,7 @@ from xaibench.evaluate.plan import Plan
 from xaibench.registry import Spec
 from xaibench.robustness import ensemble_names
 from xaibench.threats import Spatial, Threat, Words, check_threat, feature_scale, threat
-from xaibench.types import Bounds, Classifier, Task
+from xaibench.types import Bounds, Classifier, Task, model_inputs
 
 __all__ = ["customary_curve", "customary_eps", "customary_threat", "settle", "threat_at"]
 
@@ -107,7 +105,7 @@ def _fitting(plan: Plan, model: Classifier) -> dict[str, Any]:
 
 def _shape(model: Classifier, data: Data) -> tuple[int, ...]:
     """Shape of one input, without the batch."""
-    return tuple((data.inputs if isinstance(data.inputs, Tensor) else model.encode(data.inputs[:1])).shape[1:])
+    return tuple(model_inputs(model, data.inputs[:1]).shape[1:])
 
 
 def _fits(plan: Plan, radius: float, model: Classifier, shape: tuple[int, ...]) -> bool:

@@ -15,7 +15,7 @@ from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.settle import settle, threat_at
 from xaibench.robustness import RobustnessResult, evaluate_robustness
 from xaibench.threats import Threat
-from xaibench.types import Classifier
+from xaibench.types import Classifier, model_inputs
 
 __all__ = ["Trial", "try_attack"]
 
@@ -60,7 +60,7 @@ def try_attack(
     plan = settle(Plan(**given, curve=(), seed=seed), model, data)
     assert plan.eps is not None
     threat = threat_at(plan, plan.eps, model)
-    x = (data.inputs if isinstance(data.inputs, Tensor) else model.encode(data.inputs)).to(model.device)
+    x = model_inputs(model, data.inputs).to(model.device)
     result = evaluate_robustness(
         model,
         x,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.rng import SampleRng, permutation
-from xaibench.types import Classifier
+from xaibench.types import Classifier, model_inputs
 
 __all__ = ["Background", "Baseline", "BaselineName", "background_inputs", "baseline_inputs", "baseline_sets"]
 
@@ -138,7 +138,6 @@ def _training_inputs(model: Classifier, count: int, seed: int) -> Tensor | None:
     if not data_at_hand(source.name):
         return None
     try:
-        inputs = load_data(source.name, source.train_split, n=count, seed=seed).inputs
-        return inputs if isinstance(inputs, Tensor) else model.encode(inputs)
+        return model_inputs(model, load_data(source.name, source.train_split, n=count, seed=seed).inputs)
     except (InputError, UnsupportedError, OSError):
         return None

@@ -14,7 +14,7 @@ from xaibench.explainers.attribution import Attribution
 from xaibench.explainers.base import Targets, explain, explainers
 from xaibench.explainers.budget import DEFAULT_BUDGET
 from xaibench.metrics import rank_correlation
-from xaibench.types import Classifier, Inputs, Progress, Task, check_classifier
+from xaibench.types import Classifier, Inputs, Progress, Task, check_classifier, model_inputs
 
 __all__ = ["DEFAULT_PANEL", "Comparison", "agreement", "compare_explainers"]
 
@@ -68,7 +68,7 @@ def compare_explainers(
     """
     check_classifier(model)
     methods = explainers.names() if methods is None else [methods] if isinstance(methods, str) else methods
-    x = inputs if isinstance(inputs, Tensor) else model.encode(inputs)
+    x = model_inputs(model, inputs)
     targets = model.predict(x) if targets is None else targets
     attributions, refused = {}, {}
     for done, method in enumerate(methods):

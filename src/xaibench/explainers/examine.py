@@ -13,7 +13,7 @@ from xaibench.errors import InputError, UnsupportedError, first_line
 from xaibench.explainers.attribution import Attribution
 from xaibench.metrics.agreement import rank_correlation, varied
 from xaibench.rng import SampleRng, content_ids, derive_seed
-from xaibench.types import Capability, Classifier, Inputs
+from xaibench.types import Capability, Classifier, Inputs, model_inputs
 
 __all__ = ["FEWEST", "NOISE", "examine", "nudged", "random_copy"]
 
@@ -40,10 +40,8 @@ def examine(found: Attribution, explainer: Any, model: Classifier, inputs: Input
     cannot be made is named among the untested ones; a model that answers otherwise the second time, or in other
     company, is a caveat.
     """
-    if model.task == "text":
-        x = (inputs if isinstance(inputs, Tensor) else model.encode(inputs)).to(model.device)
-    else:
-        x = model.embed(inputs).detach()  # type: ignore[arg-type]
+    text = model.task == "text"
+    x = model_inputs(model, inputs).to(model.device) if text else model.embed(inputs).detach()  # type: ignore[arg-type]
     where = torch.ones_like(x, dtype=torch.bool) if found.worded is None else found.worded
     figures: dict[str, Tensor] = {}
     untested = dict(found.trust.untested)

@@ -19,7 +19,7 @@ from xaibench.explainers.examine import random_copy
 from xaibench.explainers.reading import read_targets
 from xaibench.metrics.case import Case
 from xaibench.quality.shifted import Shifted
-from xaibench.types import Capability, Classifier, Inputs
+from xaibench.types import Capability, Classifier, Inputs, model_inputs
 
 __all__ = ["Bench"]
 
@@ -44,11 +44,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         model = self.model
-        if model.task == "text":
-            x = self.inputs if isinstance(self.inputs, Tensor) else model.encode(self.inputs)
-            x = x.to(model.device)
-        else:
-            x = model.embed(cast(Tensor, self.inputs)).detach()
+        text = model.task == "text"
+        x = model_inputs(model, self.inputs).to(model.device) if text else model.embed(self.inputs).detach()  # type: ignore[arg-type]
         object.__setattr__(self, "x", x)
         given = None if self.targets is None else read_targets(self.targets, len(x), model.num_classes).to(x.device)
         target = self.logits(x).argmax(dim=1) if given is None else given

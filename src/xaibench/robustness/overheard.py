@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xaibench.types import Classifier, Inputs, Loss, LossGradient
+from xaibench.types import Classifier, Inputs, Loss, LossGradient, model_inputs
 
 __all__ = ["Heard", "Overheard"]
 
@@ -42,7 +42,7 @@ class Overheard:
 
     def logits(self, x: Inputs, *, embeddings: Tensor | None = None) -> Tensor:
         """See `Classifier`; a backward pass through the result is told of too."""
-        tokens = x if isinstance(x, Tensor) else self.classifier.encode(x)
+        tokens = model_inputs(self.classifier, x)
         with self._guard:
             logits = self.classifier.logits(tokens, embeddings=embeddings)
         self._heard(tokens.detach(), logits.detach())

@@ -28,7 +28,7 @@ from xaibench.training.recipe import Recipe
 from xaibench.training.session import REBUILDABLE, train
 from xaibench.training.threat import training_threat
 from xaibench.training.trackers import Tracking
-from xaibench.types import Bounds, Progress, Task
+from xaibench.types import Bounds, Progress, Task, model_inputs
 from xaibench.zoo import load_model, model_folder
 
 __all__ = ["Hardening", "HeldOut", "default_objective", "harden", "hardening_recipe"]
@@ -282,7 +282,7 @@ def _measured(source: str | Path, rows: Data, compared: Tensor, recipe: Recipe) 
     rows = rows.take(compared)
     threat = training_threat(recipe.threat, rows, model)
     assert threat is not None
-    x = rows.inputs if isinstance(rows.inputs, Tensor) else model.encode(rows.inputs)
+    x = model_inputs(model, rows.inputs)
     with torch.no_grad():
         clean = float((model.predict(x) == rows.labels).double().mean())
     probe = recipe.probe.model_copy(update={"samples": len(rows)})

@@ -12,13 +12,12 @@ from xaibench.pages.shared.cached import subject_rows
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.options import choose_one
 from xaibench.pages.shared.text import plain
-from xaibench.pages.shared.views import View, says, show_explanations, show_probabilities, view_of
+from xaibench.pages.shared.views import says, show_explanations, show_probabilities, view_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xaibench.data import Data
-    from xaibench.types import Classifier
 
 __all__ = ["show_sample"]
 
@@ -30,6 +29,8 @@ _EXCERPT = 600
 
 def show_sample(first: str, second: str) -> None:
     """A row of the first model's data, by default one of which the two say different things."""
+    from xaibench.types import model_inputs
+
     st.subheader("One sample through both")
     model, data = subject_rows(first)
     other, others = subject_rows(second)
@@ -41,7 +42,7 @@ def show_sample(first: str, second: str) -> None:
     inputs = data.inputs[place : place + 1]
     if model.task == "text":
         st.caption(plain(str(inputs[0])[:_EXCERPT]))
-    views = {name: _view(one, inputs) for name, one in ((first, model), (second, other))}
+    views = {name: view_of(one, model_inputs(one, inputs), _METHODS) for name, one in ((first, model), (second, other))}
     row = str(int(data.ids[place]))
     columns = st.columns(2, gap="large")
     for side, (column, (name, view)) in enumerate(zip(columns, views.items(), strict=True)):
@@ -58,11 +59,6 @@ def show_sample(first: str, second: str) -> None:
     for name, view in views.items():
         for method, reason in view.refused.items():
             st.caption(plain(f"{name_label(method)} of {name} is left out: {reason}"))
-
-
-def _view(model: Classifier, inputs: object) -> View:
-    x: Tensor = model.encode(inputs) if model.task == "text" else inputs  # type: ignore[arg-type, assignment]
-    return view_of(model, x, _METHODS)
 
 
 def _choose(data: Data, said: list[Tensor]) -> int:

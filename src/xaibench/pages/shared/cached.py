@@ -136,13 +136,12 @@ def boundary_distances(_model: Classifier, _data: Data, key: tuple[str, str]) ->
     import torch
 
     from xaibench.threats import feature_scale
-    from xaibench.types import Capability
+    from xaibench.types import Capability, model_inputs
 
     found = []
     for start in range(0, len(_data), _BATCH):
         with one_at_a_time, torch.no_grad():
-            batch = _data.inputs[start : start + _BATCH]
-            x = _model.encode(batch) if isinstance(batch, tuple) else batch
+            x = model_inputs(_model, _data.inputs[start : start + _BATCH])
             logits = _model.logits(x)
         top = logits.topk(2, dim=1)
         if Capability.GRADIENTS not in _model.capabilities:

@@ -145,6 +145,8 @@ def choose_subject(first: First | None = None) -> Subject | None:
 
 
 def _row(name: str, model: Classifier, data: Data, first: First | None = None) -> Subject | None:
+    from xaibench.types import model_inputs
+
     said = cached.probabilities(model, data, (model.digest, data.digest))
     place = choose_row(model, data, said, None if first is None else first(model, data, said))
     if place is None:
@@ -154,7 +156,7 @@ def _row(name: str, model: Classifier, data: Data, first: First | None = None) -
         name=name,
         model=model,
         data=data,
-        x=model.encode(inputs) if model.task == "text" else inputs,  # type: ignore[arg-type]
+        x=model_inputs(model, inputs),
         probabilities=said[place],
         label=int(data.labels[place]),
         row=int(data.ids[place]),
