@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "format_radius", "format_threat", "norm_label", "percent"]
+__all__ = ["counted", "format_radius", "format_threat", "norm_label", "percent", "radius_axis"]
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0", "words": "word"}
 
@@ -44,6 +44,15 @@ def format_radius(radius: float) -> str:
 def norm_label(norm: str) -> str:
     """A norm for reading: ``L∞`` for ``linf``."""
     return _NORMS.get(norm, norm)
+
+
+def radius_axis(norm: str, unit: str) -> str:
+    """What an axis of radii shows, of which each counts ``unit``.
+
+    >>> radius_axis("linf", "in input units"), radius_axis("words", "changed words")
+    ('L∞ radius, in input units', 'changed words')
+    """
+    return unit if norm == "words" else f"{norm_label(norm)} radius, {unit}"
 
 
 def format_threat(norm: str, eps: float) -> str:

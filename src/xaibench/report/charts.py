@@ -13,7 +13,7 @@ from typing import Any
 from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Curve, MinimalDistances, Robustness
 from xaibench.evaluate.results import Calibration
-from xaibench.reading import format_radius, norm_label
+from xaibench.reading import format_radius, radius_axis
 
 __all__ = [
     "Bar",
@@ -173,9 +173,7 @@ def curve_chart(robustness: Robustness) -> CurveChart:
         band=frame.path([*radii, *reversed(radii)], [*high, *reversed(low)]),
         ticks=_ticks(robustness),
         eps=robustness.eps,
-        unit=robustness.unit
-        if robustness.norm == "words"
-        else f"{norm_label(robustness.norm)} radius, {robustness.unit}",
+        unit=radius_axis(robustness.norm, robustness.unit),
         traces=[_trace(radii, curve, slot, label) for slot, label, curve in curves],
     )
 

@@ -88,8 +88,8 @@ def show_radii(
                 "color": [_OTHER if broken else _LABEL for _, _, broken in points],
                 "symbol": ["x" if broken else "circle" for _, _, broken in points],
             },
-            text=["broken" if broken else "stands" for _, _, broken in points],
-            hovertemplate="epsilon %{x:.3g}: %{y:.1%}, %{text}<extra></extra>",
+            text=[f"{percent(value)}, {'broken' if broken else 'stands'}" for _, value, broken in points],
+            hovertemplate="epsilon %{x:.3g}: %{text}<extra></extra>",
         )
     )
     if proved:

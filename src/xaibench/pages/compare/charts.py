@@ -44,7 +44,8 @@ def curves_chart(
             mode="lines+markers",
             line={"color": COLOURS[place % len(COLOURS)], "dash": _DASHES[place % len(_DASHES)]},
             marker={"symbol": _SYMBOLS[place % len(_SYMBOLS)], "size": 8},
-            hovertemplate="%{y:.1%} at %{x:.3g}<extra>%{fullData.name}</extra>",
+            text=[percent(value) for value in accuracy],
+            hovertemplate="%{text} at %{x:.3g}<extra>%{fullData.name}</extra>",
         )
     if eps is not None:
         figure.add_vline(x=eps, line={"color": GREY, "dash": "dot", "width": 1}, annotation_text="ε")
@@ -98,7 +99,7 @@ def differences_chart(figures: Sequence[PairedFigure], labels: Sequence[str]) ->
             width=_BAR,
             marker_color=[_OUTCOMES.get(figure.outcome, _UNSHOWN) for figure in figures],
             text=[
-                f"{share:+.0%} {figure.outcome}".replace("-", "−")
+                f"{100 * share:+.0f} % {figure.outcome}".replace("-", "−")
                 for share, figure in zip(shares, figures, strict=True)
             ],
             textposition="outside",

@@ -10,10 +10,11 @@ from xaibench.pages.compare.charts import accuracy_bars, curves_chart, differenc
 from xaibench.pages.shared.charts import STILL, described, paired_bars
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.text import plain
-from xaibench.reading import norm_label
+from xaibench.reading import radius_axis
 
 if TYPE_CHECKING:
     from xaibench.comparison import Comparison
+    from xaibench.comparison.results import Within
     from xaibench.pages.compare.evidence import Evidence
 
 __all__ = ["show_pair"]
@@ -44,7 +45,7 @@ def show_pair(evidence: Evidence) -> None:
         _show_tests(found)
     with right:
         if found.within is not None and len(found.within.radii) > 1:
-            _show_curves(found)
+            _show_curves(found, found.within)
         elif found.per_class:
             _show_classes(found)
     if found.figures:
@@ -95,15 +96,13 @@ def _show_tests(found: Comparison) -> None:
         )
 
 
-def _show_curves(found: Comparison) -> None:
-    within = found.within
-    assert within is not None
+def _show_curves(found: Comparison, within: Within) -> None:
     st.markdown("**Robust accuracy by radius**")
     lines = [
         (name, within.radii, curve, ends)
         for name, curve, ends in zip(found.names, within.curves, within.intervals, strict=True)
     ]
-    unit = within.unit if within.norm == "words" else f"{norm_label(within.norm)} radius, {within.unit}"
+    unit = radius_axis(within.norm, within.unit)
     alt = described([f"{radius:g}" for radius in within.radii], dict(zip(found.names, within.curves, strict=True)))
     st.plotly_chart(curves_chart(lines, eps=within.eps, unit=unit), key="curves", config=STILL, alt=alt)
     st.caption("What no attack broke: upper bounds, with 95 % intervals.")

@@ -15,7 +15,7 @@ from xaibench.pages.compare.sources import Source, judgement
 from xaibench.pages.shared import cached, finished
 from xaibench.pages.shared.charts import STILL, described
 from xaibench.pages.shared.text import plain
-from xaibench.reading import format_threat, norm_label
+from xaibench.reading import format_threat, percent, radius_axis
 
 if TYPE_CHECKING:
     from xaibench.evaluate import Judgement
@@ -155,7 +155,7 @@ def show_standings(chosen: Sequence[Source]) -> None:
                     "Model or report": one.source.label,
                     "Unchanged": one.clean,
                     "Under attack": one.robust,
-                    "95 % interval": "" if one.interval is None else f"{one.interval[0]:.1%} to {one.interval[1]:.1%}",
+                    "95 % interval": "" if one.interval is None else " to ".join(map(percent, one.interval)),
                     "Proved": one.proved,
                 }
                 for rank, one in enumerate(own, 1)
@@ -179,7 +179,7 @@ def in_words(ordered: Sequence[tuple[Question, Sequence[Standing]]]) -> str:
     if first.robust is None or second.robust is None:
         head = f"#### {plain(first.source.label)} is right most often"
     else:
-        head = f"#### {plain(first.source.label)} withstands most: {first.robust:.1%}"
+        head = f"#### {plain(first.source.label)} withstands most: {percent(first.robust)}"
         if first.interval and second.interval and second.interval[1] >= first.interval[0]:
             head += f"\nBut the intervals of {plain(first.source.label)} and {plain(second.source.label)} overlap."
     if len(ordered) > 1:
@@ -192,6 +192,6 @@ def _show_curves(question: Question, own: Sequence[Standing], place: int) -> Non
     if len(own) < 2:
         return
     lines = [(one.source.label, one.radii, one.curve, one.intervals) for one in own]
-    unit = own[0].unit if question.norm == "words" else f"{norm_label(question.norm or '')} radius, {own[0].unit}"
+    unit = radius_axis(question.norm or "", own[0].unit)
     alt = described([one.source.label for one in own], {"accuracy at epsilon": [one.robust or 0.0 for one in own]})
     st.plotly_chart(curves_chart(lines, eps=question.eps, unit=unit), key=f"curves {place}", config=STILL, alt=alt)

@@ -125,7 +125,8 @@ def held_out_chart(epochs: Sequence[Mapping[str, Any]]) -> Any:
             mode="lines+markers",
             line={"color": colour, "width": 2, "dash": dash},
             marker={"symbol": symbol, "size": 6},
-            hovertemplate="epoch %{x}: %{y:.1%}<extra>" + label + "</extra>",
+            text=[percent(value) for value in values],
+            hovertemplate="epoch %{x}: %{text}<extra>" + label + "</extra>",
         )
     raised = [line for line in epochs if "alarm" in line and "validation_robust_accuracy" in line]
     if raised:

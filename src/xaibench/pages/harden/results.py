@@ -113,7 +113,8 @@ def overview(outcomes: Sequence[Outcome]) -> Any:
             name=label,
             mode="markers",
             marker={"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2, "color": colour}},
-            hovertemplate="%{y}: %{x:.1%}<extra>" + label + "</extra>",
+            text=[percent(value) for value in values],
+            hovertemplate="%{y}: %{text}<extra>" + label + "</extra>",
         )
     figure.update_xaxes(**share_axis())
     figure.update_yaxes(showgrid=False, ticks="")

@@ -27,15 +27,14 @@ _LOGS = "_harden.logs"
 
 def show_training(job: Job) -> None:
     """The whole view of one training."""
-    if job.state == "finished":
-        _show_outcome(job)
+    if job.state == "finished" and job.out is not None:
+        _show_outcome(job, job.out)
     show_job(job.id)
     st.fragment(_show_curves, run_every=_EVERY if job.is_alive else None)(job)
 
 
-def _show_outcome(job: Job) -> None:
-    assert job.out is not None
-    before, after = job.arguments[1], job.out.name
+def _show_outcome(job: Job, out: Path) -> None:
+    before, after = job.arguments[1], out.name
     norm, eps = threat_of(job)
     outcome = outcome_of(job.result, before=before, after=after, norm=norm, eps=eps)
     st.markdown(f"#### {plain(after)} is among the models.")
@@ -53,7 +52,7 @@ def _show_outcome(job: Job) -> None:
 def _show_curves(job: Job) -> None:
     if job.out is None:
         return
-    log = _log(job)
+    log = _log(job, job.out)
     log.look()
     draw_curves(log.epochs, log.steps)
 
@@ -77,11 +76,10 @@ def draw_curves(epochs: list[dict], steps: list[dict] | None = None) -> None:
         st.caption("The radius grows from zero in the first part of a training, and the training loss with it.")
 
 
-def _log(job: Job) -> Log:
+def _log(job: Job, out: Path) -> Log:
     """What this session has read of a training's log so far; that of a finished one lies in its model's folder."""
-    assert job.out is not None
-    working = job.out / ".training" / "log.jsonl"
-    path: Path = working if working.exists() else job.out / "log.jsonl"
+    working = out / ".training" / "log.jsonl"
+    path = working if working.exists() else out / "log.jsonl"
     logs: dict[str, Log] = st.session_state.setdefault(_LOGS, {})
     known = logs.get(job.id)
     if known is None or known.path != path:

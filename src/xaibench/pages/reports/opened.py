@@ -40,8 +40,8 @@ def show_opened(item: Item) -> None:
     elif item.kind == "comparison":
         st.markdown(plain(item.verdict))
     _downloads(item)
-    if item.kind == "report":
-        _verify(item)
+    if item.kind == "report" and item.document is not None:
+        _verify(item, item.document)
     if item.page is None:
         st.info("Its page, index.html, is missing: the numbers are in report.json.")
     elif item.page.stat().st_size > _LARGEST_PAGE:
@@ -100,7 +100,7 @@ def _packed(name: str, files: tuple[Path, ...]) -> bytes:
     return target.getvalue()
 
 
-def _verify(item: Item) -> None:
+def _verify(item: Item, document: Path) -> None:
     """A button that checks every claim again, in a process of its own, and what it found line by line."""
     from xaibench.homes import model_names
     from xaibench.jobs import find, start
@@ -108,8 +108,7 @@ def _verify(item: Item) -> None:
     if finished.report(item.name).plan.model not in model_names():
         st.caption("It can be verified where its model is: `xaibench verify` in a terminal there.")
         return
-    assert item.document is not None
-    folder = str(item.document.parent)
+    folder = str(document.parent)
     if st.button("Verify its claims", icon=":material/fact_check:", help="Derives every number again from the model"):
         launch(lambda: start(("verify", folder), kind="verify", title=f"Verify {item.name}"), key=_VERIFIED)
     name = keep(_VERIFIED)
@@ -121,7 +120,7 @@ def _verify(item: Item) -> None:
         return
     if job.kind != "verify" or job.arguments[1:] != (folder,):
         return
-    if item.document.stat().st_mtime > job.queued:
+    if document.stat().st_mtime > job.queued:
         st.info("The report has changed since it was verified: verify it again.")
     else:
         st.fragment(_claims, run_every=1.0 if job.is_alive else None)(name, job.is_alive)
