@@ -13,6 +13,7 @@ import torch
 from xaibench import Evaluation, Linf, Plan, evaluate_robustness, explain, load_data, load_model, run
 from xaibench.explainers import Attribution
 from xaibench.explainers.comparison import compare_explainers
+from xaibench.reading import percent
 from xaibench.robustness import RobustnessResult
 
 HOSTILE = '<script>alert("x")</script>"><img src=x onerror=alert(1)>'
@@ -128,10 +129,10 @@ def result(toy_models: Path) -> RobustnessResult:
 def test_a_robustness_result_shows_its_bracket_and_examples(result: RobustnessResult) -> None:
     page = drawn(result)
     for share in (result.clean_accuracy, *result.bracket, *result.interval):
-        assert f"{share:.1%}" in page.text
+        assert percent(share) in page.text
     broken = [name for name in result.broken_by if name not in ("", "clean")]
     assert page.tags.count("img") == min(8, len(broken)) > 0
-    assert f"{result.robust_accuracy:.1%}" in repr(result)
+    assert percent(result.robust_accuracy) in repr(result)
     assert "tensor" not in repr(result)
 
 
@@ -166,7 +167,7 @@ def test_an_evaluation_shows_its_summary_and_curve(evaluation: Evaluation) -> No
     robustness = evaluation.results.robustness
     assert robustness is not None
     for share in robustness.worst_case.accuracy:
-        assert f"{share:.1%}" in page.text
+        assert percent(share) in page.text
     assert repr(evaluation).startswith("Evaluation(toy-image on 12 samples of digits: ")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xaibench.drawing.bracket import bracket
 from xaibench.drawing.html import card, facts, paragraph, table
 from xaibench.drawing.labels import method_label
-from xaibench.reading import format_radius, format_threat
+from xaibench.reading import format_radius, format_threat, percent
 
 if TYPE_CHECKING:
     from xaibench.evaluate.hardness import Robustness
@@ -22,11 +22,11 @@ def evaluation_line(found: Evaluation) -> str:
     within = (
         "robustness not measured"
         if robustness is None
-        else f"{robustness.bracket[1]:.1%} within {format_threat(robustness.norm, robustness.eps)}"
+        else f"{percent(robustness.bracket[1])} within {format_threat(robustness.norm, robustness.eps)}"
     )
     return (
         f"Evaluation({found.model.name} on {found.data.n} samples of {found.data.name}:"
-        f" {found.clean.accuracy:.1%} accurate, {within})"
+        f" {percent(found.clean.accuracy)} accurate, {within})"
     )
 
 
@@ -53,7 +53,7 @@ def _robustness(found: Robustness) -> list[str]:
     threat = format_threat(found.norm, found.eps)
     curves = [*found.curves, found.worst_case] if len(found.curves) > 1 else [found.worst_case]
     rows = [
-        (format_radius(radius), *(f"{curve.accuracy[place]:.1%}" for curve in curves))
+        (format_radius(radius), *(percent(curve.accuracy[place]) for curve in curves))
         for place, radius in enumerate(found.radii)
     ]
     names = ["all attacks" if curve is found.worst_case else method_label(curve.attack) for curve in curves]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from xaibench.drawing.bracket import bracket, bracket_parts
 from xaibench.drawing.html import card, facts, figure, gallery, paragraph, table
 from xaibench.drawing.labels import stage_label
-from xaibench.reading import format_threat
+from xaibench.reading import format_threat, percent
 
 if TYPE_CHECKING:
     from xaibench.robustness.result import RobustnessResult
@@ -22,7 +22,8 @@ def robustness_line(found: RobustnessResult) -> str:
     """A result in one line, without its tensors."""
     return (
         f"RobustnessResult({len(found)} samples within {format_threat(found.threat.norm, found.threat.eps)}:"
-        f" clean {found.clean_accuracy:.1%}, robust {found.robust_accuracy:.1%}, proved {found.proved_accuracy:.1%},"
+        f" clean {percent(found.clean_accuracy)}, robust {percent(found.robust_accuracy)},"
+        f" proved {percent(found.proved_accuracy)},"
         f" {found.verdict or 'unchecked'})"
     )
 
@@ -33,9 +34,9 @@ def robustness_html(found: RobustnessResult) -> str:
     proved, robust = found.bracket
     low, high = found.interval
     sentence = (
-        f"Of {len(found)} samples, {found.clean_accuracy:.1%} are right as they are. Within {threat}, {proved:.1%} are"
-        f" proved to stay right, and {robust:.1%} were not broken (95 % interval {low:.1%} to {high:.1%}), which is an"
-        " upper bound."
+        f"Of {len(found)} samples, {percent(found.clean_accuracy)} are right as they are. Within {threat},"
+        f" {percent(proved)} are proved to stay right, and {percent(robust)} were not broken (95 % interval"
+        f" {percent(low)} to {percent(high)}), which is an upper bound."
     )
     parts = bracket_parts(clean=found.clean_accuracy, robust=robust, proved=proved if found.unproved is None else None)
     rows = [
