@@ -141,9 +141,10 @@ def attacked_rows(
 
     from xaibench.attacks import attacks
     from xaibench.evaluate.settle import customary_threat
+    from xaibench.types import model_inputs
 
     rows = _data.take(_places)
-    inputs = _model.encode(rows.inputs) if isinstance(rows.inputs, tuple) else rows.inputs
+    inputs = model_inputs(_model, rows.inputs)
     attack, within = attacks.create(spec), customary_threat(norm, eps, _model)
     size = _TEXTS if _model.task == "text" else _PART
     found, after, start = [], [], time.monotonic()
@@ -195,5 +196,6 @@ def permuted(_model: Classifier, _data: Data, score: str, key: tuple[str, str]) 
 
 def _first(model: Classifier, data: Data, n: int) -> Tensor:
     """The first rows as the model takes them."""
-    inputs = data.inputs[:n]
-    return model.encode(inputs) if model.task == "text" else inputs  # type: ignore[arg-type, return-value]
+    from xaibench.types import model_inputs
+
+    return model_inputs(model, data.inputs[:n])

@@ -175,7 +175,9 @@ def _show_point(model: Classifier, points: Points, place: int, edits: str | None
         if attacked is None:
             st.caption(plain(text[:_EXCERPT] + ("…" if len(text) > _EXCERPT else "")))
             return
-        before = model.tokens(model.encode([text]))[0]
+        from xaibench.types import model_inputs
+
+        before = model.tokens(model_inputs(model, points.data.inputs[place : place + 1]))[0]
         with st.container(height=_HEIGHT):
             st.html(changed_words(before, model.tokens(attacked)[0]))
 

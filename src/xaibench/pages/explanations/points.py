@@ -147,8 +147,9 @@ def choose_attack(model: Classifier, data: Data) -> Attack | None:
 
 def _shape(model: Classifier, data: Data) -> tuple[int, ...]:
     """Of one sample, as the model takes it."""
-    few = data.inputs[:1]
-    return tuple((model.encode(few) if isinstance(few, tuple) else few).shape[1:])
+    from xaibench.types import model_inputs
+
+    return tuple(model_inputs(model, data.inputs[:1]).shape[1:])
 
 
 def points_of(model: Classifier, data: Data, attack: Attack | None) -> Points:
@@ -177,9 +178,10 @@ def edits_of(model: Classifier, points: Points) -> dict[int, str]:
     """What the attack changed in each text that it fooled, by position: ``fine → dull, ...``."""
     if model.task != "text" or points.places is None or points.attacked is None:
         return {}
+    from xaibench.types import model_inputs
+
     found = {}
-    inputs = points.data.take(points.places).inputs
-    before = model.tokens(model.encode(inputs) if isinstance(inputs, tuple) else inputs)
+    before = model.tokens(model_inputs(model, points.data.take(points.places).inputs))
     for place, old, new in zip(points.places.tolist(), before, model.tokens(points.attacked), strict=True):
         if bool(points.fooled[place]):
             pairs = exchanged(old, new)
