@@ -80,6 +80,8 @@ def test_a_broken_image_is_shown_before_and_after_with_the_change() -> None:
     before, after = int(found.before.argmax()), int(found.after.argmax())
     assert f"Class {before} taken for class {after} within L∞ 0.3" in page.text
     assert page.tags.count("img") == 3
+    size = f"L∞ {float((found.found - found.x).abs().max()):.4g}"
+    assert f"sees class {before}, {percent(float(found.before.max()))}, and after a change of {size} class" in page.text
     assert f"before: class {before}, {percent(float(found.before.max()))}" in page.text
     assert f"after: class {after}, {percent(float(found.after.max()))}" in page.text
     assert f"{found.trajectory.looks:,}" in page.text
@@ -105,6 +107,7 @@ def test_edited_words_are_marked_in_their_text() -> None:
     words = found.threat.vocabulary.words  # type: ignore[attr-defined]
     came = [words[new] for old, new in zip(x[0].tolist(), found.found[0].tolist(), strict=True) if old != new]
     assert all(word in page.text for word in came)
+    assert f"after a change of {len(came)} word" in page.text
 
 
 def test_features_that_moved_are_listed() -> None:

@@ -19,6 +19,8 @@ __all__ = ["strike_html", "strike_line"]
 
 _CLASSES, _FEATURES = 5, 12
 """Most classes whose probabilities are listed, and features of a table that moved."""
+_LEAST = 0.0005
+"""Probability below which a class is not listed."""
 
 
 def strike_line(found: Strike) -> str:
@@ -33,6 +35,7 @@ def strike_html(found: Strike) -> str:
     return card(
         f"{outcome[:1].upper()}{outcome[1:]}",
         None,
+        paragraph(_sentence(found)),
         *([paragraph("A limit ended the attack before it was through.", soft=True)] if found.stopped else []),
         *_change(found),
         table(("class", "before", "after"), _probabilities(found)),
@@ -46,6 +49,13 @@ def _outcome(found: Strike) -> str:
     if not found.broken:
         return f"class {label} not broken{aim} within {within}"
     return f"class {label} taken for class {int(found.after.argmax())} within {within}"
+
+
+def _sentence(found: Strike) -> str:
+    if not found.broken:
+        return f"The model sees {_said(found.before)}."
+    size = format_threat(found.threat.norm, float(found.threat.distance(found.found, found.x)))
+    return f"The model sees {_said(found.before)}, and after a change of {size} {_said(found.after)}."
 
 
 def _change(found: Strike) -> list[str]:
@@ -69,13 +79,8 @@ def _pictures(found: Strike) -> list[str]:
     cells = [figure(photo(x, bounds), f"before: {_said(found.before)}", side=side)]
     if found.broken:
         times = (bounds[1] - bounds[0]) / float((other - x).abs().amax().clamp_min(1e-12))
-        distance = float(found.threat.distance(found.found, found.x))
         cells += [
-            figure(
-                perturbation_picture(other - x),
-                f"the change, magnified {times:.2g} times; its size is {distance:.3g}",
-                side=side,
-            ),
+            figure(perturbation_picture(other - x), f"the change, magnified {times:.2g} times", side=side),
             figure(photo(other, bounds), f"after: {_said(found.after)}", side=side),
         ]
     return cells
@@ -98,8 +103,10 @@ def _said(probabilities: Tensor) -> str:
 
 
 def _probabilities(found: Strike) -> list[tuple[str, str, str]]:
-    """Of the classes that are likeliest before or after."""
-    likeliest = found.before.maximum(found.after).argsort(descending=True)[:_CLASSES].tolist()
+    """Of the classes that are likeliest before or after, without those that play no part."""
+    most = found.before.maximum(found.after)
+    likeliest = [index for index in most.argsort(descending=True).tolist() if most[index] >= _LEAST]
     return [
-        (str(index), percent(float(found.before[index])), percent(float(found.after[index]))) for index in likeliest
+        (str(index), percent(float(found.before[index])), percent(float(found.after[index])))
+        for index in likeliest[:_CLASSES]
     ]
