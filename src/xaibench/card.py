@@ -24,6 +24,12 @@ class ArchitectureConfig(Strict):
     name: str
     params: dict[str, Any] = {}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The parameters for people to read, without sizes that the card has already, and a package's own settings."""
+        known = ("classes", "input_shape")
+        return {k: v for k, v in self.params.items() if k not in known and not isinstance(v, dict)}
+
 
 class DataConfig(Strict):
     """What a model was trained on."""

@@ -101,7 +101,7 @@ def _body(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
     lines += ["", "| | |", "|---|---|"]
     shape = " x ".join(map(str, card.input_shape))
     unit = {"image": "channels x height x width", "text": "token ids", "tabular": "features"}[card.task]
-    params = ", ".join(f"{k}={v}" for k, v in card.architecture.params.items() if k not in ("input_shape", "classes"))
+    params = ", ".join(f"{k}={v}" for k, v in card.architecture.settings.items())
     classes = ", ".join(card.class_names[:20]) + (" ..." if len(card.class_names) > 20 else "")
     rows = {
         "framework": card.framework,
@@ -109,7 +109,11 @@ def _body(card: Card, measured: dict[str, dict[str, Any]]) -> list[str]:
         "input": f"{shape} ({unit})"
         + (", values in [0, 1]" if card.bounds == (0.0, 1.0) and card.task == "image" else ""),
         "classes": f"{len(card.class_names)}: {classes}",
-        "trained on": f"`{card.data.name}`, split `{card.data.train_split}`",
+        **(
+            {"trained on": f"`{card.data.name}`, split `{card.data.train_split}`"}
+            if card.data.digest
+            else {"measured on": f"`{card.data.name}`, split `{card.data.test_split}`"}
+        ),
     }
     if card.compression:
         rows["compressed"] = "; ".join(f"`{step.source}` by {step.method}" for step in card.compression)

@@ -28,6 +28,8 @@ SHAPES: dict[str, tuple[list[int], int]] = {
     "text_transformer": ([20], 2),
     "vit": ([1, 28, 28], 10),
 }
+FROM_HUBS = ("timm", "transformers")
+"""Networks of other packages, which tests of models from hubs build."""
 # Counted by hand from the layers' definitions.
 PARAMETERS = {
     "keras_mlp": 784 * 512 + 512 + 512 * 10 + 10,
@@ -44,7 +46,7 @@ def build(name: str, **params: Any) -> Any:
 
 
 def test_the_table_has_every_architecture() -> None:
-    assert sorted(SHAPES) == list(architectures.names())
+    assert sorted([*SHAPES, *FROM_HUBS]) == list(architectures.names())
 
 
 @pytest.mark.parametrize("name", SHAPES)

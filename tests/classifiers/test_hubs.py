@@ -1,29 +1,36 @@
-"""Image classifiers by their names on a hub, with packages that stand in for the real ones."""
+"""Image classifiers by their names on a hub: real networks of `transformers`, and a package that stands in for timm."""
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from pretend_hub import write_checkpoint
+from safetensors.torch import save_file
 from torch import nn
 
 from xaibench import load_model
+from xaibench.architectures import architectures
+from xaibench.classifiers.hubs import HubNetwork, read_repository
 from xaibench.errors import InputError
+from xaibench.registry import Spec
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 
 
-def network() -> nn.Module:
+def network(**_: Any) -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3))
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the hubs were asked for."""
+    """What timm was asked for."""
     asked: list[dict[str, Any]] = []
 
     def create_model(name: str, **options: Any) -> nn.Module:
@@ -37,44 +44,90 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     timm.data = SimpleNamespace(
         resolve_model_data_config=lambda _: {"mean": MEAN, "std": STD, "input_size": (3, 8, 8), "crop_pct": 0.9}
     )
-
-    class Classifier(nn.Module):
-        config = SimpleNamespace(id2label={1: "dog", 0: "cat", 2: "owl"}, num_channels=3)
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = network()
-
-        def forward(self, x: Any) -> Any:
-            return SimpleNamespace(logits=self.inner(x))
-
-    def from_pretrained(name: str, **options: Any) -> nn.Module:
-        asked.append({"name": name, **options})
-        return Classifier()
-
-    processor = SimpleNamespace(size={"height": 8, "width": 8}, do_normalize=True, image_mean=MEAN, image_std=STD)
-    transformers: Any = ModuleType("transformers")
-    transformers.AutoModelForImageClassification = SimpleNamespace(from_pretrained=from_pretrained)
-    transformers.AutoImageProcessor = SimpleNamespace(from_pretrained=lambda name, **_: processor)
     monkeypatch.setitem(sys.modules, "timm", timm)
-    monkeypatch.setitem(sys.modules, "transformers", transformers)
     return asked
 
 
-@pytest.mark.parametrize("name", ["timm:resnet18.a1_in1k", "hf:owner/name"])
-def test_a_name_on_a_hub_is_a_classifier_in_input_units(asked: list[dict[str, Any]], name: str) -> None:
-    model = load_model(name)
+def test_a_name_in_timm_is_a_classifier_in_input_units(asked: list[dict[str, Any]]) -> None:
+    model = load_model("timm:resnet18.a1_in1k")
     x = torch.rand(4, 3, 8, 8)
     mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, STD))
     assert torch.allclose(model.logits(x), network()((x - mean) / std), atol=1e-5)
     assert model.input_shape == (3, 8, 8)
-    assert asked[0]["name"] == name.partition(":")[2]
+    assert asked == [{"name": "resnet18.a1_in1k", "pretrained": True}]
 
 
-def test_nothing_of_a_repository_is_run(asked: list[dict[str, Any]]) -> None:
-    model = load_model("hf:owner/name")
+def test_a_checkpoint_of_transformers_is_a_classifier_in_input_units(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    write_checkpoint(tmp_path, names=["cat", "dog", "owl"])
+    model = load_model(f"hf:{tmp_path}")
+    there = transformers.AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    x = torch.rand(4, 3, 16, 16)
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, STD))
+    with torch.no_grad():
+        assert torch.allclose(model.logits(x), there((x - mean) / std).logits, atol=1e-5)
+    assert model.input_shape == (3, 16, 16)
     assert model.class_names == ("cat", "dog", "owl")
-    assert asked == [{"name": "owner/name", "use_safetensors": True, "trust_remote_code": False}]
+
+
+def repository(folder: Path, **changes: Any) -> Path:
+    """As timm writes it."""
+    told = {
+        "architecture": "tiny",
+        "num_classes": 3,
+        "model_args": {"global_pool": "avg", "num_classes": 3},
+        "pretrained_cfg": {"input_size": [3, 8, 8], "mean": MEAN, "std": STD, "label_names": ["cat", "dog", "owl"]},
+    }
+    (folder / "config.json").write_text(json.dumps(told | changes), encoding="utf-8")
+    save_file({key: value + 1 for key, value in network().state_dict().items()}, folder / "model.safetensors")
+    return folder
+
+
+def test_a_repository_of_timm_is_built_without_a_download(asked: list[dict[str, Any]], tmp_path: Path) -> None:
+    found = read_repository(repository(tmp_path))
+    known = {"input_size": (3, 8, 8), "num_classes": 3}
+    assert asked == [
+        {"name": "tiny", "pretrained": False, "pretrained_cfg": known, "global_pool": "avg", "num_classes": 3}
+    ]
+    assert found.options["class_names"] == ("cat", "dog", "owl")
+    assert (found.options["mean"], found.options["std"]) == (MEAN, STD)
+    assert torch.equal(found.network.state_dict()["1.bias"], network().state_dict()["1.bias"] + 1)
+    built: Any = architectures.create(
+        Spec(found.architecture, {**found.params, "input_shape": [1, 4, 4], "classes": 3})
+    )
+    assert built.build()(torch.rand(2, 1, 4, 4)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "'checkpoint_path'"),
+        ({"model_args": {"pretrained": True}}, "'pretrained'"),
+        ({"model_args": {"norm_layer": {"module": "os"}}}, "numbers and words"),
+        ({"model_args": ["x"]}, "arguments of the network by name"),
+        ({"architecture": "hf-hub:evil/x"}, "name of a network of timm"),
+        ({"architecture": "none"}, "Unknown model"),
+        ({"pretrained_cfg": {}}, "expected input_size"),
+    ],
+)
+def test_a_repository_of_timm_loads_nothing_else(
+    asked: list[dict[str, Any]], changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        read_repository(repository(tmp_path, **changes))
+    assert all(not each["pretrained"] for each in asked)
+
+
+def test_grey_and_small_pictures_are_fitted() -> None:
+    inner = nn.Identity()
+    fitted = HubNetwork(inner, channels=3, size=(8, 8), mean=MEAN, std=STD)
+    x = torch.rand(2, 1, 4, 4)
+    mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (MEAN, STD))
+    plain = torch.nn.functional.interpolate((x.expand(-1, 3, -1, -1) - mean) / std, (8, 8), mode="bilinear")
+    assert torch.allclose(fitted(x), plain, atol=1e-6)
+    same = torch.rand(2, 3, 8, 8)
+    assert torch.equal(HubNetwork(inner, channels=3, size=(8, 8))(same), same)
+    assert HubNetwork(inner, channels=3, size=(2, 2))(same).shape == (2, 3, 2, 2)
 
 
 def test_what_a_hub_lacks_is_said_in_one_line(asked: list[dict[str, Any]]) -> None:
@@ -92,3 +145,10 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, name: str, 
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf"pip install 'xaibench\[{extra}\]'"):
         load_model(name)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, "3"])
+def test_a_broken_configuration_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=r"expected a config\.json"):
+        read_repository(tmp_path)

@@ -79,7 +79,7 @@ def _gap(found: Attribution) -> float:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_it_is_complete_on_every_shipped_architecture(name: str) -> None:
-    assert set(SHIPPED) == set(architectures.names())
+    assert set(SHIPPED) == set(architectures.names()) - {"timm", "transformers"}
     model = _built(name)
     x, baseline = _two(model)
     found = _lift(model, x, baseline)

@@ -8,13 +8,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from xaibench.card import Card
+from xaibench.errors import InputError
 from xaibench.homes import model_names
+from xaibench.intake import Request
+from xaibench.pages.models import adding, hub
 from xaibench.pages.shared.text import plain
+from xaibench.reading import percent
 
 Opened = Callable[..., AppTest]
 HOSTILE = '<img src=x onerror="alert(1)"> **bold** [link](javascript:alert(1)) $x$'
@@ -44,7 +49,7 @@ def test_every_model_is_shown_with_its_figures(opened: Opened, toy_models: Path)
     for name in ("toy-image", "toy-table", "toy-text"):
         card = Card.read(toy_models / name / "config.json")
         assert f"<h4>{name}</h4>" in html(app)
-        assert f"<b>{card.metrics['test']['accuracy']:.1%}</b> right; not attacked yet" in html(app)
+        assert f"<b>{percent(card.metrics['test']['accuracy'])}</b> right; not attacked yet" in html(app)
 
 
 def test_the_first_button_breaks_something(opened: Opened) -> None:
@@ -147,6 +152,67 @@ def test_the_form_has_a_widget_for_each_field_of_the_network(opened: Opened) -> 
     assert app.text_input(key="network.resnet.widths").value == "32, 64, 128"
     assert app.number_input(key="network.resnet.blocks").value == 1
     assert app.selectbox(key="network").options == ["deep_cnn", "lenet", "resnet", "small_cnn", "strided_cnn", "vit"]
+
+
+@pytest.fixture
+def downloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that lets visitors download, with all packages."""
+    for key in ("HF_HUB_OFFLINE", "XAIBENCH_DOWNLOADS"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setattr(hub, "missing_package", lambda _: None)
+
+
+def download_button(app: AppTest) -> Any:
+    return next(button for button in app.button if button.label == "Download and add it")
+
+
+def test_a_model_of_a_hub_is_asked_for_by_its_name(
+    opened: Opened, downloads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+
+    def take_in(request: Request, *_: object, tell: Callable[[str], None]) -> str:
+        asked.append(request)
+        tell("Downloading it: 1 of 2 MB")
+        raise InputError("expected <b> *weights*, got none")
+
+    monkeypatch.setattr(adding, "take_in", take_in)
+    app = opened("models", view="add", source="hub", hub="owner/tiny-vit")
+    assert not app.exception
+    assert not asked, "a link downloads nothing"
+    assert app.text_input(key="hub").value == "owner/tiny-vit"
+    download_button(app).click().run()
+    assert [(each.hub, each.format, each.title, each.data, each.class_names) for each in asked] == [
+        ("hf:owner/tiny-vit", "hub", "tiny-vit", "digits", ())
+    ]
+    assert app.error[0].value == plain("expected <b> *weights*, got none")
+    app.radio(key="class_order").set_value("ordered").run()
+    download_button(app).click().run()
+    assert asked[-1].class_names == tuple("0123456789")
+
+
+@pytest.mark.parametrize("name", ["hf:../../x", "/etc/passwd", "timm:local-dir:/etc", "os:getcwd", HOSTILE])
+def test_a_name_of_a_hub_is_no_path(opened: Opened, downloads: None, name: str) -> None:
+    app = opened("models", view="add", source="hub", hub=name)
+    assert not app.exception
+    assert "expected a name such as" in app.error[0].value
+    assert "<img" not in app.error[0].value.replace("\\<", "")
+    assert download_button(app).disabled
+
+
+def test_why_no_model_of_a_hub_can_be_had_is_said(
+    opened: Opened, downloads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened("models", view="add", source="hub", for_data="breast-cancer")
+    assert "choose data of images" in app.info[0].value
+    monkeypatch.setattr(hub, "missing_package", lambda _: "pip install 'xaibench[hub]'")
+    app = opened("models", view="add", source="hub", hub="owner/tiny-vit")
+    assert "pip install 'xaibench[hub]'" in app.info[0].value
+    assert download_button(app).disabled
+    monkeypatch.setenv("XAIBENCH_DOWNLOADS", "off")
+    app = opened("models", view="add", source="hub", hub="owner/tiny-vit")
+    assert "switched off here" in app.info[0].value
+    assert download_button(app).disabled
 
 
 def test_the_gallery_loads_no_framework(toy_models: Path) -> None:

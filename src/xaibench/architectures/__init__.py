@@ -1,4 +1,4 @@
-"""The networks that the shipped models are made of, by name.
+"""The networks that models are made of, by name: those of the shipped ones, and of the hubs' packages.
 
 Each is a frozen dataclass whose fields are its whole configuration; `build` makes an untrained network that takes
 normalised inputs and returns logits (torch) or ends in softmax or sigmoid (Keras, as its users write models).
@@ -6,9 +6,9 @@ normalised inputs and returns logits (torch) or ends in softmax or sigmoid (Kera
 
 from __future__ import annotations
 
-from xaibench.architectures import keras_networks, sequence, tabular, vision
+from xaibench.architectures import hubs, keras_networks, sequence, tabular, vision
 from xaibench.architectures.base import Architecture, architectures
 
 __all__ = ["Architecture", "architectures"]
 
-_families = (keras_networks, sequence, tabular, vision)
+_families = (hubs, keras_networks, sequence, tabular, vision)

@@ -179,7 +179,7 @@ class TorchEngine:
             with tap:
                 if self._attends is not None:
                     return self._pass(x)
-                with noticed_attention() as seen:
+                with noticed_attention(self.module) as seen:
                     logits = self._pass(x)
                 self._attends = bool(seen)
                 return logits

@@ -53,17 +53,18 @@ class _Recorded(dict[str, Tensor]):
 
 def attention_layers(module: nn.Module) -> list[str]:
     """Names of the layers that are known to attend before the module has run."""
-    return [
-        name
-        for name, part in module.named_modules()
-        if isinstance(part, nn.MultiheadAttention) or _offers(part) or _asks(part)
-    ]
+    return [name for name, part in module.named_modules() if isinstance(part, nn.MultiheadAttention) or _offers(part)]
 
 
 @contextmanager
-def noticed_attention() -> Iterator[list[str]]:
-    """A list that is no longer empty once `scaled_dot_product_attention` was called in the block."""
+def noticed_attention(module: nn.Module) -> Iterator[list[str]]:
+    """A list that is no longer empty after the block if the module attended in it.
+
+    That is, if it called `scaled_dot_product_attention`, or handed out weights of attention when asked: a ``config``
+    that knows ``output_attentions`` is one of convolutional networks too.
+    """
     seen: list[str] = []
+    found = _Recorded()
 
     class Notice(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -71,8 +72,12 @@ def noticed_attention() -> Iterator[list[str]]:
                 seen.append("scaled_dot_product_attention")
             return func(*args, **(kwargs or {}))
 
-    with Notice():
+    with ExitStack() as stack:
+        for name, part in _outermost(module):
+            stack.enter_context(_asked(part, name, found))
+        stack.enter_context(Notice())
         yield seen
+    seen.extend(found)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""``xaibench models``: what is shipped, and what is known about one of them."""
+"""``xaibench models``: what is at hand, what is known about one of them, and adding one of a hub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from xaibench.cli import completion
-from xaibench.cli.console import print_json, print_table
+from xaibench.cli.console import print_json, print_table, say
 from xaibench.cli.options import AsJson
 
 __all__ = ["models_app"]
@@ -45,6 +45,49 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
         print_table([list(row.values()) for row in rows], header=list(rows[0]))
     else:
         print("no models here yet; `xaibench train RECIPE` makes one")
+
+
+@models_app.command("add")
+def add_model(
+    name: Annotated[str, typer.Argument(help="hf:owner/name or timm:name.", show_default=False)],
+    *,
+    data: Annotated[
+        str,
+        typer.Option(help="The data that it is measured on, and explained on.", autocompletion=completion.data_set),
+    ],
+    title: Annotated[str, typer.Option(help="A name for it; its own if none is given.")] = "",
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Its classes are those of the data in their order, whatever their names.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Add an image classifier of the Hugging Face Hub or of timm: download it, try it and measure it.
+
+    It becomes a folder of models that needs no network.
+
+    [dim]xaibench models add hf:owner/name --data cifar10[/]
+    [dim]xaibench models add timm:resnet18.a1_in1k --data imagenet-sample --in-order[/]
+    """
+    from pydantic import ValidationError
+
+    from xaibench.card import first_problem
+    from xaibench.data import load_data, measured_split
+    from xaibench.errors import InputError
+    from xaibench.homes import find_model
+    from xaibench.intake import Request, read_hub_name, take_in
+
+    hub = read_hub_name(name)
+    names = load_data(data, measured_split(data), n=1).class_names if in_order else ()
+    try:
+        request = Request(title=title or hub.title[:80], format="hub", hub=str(hub), data=data, class_names=names)
+    except ValidationError as error:
+        raise InputError(first_problem(error)) from None
+    say(f"adding {hub}: downloading, trying and measuring it, for some minutes at most")
+    added = take_in(request)
+    if as_json:
+        print_json({"name": added, "folder": str(find_model(added))})
+    else:
+        print(added)
 
 
 @models_app.command("show")

@@ -20,8 +20,9 @@ from xaibench.data.hub import KNOWN, from_hub, mirror_home
 from xaibench.data.labels import check_labels
 from xaibench.data.source import Rows, Source, select_rows
 from xaibench.errors import InputError, unknown_name
+from xaibench.places import is_plain
 
-__all__ = ["data_at_hand", "data_names", "load_data", "row_count"]
+__all__ = ["data_at_hand", "data_names", "load_data", "measured_split", "names_at_hand", "row_count"]
 
 _BUILTIN: dict[str, Callable[[], Source]] = {
     "breast-cancer": breast_cancer,
@@ -32,6 +33,8 @@ _BUILTIN: dict[str, Callable[[], Source]] = {
 }
 _SUFFIXES = (*TABLE_SUFFIXES, ".npz")
 _SHORT = {full: short for short, full in KNOWN.items()}
+_MEASURED = ("test", "validation", "all")
+"""Splits that models are measured on, the best first."""
 
 
 def data_names() -> tuple[str, ...]:
@@ -91,6 +94,31 @@ def data_at_hand(name: str) -> bool:
     """Whether a named data set can be read without the network: it is built in, or in the mirror folder."""
     home = mirror_home()
     return name in _BUILTIN or bool(home and name and (home / KNOWN.get(name, name)).is_dir())
+
+
+def names_at_hand() -> tuple[str, ...]:
+    """The data sets that can be read without the network, sorted: those of `data_names`, and the host's own.
+
+    These are folders directly in ``$XAIBENCH_DATA_HOME`` that hold Parquet files, or a folder ``data`` of them.
+    """
+    home = mirror_home()
+    folders = home.iterdir() if home and home.is_dir() else ()
+    own = [path.name for path in folders if is_plain(path.name) and _holds_tables(path)]
+    return tuple(sorted({*filter(data_at_hand, data_names()), *own}))
+
+
+def measured_split(name: str) -> str:
+    """The split of a data set that models are measured on: ``test`` where there is one.
+
+    >>> measured_split("digits")
+    'test'
+    """
+    splits = _open(name)[1].splits
+    return next((split for split in _MEASURED if split in splits), splits[0])
+
+
+def _holds_tables(folder: Path) -> bool:
+    return any(any(place.glob("*.parquet")) for place in (folder, folder / "data"))
 
 
 def _source_of(name_or_path: str | Path, split: str) -> tuple[str, Source]:

@@ -4,6 +4,17 @@ Light to import: what loads frameworks is `xaibench.intake.examine`, which that 
 """
 
 from xaibench.intake.door import is_added, remove_added, take_in
+from xaibench.intake.names import HubName, downloads_allowed, missing_package, read_hub_name
 from xaibench.intake.request import FORMATS, Request
 
-__all__ = ["FORMATS", "Request", "is_added", "remove_added", "take_in"]
+__all__ = [
+    "FORMATS",
+    "HubName",
+    "Request",
+    "downloads_allowed",
+    "is_added",
+    "missing_package",
+    "read_hub_name",
+    "remove_added",
+    "take_in",
+]

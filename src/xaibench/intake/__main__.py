@@ -1,4 +1,4 @@
-"""``python -m xaibench.intake FOLDER NAME`` looks at a model in a folder, within limits; see `take_in`."""
+"""``python -m xaibench.intake STEP FOLDER NAME`` takes a step of `take_in` in a folder, within limits."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ import sys
 from pathlib import Path
 
 from xaibench.errors import InputError
-from xaibench.intake.door import MADE, REFUSAL
-from xaibench.intake.limits import MODEL_BYTES, MODEL_GIGABYTES, MODEL_SECONDS
+from xaibench.intake.apart import MADE, REFUSAL
+from xaibench.intake.limits import HUB_BYTES, HUB_SECONDS, MODEL_BYTES, MODEL_GIGABYTES, MODEL_SECONDS
 
 
-def main(folder: Path, name: str) -> int:
+def main(step: str, folder: Path, name: str) -> int:
     """0, or 1 with the reason written to the folder."""
     limits = {
         resource.RLIMIT_AS: MODEL_GIGABYTES << 30,
-        resource.RLIMIT_CPU: 2 * MODEL_SECONDS,
-        resource.RLIMIT_FSIZE: 4 * MODEL_BYTES,
+        resource.RLIMIT_CPU: 2 * max(MODEL_SECONDS, HUB_SECONDS),
+        resource.RLIMIT_FSIZE: HUB_BYTES if step == "download" else 4 * MODEL_BYTES,
         resource.RLIMIT_CORE: 0,
     }
     for what, most in limits.items():
         resource.setrlimit(what, (most, most))
     try:
-        from xaibench.intake.examine import examine
+        if step == "download":
+            from xaibench.intake.download import download
 
-        examine(folder, folder / MADE, name)
+            download(folder)
+        else:
+            from xaibench.intake.examine import examine
+
+            examine(folder, folder / MADE, name)
     except InputError as error:
         reason = str(error)
     except MemoryError:
@@ -36,4 +41,4 @@ def main(folder: Path, name: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))

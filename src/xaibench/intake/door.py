@@ -1,4 +1,4 @@
-"""The door: an upload is put aside, looked at by another process, and becomes a model folder only if that agrees."""
+"""The door: a model is put aside, looked at by another process, and becomes a model folder only if that agrees."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import os
 import re
 import secrets
 import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from xaibench.errors import InputError
 from xaibench.homes import model_homes
-from xaibench.intake.limits import MEGABYTE, MODEL_BYTES, MODEL_SECONDS, MOST_ADDED
+from xaibench.intake.apart import MADE, run_apart
+from xaibench.intake.limits import HUB_SECONDS, MEGABYTE, MODEL_BYTES, MODEL_SECONDS, MOST_ADDED
+from xaibench.intake.names import downloads_allowed, missing_package, read_hub_name
 from xaibench.intake.request import UPLOAD, Request
 
-__all__ = ["MADE", "REFUSAL", "is_added", "remove_added", "take_in"]
+__all__ = ["is_added", "remove_added", "take_in"]
 
-MADE, REFUSAL = "made", "refused.txt"
 _MARK = "added.json"
 """Says of a model folder that it came in through here, and so may go again."""
 _NAME = re.compile(r"own-[a-z0-9-]+")
@@ -29,15 +28,22 @@ _ASIDE = ".adding-"
 _STALE_SECONDS = 3600
 _PIECE = 1 << 20
 _TOKENIZER_BYTES = 20 * MEGABYTE
-_PASSED_ON = re.compile(r"(PATH|HOME|LANG|LC_\w+|TMPDIR|VIRTUAL_ENV|PYTHONPATH|OMP_\w+|TF_\w+|XAIBENCH_DATA_HOME)")
 _ONE_AT_A_TIME = threading.Lock()
 
 
-def take_in(request: Request, upload: BinaryIO, tokenizer: BinaryIO | None = None) -> str:
+def take_in(
+    request: Request,
+    upload: BinaryIO | None = None,
+    tokenizer: BinaryIO | None = None,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> str:
     """Add a model, and give the name of its folder, which is made here; nothing of the file's own name is used.
 
-    A process with limits on time and memory loads the file without unpickling it, tries it and measures it. Raises
-    `InputError` for what that refuses, for too large files, and where `MOST_ADDED` have been added already.
+    A model comes as an ``upload``, or by the name on a hub that the request gives, and is downloaded then. A process
+    with limits on time and memory loads it without unpickling it, tries it and measures it; ``tell`` hears what goes
+    on. Raises `InputError` for what that refuses, for too large files, where downloads are off, and where `MOST_ADDED`
+    have been added already.
     """
     if not _ONE_AT_A_TIME.acquire(blocking=False):
         raise InputError("another model is being looked at: try again in a minute")
@@ -48,12 +54,21 @@ def take_in(request: Request, upload: BinaryIO, tokenizer: BinaryIO | None = Non
         aside = home / f"{_ASIDE}{secrets.token_hex(8)}"
         aside.mkdir()
         try:
-            _receive(upload, aside / f"{UPLOAD}.{request.format}", MODEL_BYTES)
+            name = f"own-{_slug(request.title)}{secrets.token_hex(3)}"
+            seconds = MODEL_SECONDS
+            if request.format == "hub":
+                _check_hub(request.hub)
+                seconds = HUB_SECONDS
+            elif upload is None:
+                raise InputError("expected a file, got none")
+            else:
+                _receive(upload, aside / f"{UPLOAD}.{request.format}", MODEL_BYTES)
             if tokenizer is not None:
                 _receive(tokenizer, aside / "tokenizer.json", _TOKENIZER_BYTES)
             (aside / "request.json").write_text(request.model_dump_json(), encoding="utf-8")
-            name = f"own-{_slug(request.title)}{secrets.token_hex(3)}"
-            _look_at(aside.resolve(), name)
+            if request.format == "hub":
+                run_apart("download", aside.resolve(), name, seconds=seconds, tell=tell)
+            run_apart("examine", aside.resolve(), name, seconds=seconds, tell=tell)
             (aside / MADE / _MARK).write_text(request.model_dump_json(indent=2), encoding="utf-8")
             os.rename(aside / MADE, home / name)
         finally:
@@ -61,6 +76,15 @@ def take_in(request: Request, upload: BinaryIO, tokenizer: BinaryIO | None = Non
     finally:
         _ONE_AT_A_TIME.release()
     return name
+
+
+def _check_hub(text: str) -> None:
+    """Refuse what need not be tried: names that are none, downloads that are off, packages that are not there."""
+    name = read_hub_name(text)
+    if not downloads_allowed():
+        raise InputError("downloads are switched off here: upload the model's files instead")
+    if how := missing_package(name.hub):
+        raise InputError(f"expected the package that reads {name.hub}: models, got none: {how}")
 
 
 def is_added(folder: Path) -> bool:
@@ -93,38 +117,6 @@ def _receive(source: BinaryIO, path: Path, most: int) -> None:
             file.write(piece)
     if not size:
         raise InputError("expected a file that holds something, got an empty one")
-
-
-def _look_at(aside: Path, name: str) -> None:
-    """Run the examination in a process group of its own, and end all of it after a while."""
-    environment = {key: value for key, value in os.environ.items() if _PASSED_ON.fullmatch(key)}
-    if home := environment.get("XAIBENCH_DATA_HOME"):
-        environment["XAIBENCH_DATA_HOME"] = str(Path(home).resolve())
-    environment |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "xaibench.intake", str(aside), name],
-        cwd=aside,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        code = process.wait(MODEL_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise InputError(
-            f"expected a model that can be tried in {MODEL_SECONDS} s, got one that takes longer"
-        ) from None
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    refusal = aside / REFUSAL
-    if refusal.is_file():
-        raise InputError(refusal.read_text(encoding="utf-8"))
-    if code != 0 or not (aside / MADE / "config.json").is_file():
-        raise InputError("the file could not be looked at: it is damaged, or needs more memory than an added model may")
 
 
 def _slug(title: str) -> str:

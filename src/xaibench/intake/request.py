@@ -9,14 +9,16 @@ from pydantic import Field, StringConstraints
 from xaibench.card import Strict
 from xaibench.intake.limits import MOST_CLASSES
 
-__all__ = ["FORMATS", "UPLOAD", "Request"]
+__all__ = ["FORMATS", "REPOSITORY", "UPLOAD", "Request"]
 
-Format = Literal["safetensors", "pt", "keras", "pt2"]
+Format = Literal["safetensors", "pt", "keras", "pt2", "hub"]
 FORMATS: tuple[Format, ...] = ("safetensors", "pt", "keras", "pt2")
-"""Kinds of files that can be taken in, as their suffixes; ``.pth`` is ``pt``."""
+"""Kinds of files that can be taken in, as their suffixes; ``.pth`` is ``pt``. A model of a hub comes by name alone."""
 
 UPLOAD = "upload"
 """The uploaded file's name in the folder where it is looked at, before its suffix."""
+REPOSITORY = "repository"
+"""The folder there that holds the files of a model of a hub."""
 
 _Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 
@@ -30,6 +32,7 @@ class Request(Strict):
     data: str = Field(description="the data set that it is measured on, one of `xaibench.data.data_names`")
     architecture: str = Field(default="", description="name of a registered torch architecture, for weights")
     params: dict[str, Any] = Field(default={}, description="its parameters")
+    hub: str = Field(default="", max_length=200, description="name of a model on a hub, where that is the format")
     class_names: tuple[_Line, ...] = Field(
         default=(), max_length=MOST_CLASSES, description="those of the data if empty"
     )

@@ -1,4 +1,4 @@
-"""Adding a model of one's own: its file, the data it is for, and what the file does not tell."""
+"""Adding a model of one's own: its file or name, the data it is for, and what the file does not tell."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from xaibench.card import first_problem
 from xaibench.errors import InputError
 from xaibench.intake import Request, take_in
+from xaibench.pages.models.hub import HINT, choose_class_names, choose_hub_name
 from xaibench.pages.models.networks import choose_network
 from xaibench.pages.shared.address import choose, put
-from xaibench.pages.shared.limits import MEGABYTE, MODEL_BYTES, MODEL_SECONDS, NAME_LENGTH
-from xaibench.pages.shared.text import problem
+from xaibench.pages.shared.limits import MEGABYTE, MODEL_BYTES, NAME_LENGTH
+from xaibench.pages.shared.text import plain, problem
 
 if TYPE_CHECKING:
     from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -26,12 +27,14 @@ _SOURCES = {
     "weights": "Weights: .safetensors, .pt",
     "keras": "Keras: .keras",
     "pt2": "torch.export: .pt2",
+    "hub": "A Hub or timm name",
 }
 _SUFFIXES = {"weights": ["safetensors", "pt", "pth"], "keras": ["keras"], "pt2": ["pt2"]}
 _HINTS = {
     "weights": "The `state_dict()` of one of the networks below. Pickles of whole models hold code and are refused.",
     "keras": "As `model.save` writes it, of layers of Keras that compute: Lambda and custom ones are refused.",
     "pt2": "As `torch.export.save` writes it; pickles and custom operators in it are refused.",
+    "hub": HINT,
 }
 _FIRST_DATA = "digits"
 
@@ -53,6 +56,27 @@ def show_adding() -> None:
         required=True,
     )
     st.caption(_HINTS[source])
+    if source == "hub":
+        _show_hub()
+    else:
+        _show_upload(source)
+    with st.expander("A model in another format"):
+        st.markdown(_OTHERS)
+
+
+def _show_hub() -> None:
+    name = choose_hub_name()
+    data = _choose_data()
+    told = _what_it_is_called(name.title if name else f"My {data.name} model")
+    if data.task != "image":
+        st.info("Models of a hub are read for images: choose data of images.")
+        return
+    told |= {"class_names": choose_class_names(data), "format": "hub", "hub": str(name or ""), "data": data.name}
+    if st.button("Download and add it", type="primary", icon=":material/download:", disabled=name is None):
+        _add(told)
+
+
+def _show_upload(source: str) -> None:
     limit = MODEL_BYTES // MEGABYTE
     file = st.file_uploader(
         f"Your file, at most {limit} MB", _SUFFIXES[source], key=f"file-{source}", max_upload_size=limit
@@ -62,33 +86,29 @@ def show_adding() -> None:
     if data.task == "text":
         tokenizer = st.file_uploader("Its tokenizer.json", ["json"], key="tokenizer", max_upload_size=20)
     architecture, params = choose_network(data) if source == "weights" else ("", {})
-    told = _what_the_file_does_not_tell(data)
+    told = _what_it_is_called(f"My {data.name} model") | _what_the_file_does_not_tell(data)
     if st.button("Add it", type="primary", icon=":material/add:", disabled=file is None):
         assert file is not None
         suffix = file.name.rpartition(".")[2].lower()
         told |= {"format": "pt" if suffix == "pth" else suffix, "data": data.name}
         _add(told | {"architecture": architecture, "params": params}, file, tokenizer)
-    with st.expander("A model from a Hub, or in another format"):
-        st.markdown(_OTHERS)
 
 
 _OTHERS = """
 From a terminal or a notebook, `xaibench.load_model` and every command that takes a model also read
 
-- `hf:owner/name` and `timm:name`: image classifiers of the Hugging Face Hub and of timm, where those packages are
-  installed (`pip install 'xaibench[hub]'`, `'xaibench[timm]'`);
 - `module:function`, your own code that returns a torch or Keras model;
 - a `.h5` file or a TensorFlow SavedModel folder.
 
-They are not offered here, because they download, or run code of your own.
+They are not offered here, because they run code of your own.
 """
 
 
 def _choose_data() -> Data:
     """The data set that the model is for, which brings its task, classes and input shape."""
-    from xaibench.data import data_at_hand, data_names, load_data
+    from xaibench.data import load_data, names_at_hand
 
-    names = [name for name in data_names() if data_at_hand(name)]
+    names = names_at_hand()
     name = choose(
         st.selectbox,
         "The data it is for",
@@ -96,20 +116,27 @@ def _choose_data() -> Data:
         key="for_data",
         default=_FIRST_DATA,
         valid=names.__contains__,
-        help="It is measured on the test split, and the other pages take their samples from there.",
+        help="It is measured on the test split, or else on validation; the other pages take their samples from there.",
     )
     return _few_rows(name, load_data)
 
 
 @st.cache_data(show_spinner="Reading the data", max_entries=8)
 def _few_rows(name: str, _load: Any) -> Data:
-    return _load(name, "test", n=8)
+    from xaibench.data import measured_split
+
+    return _load(name, measured_split(name), n=8)
+
+
+def _what_it_is_called(title: str) -> dict[str, Any]:
+    left, right = st.columns(2)
+    return {
+        "title": left.text_input("A name for it", title[:NAME_LENGTH], max_chars=NAME_LENGTH),
+        "summary": right.text_input("A line about it", max_chars=300),
+    }
 
 
 def _what_the_file_does_not_tell(data: Data) -> dict[str, Any]:
-    left, right = st.columns(2)
-    title = left.text_input("A name for it", f"My {data.name} model", max_chars=NAME_LENGTH)
-    summary = right.text_input("A line about it", max_chars=300)
     names = "\n".join(data.class_names)
     with st.expander("Classes and normalisation"):
         classes = st.text_area(
@@ -136,19 +163,20 @@ def _what_the_file_does_not_tell(data: Data) -> dict[str, Any]:
             )
             told["bounds"] = (low, high)
     lines = tuple(line.strip() for line in classes.splitlines() if line.strip())
-    return {"title": title, "summary": summary, "class_names": () if lines == data.class_names else lines, **told}
+    return {"class_names": () if lines == data.class_names else lines, **told}
 
 
-def _add(told: dict[str, Any], file: UploadedFile, tokenizer: UploadedFile | None) -> None:
+def _add(told: dict[str, Any], file: UploadedFile | None = None, tokenizer: UploadedFile | None = None) -> None:
+    place = st.empty()
     try:
         told |= {key: _numbers(told[key], key) for key in ("mean", "std") if key in told}
         request = Request(**told)
-        with st.spinner(f"Looking at it, for at most {MODEL_SECONDS} s"):
-            name = take_in(request, file, tokenizer)
+        status = place.status("Putting it aside")
+        name = take_in(request, file, tokenizer, tell=lambda text: status.update(label=plain(text)))
     except ValidationError as error:
-        st.error(problem(first_problem(error)))
+        place.error(problem(first_problem(error)))
     except InputError as error:
-        st.error(problem(error))
+        place.error(problem(error))
     else:
         put(view="gallery", details=name)
         st.rerun()

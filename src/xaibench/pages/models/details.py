@@ -70,7 +70,7 @@ def _dialog(entry: Entry) -> None:
 
 
 def _facts(entry: Entry, card: Card) -> dict[str, str]:
-    params = {key: value for key, value in card.architecture.params.items() if key not in ("input_shape", "classes")}
+    params = card.architecture.settings
     classes = ", ".join(card.class_names[:_SHOWN_CLASSES])
     more = len(card.class_names) - _SHOWN_CLASSES
     found = accuracy(card)
@@ -81,7 +81,9 @@ def _facts(entry: Entry, card: Card) -> dict[str, str]:
         "Classes": f"{len(card.class_names)}: {classes}" + (f", and {more} more" if more > 0 else ""),
         "Architecture": card.architecture.name
         + (f" ({', '.join(f'{key} {value}' for key, value in params.items())})" if params else ""),
-        "Data": f"{card.data.name}: trained on {card.data.train_split}, measured on {card.data.test_split}",
+        "Data": f"{card.data.name}: "
+        + (f"trained on {card.data.train_split}, " if card.data.digest else "")  # of others' models nobody knows it
+        + f"measured on {card.data.test_split}",
         "Accuracy": "not measured" if found is None else f"{found:.2%}" + (f" of {n:,} samples" if n else ""),
     }
     rows |= {

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from xaibench.intake.limits import MEGABYTE, MODEL_BYTES, MODEL_SECONDS
+from xaibench.intake.limits import HUB_BYTES, MEGABYTE, MODEL_BYTES
 
 __all__ = [
+    "HUB_BYTES",
     "IMAGE_BYTES",
     "IMAGE_PIXELS",
     "MEGABYTE",
     "MODEL_BYTES",
-    "MODEL_SECONDS",
     "MOST_EVALUATED",
     "MOST_QUERIES",
     "MOST_STEPS",
