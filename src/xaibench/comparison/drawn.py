@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xaibench.comparison.attackers import is_single, note_text, under
-from xaibench.comparison.page import cost_rows, figure_row
+from xaibench.comparison.page import FigureRow, cost_rows, figure_row
 from xaibench.comparison.verdict import p_text, points
 from xaibench.drawing.bracket import Part, bracket, bracket_parts
 from xaibench.drawing.html import card, facts, paragraph, table
@@ -73,13 +73,13 @@ def _tests(found: Comparison) -> list[str]:
             percent(test.accuracy[0]),
             percent(test.accuracy[1]),
             f"{points(test.difference)} points",
+            p_text(_p(test)),
             str(test.only_first),
             str(test.only_second),
-            p_text(_p(test)),
         )
         for test in found.tests
     ]
-    header = ("accuracy", first, second, "difference", f"only {first}", f"only {second}", "McNemar's test")
+    header = ("accuracy", first, second, "difference", "McNemar's test", f"only {first}", f"only {second}")
     return [table(header, rows)]
 
 
@@ -89,14 +89,19 @@ def _figures(found: Comparison) -> list[str]:
         return []
     ordered = sorted(found.figures, key=lambda figure: not figure.found)
     rows = [
-        (row.label, str(row.n), *row.means, row.difference, row.adjusted, row.outcome)
+        (row.label, row.outcome, _difference(row), *row.means, row.adjusted, str(row.n))
         for row in map(figure_row, ordered[:_FIGURES])
     ]
     more = len(ordered) - len(rows)
     return [
-        table(("figure", "samples", *found.names, "difference", "p after Holm", found.names[1]), rows),
+        table(("figure", "outcome", "difference", *found.names, "p after Holm", "samples"), rows),
         *([paragraph(f"The first {len(rows)} of {len(ordered)} figures are listed.", soft=True)] if more else []),
     ]
+
+
+def _difference(row: FigureRow) -> str:
+    """With its unit where the figure is a share."""
+    return f"{row.difference} points" if row.means[0].endswith("%") else row.difference
 
 
 def _cost(found: Comparison) -> list[str]:

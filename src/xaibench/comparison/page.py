@@ -17,7 +17,7 @@ from xaibench.reading import percent
 from xaibench.report.charts import plotly_library, reliability_chart
 from xaibench.report.page import environment
 
-__all__ = ["cost_rows", "figure_row", "render"]
+__all__ = ["FigureRow", "cost_rows", "figure_row", "render"]
 
 _SHARES = frozenset(
     {
