@@ -26,6 +26,7 @@ from xaibench.pages.explanations.points import Points
 from xaibench.pages.explanations.ranking import as_good_as_first, verdict
 from xaibench.pages.explanations.rankings import find_rankings, place_of
 from xaibench.quality import RankingRecord, assess
+from xaibench.reading import percent
 from xaibench.threats import Linf, Words
 
 Opened = Callable[..., AppTest]
@@ -159,7 +160,7 @@ def test_maps_move_most_when_they_are_attacked(opened: Opened, model: str) -> No
     assert lines["attack on the explanation"][0] == 1
     assert lines["attack on the explanation"][-1] <= lines["random noise"][-1]
     share = lines["attack on the explanation"][-1]
-    assert f"leaves {share:.0%} of the top places of Saliency" in shown(app)
+    assert f"leaves {percent(share)} of the top places of Saliency" in shown(app)
 
 
 def test_maps_are_moved_on_demand_alone_and_what_a_report_holds_stands_there(

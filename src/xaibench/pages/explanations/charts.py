@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from xaibench.drawing.charts import error_bars, laid_out, names_down, share_axis
 from xaibench.drawing.colours import BLUE, GREY, ORANGE, PALE_BLUE
 
 __all__ = ["heat_map", "interval_bars", "movement_lines"]
@@ -39,23 +40,14 @@ def interval_bars(
             y=list(names),
             orientation="h",
             marker_color=[_STRONG if one else _PALE for one in strong],
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [high - mean for mean, (_, high) in zip(means, ends, strict=True)],
-                "arrayminus": [mean - low for mean, (low, _) in zip(means, ends, strict=True)],
-                "color": GREY,
-                "thickness": 1.5,
-                "width": 4,
-            },
+            error_x=error_bars(means, ends, color=GREY, thickness=1.5, width=4),
             customdata=[f"{mean:.3g} ({low:.3g} to {high:.3g})" for mean, (low, high) in zip(means, ends, strict=True)],
             hovertemplate="%{y}: %{customdata}<extra></extra>",
         )
     )
-    figure.update_layout(height=70 + 20 * len(names), margin={"l": 0, "r": 12, "t": 8, "b": 40}, bargap=0.25)
-    figure.update_yaxes(autorange="reversed", type="category", ticks="", showgrid=False, automargin=True)
+    figure.update_yaxes(**names_down())
     figure.update_xaxes(title=axis, zeroline=True)
-    return figure
+    return laid_out(figure, height=70 + 20 * len(names), bargap=0.25)
 
 
 def heat_map(
@@ -86,10 +78,9 @@ def heat_map(
             hovertemplate=hover,
         )
     )
-    figure.update_layout(height=90 + 38 * len(rows), margin={"l": 0, "r": 8, "t": 8, "b": 8})
-    figure.update_yaxes(autorange="reversed", type="category", ticks="", showgrid=False, automargin=True)
+    figure.update_yaxes(**names_down())
     figure.update_xaxes(type="category", side="top", ticks="", showgrid=False, automargin=True)
-    return figure
+    return laid_out(figure, height=90 + 38 * len(rows))
 
 
 def movement_lines(curves: Sequence[Any], figure_name: str, *, unit: str) -> Any:
@@ -103,25 +94,16 @@ def movement_lines(curves: Sequence[Any], figure_name: str, *, unit: str) -> Any
         figure.add_scatter(
             x=[0.0, *(point.radius for point in curve.points)],
             y=[1.0, *(one.mean for one in estimates)],
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": [0.0, *(one.ends[1] - one.mean for one in estimates)],
-                "arrayminus": [0.0, *(one.mean - one.ends[0] for one in estimates)],
-                "thickness": 1,
-                "width": 3,
-            },
+            error_y=error_bars([1.0, *(one.mean for one in estimates)], [(1.0, 1.0), *(one.ends for one in estimates)]),
             mode="lines+markers",
             name=label,
             line={"color": colour, "dash": dash},
             customdata=[0, *(point.n for point in curve.points)],
             hovertemplate="%{y:.2f} at %{x:.3g}, %{customdata} samples<extra>" + label + "</extra>",
         )
-    figure.update_layout(
-        height=300,
-        margin={"l": 0, "r": 8, "t": 8, "b": 40},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    )
-    figure.update_yaxes(range=[-0.05, 1.05], tickformat=".0%" if figure_name == "top_k_overlap" else ".1f")
+    if figure_name == "top_k_overlap":
+        figure.update_yaxes(**share_axis(low=-0.05, high=1.05))
+    else:
+        figure.update_yaxes(range=[-0.05, 1.05], tickformat=".1f")
     figure.update_xaxes(title=unit, rangemode="tozero")
-    return figure
+    return laid_out(figure, height=300)

@@ -10,13 +10,12 @@ import streamlit as st
 
 from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.shared import cached
-from xaibench.reading import norm_label
+from xaibench.reading import radius_axis
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from xaibench.data import Data
-    from xaibench.evaluate.hardness import Robustness
     from xaibench.evaluate.interpreted import ExplanationCurve
     from xaibench.explainers import Attribution
     from xaibench.overview import EmbeddingMap, GlobalImportance
@@ -33,7 +32,6 @@ __all__ = [
     "key_of",
     "moved",
     "permuted",
-    "radius_unit",
 ]
 
 T = TypeVar("T")
@@ -117,15 +115,10 @@ def moved(
     )
     with cached.one_at_a_time:
         results = run(plan, _model, _data.take(range(min(n, len(_data))))).results
-    if results.interpretability is None or not results.interpretability.curves:
+    found, robustness = results.interpretability, results.robustness
+    if found is None or not found.curves or robustness is None:
         raise UnsupportedError("; ".join(one.reason for one in results.not_measured) or "no map was moved")
-    assert results.robustness is not None
-    return results.interpretability.curves, radius_unit(results.robustness)
-
-
-def radius_unit(robustness: Robustness) -> str:
-    """What radii of an evaluation are counted in."""
-    return robustness.unit if robustness.norm == "words" else f"{norm_label(robustness.norm)} radius, {robustness.unit}"
+    return found.curves, radius_axis(robustness.norm, robustness.unit)
 
 
 @st.cache_data(show_spinner="Attacking the samples", max_entries=32)

@@ -13,8 +13,9 @@ from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.map_chart import map_chart
 from xaibench.pages.explanations.points import SHOWN, Attack, Points, choose_attack, edits_of, points_of
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, put
+from xaibench.pages.shared.address import put
 from xaibench.pages.shared.links import go_to
+from xaibench.pages.shared.options import choose_one
 from xaibench.pages.shared.pictures import changed_words, figure, gallery
 from xaibench.pages.shared.radii import written
 from xaibench.pages.shared.text import plain
@@ -37,14 +38,11 @@ def show_map(name: str) -> None:
     """The map beside the picked point."""
     model, data = cached.subject_rows(name)
     with st.sidebar:
-        layout = choose(
+        layout = choose_one(
             st.radio,
             "Layout",
-            list(_LAYOUTS),
+            _LAYOUTS,
             key="layout",
-            default="pca",
-            valid=_LAYOUTS.__contains__,
-            format_func=lambda name: _LAYOUTS[name],
             horizontal=True,
             help="PCA keeps the widest directions of the layer before the last; t-SNE keeps neighbours together, and"
             " its distances between groups mean nothing.",
@@ -102,7 +100,11 @@ def _show_chart(found: EmbeddingMap, points: Points, place: int, edits: Mapping[
         config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]},
         alt=alt,
     )
-    kept = f"Its axes show {float(found.explained.sum()):.0%} of the variance. " if found.explained is not None else ""
+    kept = (
+        f"Its axes show {percent(float(found.explained.sum()))} of the variance. "
+        if found.explained is not None
+        else ""
+    )
     st.caption(
         f"{_LAYOUTS[found.method]} of what enters the last layer. {kept}Trustworthiness {found.trustworthiness:.2f}:"
         " the share of neighbourhoods that are real. Crossed out: samples that the model gets wrong."
@@ -126,23 +128,11 @@ def _choose_point(points: Points) -> int:
     fooled = points.fooled.nonzero().flatten().tolist()
     first = ids[fooled[0]] if fooled else ids[0]
 
-    def told(row: int) -> str:
-        place = ids.index(row)
-        label = names[int(points.data.labels[place])]
+    told = {}
+    for place, row in enumerate(ids):
         note = " ✗ wrong" if not points.right[place] else " → fooled" if points.fooled[place] else ""
-        return f"{row}: {label}{note}"
-
-    row = choose(
-        st.selectbox,
-        "Point",
-        ids,
-        key="sample",
-        default=first,
-        read=int,
-        valid=ids.__contains__,
-        format_func=told,
-    )
-    return ids.index(row)
+        told[row] = f"{row}: {names[int(points.data.labels[place])]}{note}"
+    return ids.index(choose_one(st.selectbox, "Point", told, key="sample", default=first))
 
 
 def _show_point(model: Classifier, points: Points, place: int, edits: str | None) -> None:

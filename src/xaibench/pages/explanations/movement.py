@@ -11,10 +11,12 @@ from xaibench.drawing.labels import FIGURES, method_label, name_label
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.charts import movement_lines
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, keep, put
+from xaibench.pages.shared.address import keep, put
 from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.finished import reports_of
+from xaibench.pages.shared.options import choose_one, choose_several
 from xaibench.pages.shared.text import plain
+from xaibench.reading import percent, radius_axis
 
 if TYPE_CHECKING:
     from xaibench.evaluate.interpreted import ExplanationCurve
@@ -37,30 +39,13 @@ def show_movement(name: str) -> None:
     from xaibench.explainers import explainers
 
     model, data = cached.subject_rows(name)
-    names = explainers.names()
     with st.sidebar:
-        methods = choose(
-            st.multiselect,
-            "Explanations to move",
-            names,
-            key="moved",
-            default=list(_METHODS),
-            read=lambda text: [name for name in text.split(",") if name],
-            write=",".join,
-            valid=lambda chosen: set(chosen) <= set(names) and len(chosen) <= _MOST_METHODS,
-            format_func=name_label,
-            max_selections=_MOST_METHODS,
+        names = {name: name_label(name) for name in explainers}
+        methods = choose_several(
+            st.multiselect, "Explanations to move", names, key="moved", default=_METHODS, most=_MOST_METHODS
         )
-        figures = ["top_k_overlap", "rank_correlation"]
-        figure = choose(
-            st.selectbox,
-            "What is left",
-            figures,
-            key="left",
-            default=figures[0],
-            valid=figures.__contains__,
-            format_func=lambda name: FIGURES[name],
-        )
+        figures = {name: FIGURES[name] for name in ("top_k_overlap", "rank_correlation")}
+        figure = choose_one(st.selectbox, "What is left", figures, key="left")
     if not methods:
         st.info("Choose an explanation at the side.")
         return
@@ -116,7 +101,7 @@ def _reported(name: str, digest: str) -> tuple[str, dict[str, list[ExplanationCu
             found: dict[str, list[ExplanationCurve]] = {}
             for curve in measured.curves:
                 found.setdefault(curve.explainer, []).append(curve)
-            return report, found, computed.radius_unit(robustness)
+            return report, found, radius_axis(robustness.norm, robustness.unit)
     return None
 
 
@@ -131,11 +116,11 @@ def in_words(curves: Mapping[str, Sequence[ExplanationCurve]]) -> str:
     hardest, easiest = max(share, key=lambda one: share[one]), min(share, key=lambda one: share[one])
     radius = left[easiest].radius
     text = (
-        f"#### An unseen change leaves {share[easiest]:.0%} of the top places of {plain(method_label(easiest))}\n"
+        f"#### An unseen change leaves {percent(share[easiest])} of the top places of {plain(method_label(easiest))}\n"
         f"At a radius of {radius:.3g}, with every prediction kept."
     )
     if len(share) > 1:
-        text += f" Of {plain(method_label(hardest))} it leaves {share[hardest]:.0%}."
+        text += f" Of {plain(method_label(hardest))} it leaves {percent(share[hardest])}."
     return text
 
 

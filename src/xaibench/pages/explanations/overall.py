@@ -10,8 +10,8 @@ from xaibench.drawing.labels import method_label, name_label
 from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.explanations import computed
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.charts import STILL, described
+from xaibench.pages.shared.options import choose_one
 from xaibench.pages.shared.pictures import attribution_figure, gallery
 from xaibench.pages.shared.text import plain
 
@@ -34,17 +34,10 @@ def show_overall(name: str) -> None:
     from xaibench.explainers import explainers
 
     model, data = cached.subject_rows(name)
-    names = explainers.names()
+    usual = "saliency" if model.task == "image" else "integrated_gradients"
     with st.sidebar:
-        method = choose(
-            st.selectbox,
-            "Explanation",
-            names,
-            key="by",
-            default="integrated_gradients" if model.task != "image" else "saliency",
-            valid=names.__contains__,
-            format_func=name_label,
-        )
+        names = {name: name_label(name) for name in explainers}
+        method = choose_one(st.selectbox, "Explanation", names, key="by", default=usual)
         target = _choose_class(data) if model.task == "tabular" else None
     n = min(_SAMPLES, len(data))
     try:
@@ -64,17 +57,8 @@ def show_overall(name: str) -> None:
 
 def _choose_class(data: Data) -> int:
     """The class that values of a table push towards or away from."""
-    names = data.class_names
-    return choose(
-        st.selectbox,
-        "Class",
-        range(len(names)),
-        key="target",
-        default=len(names) - 1,
-        read=int,
-        valid=range(len(names)).__contains__,
-        format_func=lambda index: names[index],
-    )
+    names = dict(enumerate(data.class_names))
+    return choose_one(st.selectbox, "Class", names, key="target", default=len(names) - 1)
 
 
 def _show_places(data: Data, found: Attribution, n: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.options import choose_view
 from xaibench.pages.shared.subject import choose_model
 
 __all__ = ["show"]
@@ -15,20 +15,11 @@ __all__ = ["show"]
 def show() -> None:
     """The page: one view at a time, so that nothing is computed for those that are not looked at."""
     st.header("Which explanations can be believed?")
-    view = choose(
-        st.segmented_control,
-        "View",
-        list(_VIEWS),
-        key="look",
-        default=next(iter(_VIEWS)),
-        valid=_VIEWS.__contains__,
-        format_func=lambda name: _VIEWS[name][0],
-        label_visibility="collapsed",
-        required=True,
-    )
+    names = {view: name for view, (name, _) in _VIEWS.items()}
+    view = choose_view("View", names, key="look", label_visibility="collapsed")
     model = choose_model()
     if model is not None:
-        _VIEWS[str(view)][1](model)
+        _VIEWS[view][1](model)
 
 
 def _ranking(model: str) -> None:

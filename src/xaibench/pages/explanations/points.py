@@ -13,7 +13,7 @@ from xaibench.drawing.labels import name_label
 from xaibench.errors import UnsupportedError, first_line
 from xaibench.pages.explanations import computed
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.options import choose_number, choose_one
 from xaibench.pages.shared.radii import radius_scale, written
 from xaibench.pages.shared.text import plain
 from xaibench.reading import format_threat
@@ -112,30 +112,21 @@ class Points:
 
 def choose_attack(model: Classifier, data: Data) -> Attack | None:
     """Widgets for an attack and its radius: in Linf, and of texts in edited words; None for no attack."""
-    names = [_NONE, *_ATTACKS[model.task]]
-    spec = choose(
-        st.selectbox,
-        "Attack",
-        names,
-        key="map_attack",
-        default=names[1],
-        valid=names.__contains__,
-        format_func=lambda spec: name_label(spec.partition(":")[0]) if spec != _NONE else "No attack",
-    )
+    attacks = {spec: name_label(spec.partition(":")[0]) for spec in _ATTACKS[model.task]}
+    usual = next(iter(attacks))
+    spec = choose_one(st.selectbox, "Attack", {_NONE: "No attack"} | attacks, key="map_attack", default=usual)
     if spec == _NONE:
         return None
     norm = "words" if model.task == "text" else "linf"
-    usual, step, largest = radius_scale(model, norm, _shape(model, data))
-    eps = choose(
+    customary, step, largest = radius_scale(model, norm, _shape(model, data))
+    eps = choose_number(
         st.slider,
         "Edited words" if norm == "words" else "Epsilon",
         step,
         largest,
         key="map_words" if norm == "words" else "map_eps",
-        default=usual,
-        read=type(step),
+        default=customary,
         write=written,
-        valid=lambda eps: step <= eps <= largest,
         step=step,
         format="%d" if norm == "words" else "%.3g",
         help="How many words of a text may be changed."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,9 +13,9 @@ from xaibench.errors import UnsupportedError
 from xaibench.pages.explanations import computed
 from xaibench.pages.explanations.charts import heat_map
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose
 from xaibench.pages.shared.charts import STILL
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.options import choose_number, choose_several
+from xaibench.pages.shared.text import meaning, plain
 
 if TYPE_CHECKING:
     from xaibench.explainers import Attribution
@@ -35,18 +34,13 @@ def choose_methods(task: Task) -> list[str]:
     """The methods to look at, the task's own panel at first."""
     from xaibench.explainers import DEFAULT_PANEL, explainers
 
-    names = explainers.names()
-    return choose(
+    return choose_several(
         st.multiselect,
         "Explanations",
-        names,
+        {name: name_label(name) for name in explainers},
         key="method",
         default=[name for name in DEFAULT_PANEL[task] if name in explainers],
-        read=lambda text: [name for name in text.split(",") if name],
-        write=",".join,
-        valid=lambda chosen: set(chosen) <= set(names) and len(chosen) <= _MOST_METHODS,
-        format_func=name_label,
-        max_selections=_MOST_METHODS,
+        most=_MOST_METHODS,
     )
 
 
@@ -55,16 +49,7 @@ def show_quality(name: str) -> None:
     model, data = cached.subject_rows(name)
     with st.sidebar:
         methods = choose_methods(model.task)
-        n = choose(
-            st.slider,
-            "Samples",
-            _FEWEST,
-            _MOST,
-            key="quality_rows",
-            default=_USUAL,
-            read=int,
-            valid=lambda n: _FEWEST <= n <= _MOST,
-        )
+        n = choose_number(st.slider, "Samples", _FEWEST, _MOST, key="quality_rows", default=_USUAL)
     if not methods:
         st.info("Choose an explanation at the side.")
         return
@@ -170,8 +155,7 @@ def _show_meanings() -> None:
 
     with st.expander("What the figures mean"):
         for metric in computed.METRICS:
-            meaning = (inspect.getdoc(quality_metrics.get(metric)) or "").split("\n\n")[0]
-            st.markdown(f"**{name_label(metric)}**: {plain(meaning)}")
+            st.markdown(f"**{name_label(metric)}**: {meaning(quality_metrics.get(metric))}")
 
 
 def _show_agreement(found: Mapping[str, Attribution], n: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -11,9 +10,10 @@ from xaibench.drawing.labels import method_label, name_label
 from xaibench.pages.explanations.charts import interval_bars
 from xaibench.pages.explanations.rankings import find_rankings, place_of
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, forget, keep
+from xaibench.pages.shared.address import forget, keep
 from xaibench.pages.shared.charts import STILL, described
-from xaibench.pages.shared.text import plain
+from xaibench.pages.shared.options import choose_one
+from xaibench.pages.shared.text import meaning, plain
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -43,15 +43,8 @@ def show_ranking(model: str) -> None:
                 plain(f"{model} has no ranking yet: below you can start one. Here is that of {rankings[first].model}.")
             )
         left, right = st.columns([2, 1], gap="medium")
-        name = choose(
-            left.selectbox,
-            "Ranking",
-            list(rankings),
-            key="ranking",
-            default=first,
-            valid=rankings.__contains__,
-            format_func=lambda name: _title(rankings[name]),
-        )
+        titles = {name: _title(one) for name, one in rankings.items()}
+        name = choose_one(left.selectbox, "Ranking", titles, key="ranking", default=first)
         _show(rankings[name], right)
     _start(model)
 
@@ -63,22 +56,15 @@ def _title(found: RankingRecord) -> str:
 def _show(found: RankingRecord, beside: DeltaGenerator) -> None:
     from xaibench.metrics import quality_metrics
 
-    metric = choose(
-        beside.selectbox,
-        "Order by",
-        found.metrics,
-        key="metric",
-        default=found.by,
-        valid=found.metrics.__contains__,
-        format_func=name_label,
-    )
+    metrics = {metric: name_label(metric) for metric in found.metrics}
+    metric = choose_one(beside.selectbox, "Order by", metrics, key="metric", default=found.by)
     rows = found.of_metric(metric)
     if not rows:
         st.info("No method has this figure.")
         return
     st.markdown(verdict(found, metric))
-    meaning = (inspect.getdoc(quality_metrics.get(metric)) or "").split("\n\n")[0] if metric in quality_metrics else ""
-    st.caption(plain(f"{meaning} Lines are 95 % intervals; dark bars may be as good as the first, by chance."))
+    told = f"{meaning(quality_metrics.get(metric))} " if metric in quality_metrics else ""
+    st.caption(f"{told}Lines are 95 % intervals; dark bars may be as good as the first, by chance.")
     names = [method_label(row.method) for row in rows]
     means = [row.mean or 0.0 for row in rows]
     level = as_good_as_first(found, metric)

@@ -59,7 +59,6 @@ def paired_bars(
         margin_r=36,
         bargap=0.3,
         bargroupgap=0.1,
-        legend_entrywidth=60,
         showlegend=len(series) > 1,
     )
 
