@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xaibench.drawing.colours import BLUE, ORANGE, PALE_BLUE, WHITE_ON
+from xaibench.drawing.bracket import FILLS, Part, bar, bracket_parts
+from xaibench.drawing.colours import WHITE_ON
+from xaibench.drawing.labels import name_label
 from xaibench.pages.models.shelf import Entry
-from xaibench.reading import format_threat
+from xaibench.reading import format_threat, percent
 
 if TYPE_CHECKING:
     from xaibench.card import Card, RobustAccuracy
@@ -22,24 +24,25 @@ STYLE = f"""<style>
   margin: 0 .25rem .25rem 0; font-size: .75rem; line-height: 1.35rem; white-space: nowrap; max-width: 100%;
   overflow: hidden; text-overflow: ellipsis; vertical-align: bottom; }}
 .xb-badge.robust {{ background: {WHITE_ON}; border-color: {WHITE_ON}; color: #fff; }}
-.xb-bar {{ display: flex; height: .6rem; border-radius: .3rem; overflow: hidden; margin-top: .6rem;
-  background: rgba(128,128,128,.3); }}
-.xb-bar .stands, .xb-key .stands {{ background: {BLUE}; }}
-.xb-bar .falls, .xb-key .falls {{ background: repeating-linear-gradient(135deg,{ORANGE} 0 4px,{ORANGE}99 4px 8px); }}
-.xb-bar .plain, .xb-key .plain {{ background: {PALE_BLUE}; }}
+.xb-bar {{ margin-top: .6rem; }}
 .xb-key {{ font-size: .8rem; opacity: .9; }}
 .xb-key span {{ display: inline-block; width: .8rem; height: .6rem; border-radius: .2rem; margin: 0 .35rem 0 .9rem; }}
-.xb-key span.wrong {{ background: rgba(128,128,128,.3); }}
 .xb-facts {{ border-collapse: collapse; font-size: .875rem; width: 100%; }}
 .xb-facts th {{ text-align: left; width: 1%; font-weight: 600; vertical-align: top; padding: .2rem 1rem .2rem 0;
   white-space: nowrap; }}
 .xb-facts td {{ padding: .2rem 0; overflow-wrap: anywhere; }}
 </style>"""
 
+_KEY = (
+    ("open", "right, also under attack"),
+    ("lost", "right until attacked"),
+    ("right", "right, not attacked yet"),
+    ("wrong", "wrong"),
+)
 LEGEND = (
-    '<p class="xb-key">Of its test samples:<span class="stands"></span>right, also under attack'
-    '<span class="falls"></span>right until attacked<span class="plain"></span>right, not attacked yet'
-    '<span class="wrong"></span>wrong</p>'
+    '<p class="xb-key">Of its test samples:'
+    + "".join(f'<span style="background:{FILLS[kind]}"></span>{text}' for kind, text in _KEY)
+    + "</p>"
 )
 
 _TASKS = {"image": "image", "text": "text", "tabular": "table"}
@@ -68,8 +71,8 @@ def accuracy(card: Card) -> float | None:
 
 def robust_sentence(one: RobustAccuracy) -> str:
     """A measured robust accuracy in words."""
-    attack = one.attack.partition(":")[0]
-    return f"{one.robust_accuracy:.1%} within {format_threat(one.norm, one.eps)} ({attack}, {one.n:,} samples)"
+    attack = name_label(one.attack.partition(":")[0])
+    return f"{percent(one.robust_accuracy)} within {format_threat(one.norm, one.eps)} ({attack}, {one.n:,} samples)"
 
 
 def facts(rows: dict[str, str]) -> str:
@@ -82,30 +85,32 @@ def _figures(card: Card) -> str:
     found = accuracy(card)
     if found is None:
         return "Not measured yet."
-    text = f"<b>{found:.1%}</b> right"
+    text = f"<b>{percent(found)}</b> right"
     if not card.robustness:
         return f"{text}; not attacked yet"
     one = card.robustness[0]
-    return f"{text}; <b>{one.robust_accuracy:.1%}</b> under attack, {escape(format_threat(one.norm, one.eps))}"
+    return f"{text}; <b>{percent(one.robust_accuracy)}</b> under attack, {escape(format_threat(one.norm, one.eps))}"
 
 
 def _bar(card: Card) -> str:
-    parts: list[tuple[str, float]] = []
+    found = accuracy(card)
     if card.robustness:
         one = card.robustness[0]
-        parts = [("stands", one.robust_accuracy), ("falls", max(0.0, one.clean_accuracy - one.robust_accuracy))]
-    elif (found := accuracy(card)) is not None:
-        parts = [("plain", found)]
-    spans = "".join(f'<span class="{kind}" style="width:{share:.2%}"></span>' for kind, share in parts)
-    return f'<div class="xb-bar" role="img" aria-label="{escape(_spoken(card))}">{spans}</div>'
+        parts = bracket_parts(clean=one.clean_accuracy, robust=one.robust_accuracy, proved=None)
+    elif found is not None:
+        parts = (Part("right", found, "right"), Part("wrong", 1 - found, "wrong"))
+    else:
+        parts = (Part("wrong", 1.0, "not measured"),)
+    return f'<div class="xb-bar">{bar(parts, _spoken(card), height="0.6rem", radius="0.3rem")}</div>'
 
 
 def _spoken(card: Card) -> str:
     if card.robustness:
         one = card.robustness[0]
-        return f"{one.clean_accuracy:.1%} of the samples are right, {one.robust_accuracy:.1%} also under attack"
-    found: Any = accuracy(card)
-    return "not measured" if found is None else f"{found:.1%} of the samples are right"
+        right, kept = percent(one.clean_accuracy), percent(one.robust_accuracy)
+        return f"{right} of the samples are right, {kept} also under attack"
+    found = accuracy(card)
+    return "not measured" if found is None else f"{percent(found)} of the samples are right"
 
 
 def _size(mb: float) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from xaibench.errors import InputError
-from xaibench.pages.shared.address import choose
+from xaibench.pages.shared.options import choose_one
+from xaibench.pages.shared.text import meaning
 
 if TYPE_CHECKING:
     from xaibench.data import Data
@@ -36,9 +37,9 @@ def choose_network(data: Data) -> tuple[str, dict[str, Any]]:
     from xaibench.architectures import architectures
 
     names = networks_for(data.task)
-    name = choose(st.selectbox, "Network", names, key="network", default=names[0], valid=names.__contains__)
+    name = choose_one(st.selectbox, "Network", names, key="network")
     cls = architectures.get(name)
-    st.caption((cls.__doc__ or "").strip().partition("\n")[0])
+    st.caption(meaning(cls))
     params: dict[str, Any] = {"input_shape": _input_shape(data), "classes": len(data.class_names)}
     hints = typing.get_type_hints(cls)
     fields = [field for field in dataclasses.fields(cls) if field.name not in _GIVEN]

@@ -6,14 +6,19 @@ import streamlit as st
 
 from xaibench.pages.models.faces import LEGEND, STYLE, face
 from xaibench.pages.models.shelf import Entry, read_shelf
-from xaibench.pages.shared.address import choose, keep, put
-from xaibench.pages.shared.links import link_button
+from xaibench.pages.shared.address import keep, put
+from xaibench.pages.shared.links import Kind, link_button
+from xaibench.pages.shared.options import choose_one, choose_view
 from xaibench.pages.shared.text import plain, problem
 
 __all__ = ["show"]
 
 _FIRST = "digits-cnn"
 """The model that a newcomer is led to: small, quick, and easily fooled."""
+_BEGINNINGS: tuple[tuple[str, str, str, Kind], ...] = (
+    ("Break it", "attack", "bolt", "primary"),
+    ("Ask it why", "explain", "search_insights", "secondary"),
+)
 _ALL = "All"
 _TASKS = {_ALL: _ALL, "image": "Images", "text": "Text", "tabular": "Tables"}
 _FRAMEWORKS = {_ALL: _ALL, "torch": "PyTorch", "keras": "Keras", "exported": "torch.export"}
@@ -28,17 +33,7 @@ def show() -> None:
     shelf = read_shelf()
     whole = [entry for entry in shelf if entry.card is not None]
     _hero(whole)
-    view = choose(
-        st.segmented_control,
-        "View",
-        list(_VIEWS),
-        key="view",
-        default="gallery",
-        valid=_VIEWS.__contains__,
-        format_func=_VIEWS.__getitem__,
-        required=True,
-        label_visibility="collapsed",
-    )
+    view = choose_view("View", _VIEWS, key="view", label_visibility="collapsed")
     if view == "add":
         from xaibench.pages.models.adding import show_adding
 
@@ -66,14 +61,13 @@ def _hero(whole: list[Entry]) -> None:
         " notice, and watch it change its mind."
     )
     with st.container(horizontal=True):
-        buttons = (("Break it", "attack", "bolt", "primary"), ("Ask it why", "explain", "search_insights", "secondary"))
-        for label, page, icon, kind in buttons:
+        for label, page, icon, kind in _BEGINNINGS:
             link_button(
                 label,
                 page,
                 key=f"hero-{page}",
                 icon=f":material/{icon}:",
-                kind=kind,  # type: ignore[arg-type]
+                kind=kind,
                 width="content",
                 model=first.name,
             )
@@ -119,16 +113,8 @@ def _filtered(whole: list[Entry]) -> list[Entry]:
         task = _filter("Task", "task", _TASKS, {card.task for _, card in pairs})
         framework = _filter("Framework", "framework", _FRAMEWORKS, {card.framework for _, card in pairs})
         training = _filter("Training", "training", _TRAININGS, {_training(entry) for entry in whole})
-        names = sorted({card.data.name for _, card in pairs})
-        data = choose(
-            st.selectbox,
-            "Data",
-            [_ALL, *names],
-            key="trained_on",
-            default=_ALL,
-            valid=[_ALL, *names].__contains__,
-            width=180,
-        )
+        names = [_ALL, *sorted({card.data.name for _, card in pairs})]
+        data = choose_one(st.selectbox, "Data", names, key="trained_on", width=180)
     return [
         entry
         for entry, card in pairs
@@ -140,19 +126,8 @@ def _filtered(whole: list[Entry]) -> list[Entry]:
 
 
 def _filter(label: str, key: str, names: dict[str, str], present: set[str]) -> str:
-    options = [_ALL, *(name for name in names if name in present)]
-    if len(options) == 2:
-        return _ALL
-    return choose(
-        st.segmented_control,
-        label,
-        options,
-        key=key,
-        default=_ALL,
-        valid=options.__contains__,
-        format_func=names.__getitem__,
-        required=True,
-    )
+    options = {name: text for name, text in names.items() if name == _ALL or name in present}
+    return _ALL if len(options) == 2 else choose_view(label, options, key=key)
 
 
 def _training(entry: Entry) -> str:

@@ -8,8 +8,9 @@ import streamlit as st
 
 from xaibench.pages.shared.address import put
 
-__all__ = ["TARGET", "go_to", "link_button"]
+__all__ = ["TARGET", "Kind", "go_to", "link_button"]
 
+Kind = Literal["primary", "secondary", "tertiary"]
 TARGET = "_link.target"
 """Where in the session the router finds the page to go to."""
 
@@ -26,7 +27,7 @@ def link_button(
     *,
     key: str,
     icon: str | None = None,
-    kind: Literal["primary", "secondary", "tertiary"] = "secondary",
+    kind: Kind = "secondary",
     width: Literal["stretch", "content"] = "stretch",
     **choices: str,
 ) -> None:
