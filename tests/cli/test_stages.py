@@ -80,3 +80,14 @@ def test_plain_lines_say_the_time_left(capfd: pytest.CaptureFixture[str], monkey
         monkeypatch.setattr("time.time", clock)
         display("pgd", 1, 3)
     assert capfd.readouterr().err == "pgd: 1/3, 2 min left\n"
+
+
+def test_a_stage_that_begins_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "progress.json"
+    monkeypatch.setenv("XAIBENCH_PROGRESS", str(file))
+    with ProgressDisplay() as display:
+        for stage in ("attack", "proofs", "proofs"):
+            display(stage, 0, 1, {})
+            assert (read_stages(file)[-1].name, read_stages(file)[-1].is_done) == (stage, False)
+            display(stage, 1, 1, {})
+            assert read_stages(file)[-1].is_done

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xaibench.cli.stages import Stage
-from xaibench.jobs.forecast import Forecast, forecast
+from xaibench.jobs.forecast import Forecast, ahead, forecast
 
 SHAPE = {"clean": 0.1, "fgsm": 1.0, "pgd": 3.0, "verdict": 10.0, "proofs": 6.0}
 
@@ -24,7 +24,7 @@ HALF = (("clean", 5.0, True), ("fgsm", 2.0, True), ("pgd", 6.0, True), ("verdict
 
 def test_the_same_model_at_half_the_pace() -> None:
     found = forecast(stages(*HALF), [SHAPE], others=False, now=17.0)
-    assert found == Forecast(low=2 * 10 - 4 + 2 * 6, high=2 * 10 - 4 + 2 * 6, stages=1)
+    assert found == Forecast(low=2 * 10 - 4 + 2 * 6, high=2 * 10 - 4 + 2 * 6)
 
 
 def test_other_models_give_a_wide_range_over_all_of_them() -> None:
@@ -33,25 +33,27 @@ def test_other_models_give_a_wide_range_over_all_of_them() -> None:
     assert found is not None
     assert found.low == pytest.approx((2 * 6 + 2 * 1) / 2.5)  # of the quick one, whose verdict would be over
     assert found.high == pytest.approx(2.5 * 2 * (10 + 6) - 4)
-    assert found.stages == 2
     assert not found.is_least, "to one of them it does not take too long"
 
 
 def test_a_stage_that_drags_leaves_a_lower_bound() -> None:
     found = forecast(stages(*HALF), [SHAPE], others=False, now=40.0)
-    assert found == Forecast(low=12.0, high=12.0, stages=1, is_least=True)
+    assert found == Forecast(low=12.0, high=12.0, is_least=True)
 
 
 def test_finished_units_tell_what_is_left_of_a_stage() -> None:
     verdict = Stage("verdict", 1, 3, "", 0, 13.0, 33.0)
     found = forecast([*stages(*HALF[:3]), verdict], [SHAPE], others=False, now=43.0)
-    assert found == Forecast(low=2 * 20 - 10 + 12, high=42.0, stages=1)
+    assert found == Forecast(low=2 * 20 - 10 + 12, high=42.0)
 
 
 def test_stages_that_were_passed_over_are_not_waited_for() -> None:
     ran = (*HALF[:3], ("proofs", 3.0, False))
+    assert ahead(stages(*ran), SHAPE) == ()
+    assert ahead(stages(*HALF), SHAPE) == ("proofs",)
+    assert ahead([], SHAPE) == tuple(SHAPE)
     found = forecast(stages(*ran), [SHAPE], others=False, now=16.0)
-    assert found == Forecast(low=12.0 - 3.0, high=9.0, stages=0)
+    assert found == Forecast(low=12.0 - 3.0, high=9.0)
 
 
 @pytest.mark.parametrize(
@@ -59,13 +61,19 @@ def test_stages_that_were_passed_over_are_not_waited_for() -> None:
     [
         [],
         [("clean", 5.0, True)],
-        [("clean", 5.0, True), ("fgsm", 0.1, True)],
+        [("clean", 5.0, True), ("fgsm", 0.1, True), ("pgd", 0.05, True)],
+        [("clean", 5.0, True), ("fgsm", 8.0, True), ("pgd", 3.0, False)],
         [("clean", 5.0, True), ("other", 9.0, True)],
         [("clean", 5.0, True), ("fgsm", 9.0, False)],
     ],
 )
 def test_no_pace_is_known_before_a_stage_has_told(ran: list[tuple[str, float, bool]]) -> None:
     assert forecast(stages(*ran), [SHAPE], others=False, now=20.0) is None
+
+
+def test_a_long_stage_tells_the_pace_alone() -> None:
+    found = forecast(stages(("clean", 5.0, True), ("verdict", 30.0, True)), [SHAPE], others=False, now=35.0)
+    assert found == Forecast(low=18.0, high=18.0)
 
 
 def test_stages_of_an_interrupted_run_tell_no_pace() -> None:

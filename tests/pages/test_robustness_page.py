@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -153,11 +154,13 @@ def test_without_a_report_the_card_speaks_and_a_run_can_be_started(opened: Opene
 
 
 @pytest.fixture
-def running() -> Iterator[Job]:
-    """A run that this process pretends to be."""
+def running(monkeypatch: pytest.MonkeyPatch) -> Iterator[Job]:
+    """A run that this process pretends to be, at a moment at which its clocks stand still."""
     folder = runs_home() / "20260101-000000-report-0a1b2c3d"
     folder.mkdir(parents=True)
     now = time.time()
+    for module in ("xaibench.jobs.job", "xaibench.cli.stages"):
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(time=lambda: now))
     told = {"kind": "report", "title": "*toy* <b>run</b>", "arguments": ["report", "toy-image"], "out": None}
     (folder / "job.json").write_text(json.dumps({**told, "created": now, "queued": now}))
     (folder / "running.json").write_text(json.dumps({"started": now - 60, "process": 1}))
@@ -179,7 +182,7 @@ def test_a_run_shows_its_stage_and_the_time_left(opened: Opened, running: Job) -
     text = bar.proto.text.replace("\\", "")
     assert "Stage 2, Verdict: 1 of 3" in text
     assert "standing 7" in text
-    assert "about 40 s left in this stage" in text or "about 39 s left" in text
+    assert "about 40 s left in this stage" in text
     assert "**\\*toy\\* \\<b\\>run\\</b\\>**" in [element.value for element in app.markdown]
     app.button(f"stop-{running.id}").click().run()
     assert find(running.id).stopping
@@ -199,7 +202,7 @@ def test_a_run_tells_what_is_left_of_the_whole_while_that_was_expected(
     told = json.loads((running.folder / "job.json").read_text())
     (running.folder / "job.json").write_text(json.dumps({**told, "expected": expected}))
     (bar,) = opened("robustness", model="toy-image", run=running.id).get("progress")
-    assert says in bar.proto.text.replace("\\", "").replace("about 39 s", "about 40 s")
+    assert says in bar.proto.text.replace("\\", "")
 
 
 @pytest.mark.parametrize(
@@ -222,7 +225,7 @@ def test_a_run_is_judged_by_the_shape_of_earlier_ones(
     job = json.loads((running.folder / "job.json").read_text())
     (running.folder / "job.json").write_text(json.dumps({**job, **told}))
     (bar,) = opened("robustness", model="toy-image", run=running.id).get("progress")
-    text = bar.proto.text.replace("\\", "").replace("about 38 s", "about 39 s").replace("59 s to", "60 s to")
+    text = bar.proto.text.replace("\\", "")
     assert says in text, text
 
 

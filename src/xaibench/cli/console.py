@@ -104,6 +104,7 @@ class ProgressDisplay:
         self._stages = Stages()
         self._file = Path(path) if (path := os.environ.get("XAIBENCH_PROGRESS")) else None
         self._written = -_WRITE_INTERVAL
+        self._between = True  # two stages, or before the first: what begins next may say nothing more for minutes
 
     def __enter__(self) -> ProgressDisplay:
         if self._drawing:
@@ -125,7 +126,8 @@ class ProgressDisplay:
             self._draw(stage, done, total, show_info(info))
         else:
             self._speak(stage, done, total, show_info(info), left)
-        if done >= total or time.monotonic() - self._written >= _WRITE_INTERVAL:
+        changed, self._between = done >= total or self._between, done >= total
+        if changed or time.monotonic() - self._written >= _WRITE_INTERVAL:
             self._write()
 
     def _write(self) -> None:

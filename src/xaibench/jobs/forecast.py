@@ -7,27 +7,26 @@ from dataclasses import dataclass
 
 from xaibench.cli.stages import Stage
 
-__all__ = ["Forecast", "Shape", "forecast"]
+__all__ = ["Forecast", "Shape", "ahead", "forecast"]
 
 Shape = Mapping[str, float]
 """Seconds of each stage of an earlier run, in their order, for a run of this size."""
 
 _SPREAD = 2.5
 """Another model's stages are up to so many times longer or shorter, beside the attacks that tell its pace."""
-_ENOUGH = 0.2
-"""Seconds of finished stages that tell a pace."""
+_ENOUGH, _PLENTY = 0.2, 20.0
+"""Seconds of finished stages that tell a pace: of two at least, for the first sets much up; and of any number."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Between ``low`` and ``high`` seconds are left, in up to ``stages`` stages after the one under way.
+    """Between ``low`` and ``high`` seconds are left.
 
     ``is_least`` says that this one takes longer than it should: ``low`` and ``high`` then count later stages alone.
     """
 
     low: float
     high: float
-    stages: int
     is_least: bool = False
 
 
@@ -46,22 +45,25 @@ def forecast(stages: Sequence[Stage], like: Sequence[Shape], *, others: bool, no
     return Forecast(
         low=min(one.low for one in found),
         high=max(one.high for one in found),
-        stages=max(one.stages for one in found),
         is_least=all(one.is_least for one in found),
     )
+
+
+def ahead(stages: Sequence[Stage], shape: Shape) -> tuple[str, ...]:
+    """The stages of a shape after the last one that a run has come to."""
+    begun, names = {stage.name for stage in stages}, tuple(shape)
+    return names[max((place + 1 for place, name in enumerate(names) if name in begun), default=0) :]
 
 
 def _by(
     shape: Shape, stages: Sequence[Stage], spent: Mapping[str, float], spread: float, now: float
 ) -> Forecast | None:
-    known = sum(shape[name] for name in spent if name in shape)
-    took = sum(seconds for name, seconds in spent.items() if name in shape)
-    if known <= 0 or took < _ENOUGH:
+    told = [name for name in spent if name in shape]
+    known, took = sum(shape[name] for name in told), sum(spent[name] for name in told)
+    if known <= 0 or took < (_ENOUGH if len(told) > 1 else _PLENTY):
         return None
-    pace, names = took / known, list(shape)
-    begun = {stage.name: stage for stage in stages}
-    last = max(place for place, name in enumerate(names) if name in begun)
-    ahead = [pace * shape[name] for name in names[last + 1 :]]
+    pace = took / known
+    to_come = [pace * shape[name] for name in ahead(stages, shape)]
     under_way = max((stage for stage in stages if not stage.is_done), key=lambda stage: stage.changed, default=None)
     low = high = 0.0
     is_least = False
@@ -70,6 +72,4 @@ def _by(
     elif under_way is not None:
         own, ran = pace * shape.get(under_way.name, 0.0), max(0.0, now - under_way.began)
         low, high, is_least = max(0.0, own / spread - ran), max(0.0, own * spread - ran), ran > own * spread
-    return Forecast(
-        low=sum(ahead) / spread + low, high=sum(ahead) * spread + high, stages=len(ahead), is_least=is_least
-    )
+    return Forecast(low=sum(to_come) / spread + low, high=sum(to_come) * spread + high, is_least=is_least)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from xaibench.cli.stages import Stage, read_stages
 from xaibench.errors import InputError
-from xaibench.jobs.forecast import Forecast, Shape, forecast
+from xaibench.jobs.forecast import Forecast, Shape, ahead, forecast
 from xaibench.jobs.locks import is_locked
 
 __all__ = ["ALIVE", "Job", "State", "read_job"]
@@ -84,9 +84,13 @@ class Job:
             return None
         found = forecast(self.stages, self.like, others=self.expected is None, now=time.time())
         if found is None and self.expected is not None and self.seconds < self.expected:
-            left = self.expected - self.seconds
-            return Forecast(left, left, max(0, max(map(len, self.like), default=0) - len(self.stages)))
+            return Forecast(self.expected - self.seconds, self.expected - self.seconds)
         return found
+
+    @property
+    def most_stages(self) -> int | None:
+        """How many stages it has at most, by earlier runs; None where there are none."""
+        return max((len(self.stages) + len(ahead(self.stages, shape)) for shape in self.like), default=None)
 
     @property
     def stage(self) -> Stage | None:

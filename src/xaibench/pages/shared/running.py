@@ -165,7 +165,7 @@ def _progress(job: Job, stage: Stage | None, left: Forecast | None, ran: str) ->
     if stage is None:
         return " · ".join(filter(None, ["Putting together" if job.stages else "Beginning", whole, ran]))
     in_stage = None if whole else job.seconds_left
-    most = f" of up to {len(job.stages) + left.stages}" if left is not None and left.stages else ""
+    most = "" if job.most_stages in (None, len(job.stages)) else f" of up to {job.most_stages}"
     parts = [
         f"Stage {len(job.stages)}{most}, {stage_label(stage.name)}: {stage.done} of {stage.total}",
         stage.info,
