@@ -234,7 +234,10 @@ def test_a_point_is_picked_by_list_and_leads_to_the_other_pages(opened: Opened) 
     assert app.query_params["sample"] == str(chosen)
 
 
-def test_texts_are_attacked_word_by_word(opened: Opened) -> None:
+def test_texts_are_attacked_word_by_word(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xaibench.pages.explanations import computed
+
+    monkeypatch.setattr(computed, "_SECONDS", 600.0)
     app = opened("explanations", model="toy-text", look="map", map_words="1")
     model = load_model("toy-text")
     data = load_data(model.card.data.name)  # type: ignore[union-attr]
