@@ -129,6 +129,12 @@ class Server:
         status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
         return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
 
+    def processor(self) -> float:
+        """Processor seconds that it has taken so far."""
+        assert self._process is not None
+        told = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return sum(map(int, told[11:13])) / os.sysconf("SC_CLK_TCK")  # in user and in system mode
+
     def news(self) -> str:
         """What it printed since the last time."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
