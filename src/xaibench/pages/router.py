@@ -10,6 +10,7 @@ import streamlit as st
 
 from xaibench.errors import InputError
 from xaibench.pages.shared.address import address
+from xaibench.pages.shared.charts import prepare
 from xaibench.pages.shared.links import TARGET
 from xaibench.pages.shared.text import problem
 
@@ -65,7 +66,7 @@ class _Shown:
 
     def __call__(self) -> None:
         if self.__name__ != FIRST:
-            import_module("pandas")  # Plotly takes what another session has imported half as it is
+            prepare()
         try:
             import_module(f"xaibench.pages.{self.__name__}.page").show()
         except InputError as error:

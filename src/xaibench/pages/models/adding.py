@@ -12,8 +12,9 @@ from xaibench.errors import InputError
 from xaibench.intake import Request, take_in
 from xaibench.pages.models.hub import HINT, choose_class_names, choose_hub_name
 from xaibench.pages.models.networks import choose_network
-from xaibench.pages.shared.address import choose, put
+from xaibench.pages.shared.address import put
 from xaibench.pages.shared.limits import MEGABYTE, MODEL_BYTES, NAME_LENGTH
+from xaibench.pages.shared.options import choose_one, choose_view
 from xaibench.pages.shared.text import plain, problem
 
 if TYPE_CHECKING:
@@ -45,16 +46,7 @@ def show_adding() -> None:
         "Your model is loaded in a process of its own, with limits on time and memory; it is tried and measured before"
         " it appears in the gallery. Nothing in it is run that is not plain tensor arithmetic."
     )
-    source = choose(
-        st.segmented_control,
-        "What do you have?",
-        list(_SOURCES),
-        key="source",
-        default="weights",
-        valid=_SOURCES.__contains__,
-        format_func=_SOURCES.__getitem__,
-        required=True,
-    )
+    source = choose_view("What do you have?", _SOURCES, key="source")
     st.caption(_HINTS[source])
     if source == "hub":
         _show_hub()
@@ -87,8 +79,7 @@ def _show_upload(source: str) -> None:
         tokenizer = st.file_uploader("Its tokenizer.json", ["json"], key="tokenizer", max_upload_size=20)
     architecture, params = choose_network(data) if source == "weights" else ("", {})
     told = _what_it_is_called(f"My {data.name} model") | _what_the_file_does_not_tell(data)
-    if st.button("Add it", type="primary", icon=":material/add:", disabled=file is None):
-        assert file is not None
+    if st.button("Add it", type="primary", icon=":material/add:", disabled=file is None) and file is not None:
         suffix = file.name.rpartition(".")[2].lower()
         told |= {"format": "pt" if suffix == "pth" else suffix, "data": data.name}
         _add(told | {"architecture": architecture, "params": params}, file, tokenizer)
@@ -109,13 +100,12 @@ def _choose_data() -> Data:
     from xaibench.data import load_data, names_at_hand
 
     names = names_at_hand()
-    name = choose(
+    name = choose_one(
         st.selectbox,
         "The data it is for",
         names,
         key="for_data",
         default=_FIRST_DATA,
-        valid=names.__contains__,
         help="It is measured on the test split, or else on validation; the other pages take their samples from there.",
     )
     return _few_rows(name, load_data)

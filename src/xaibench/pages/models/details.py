@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from xaibench.drawing.charts import laid_out, share_axis
 from xaibench.drawing.colours import BLUE, GREY, ORANGE
 from xaibench.errors import InputError
 from xaibench.intake import is_added, remove_added
 from xaibench.pages.models.faces import accuracy, facts, robust_sentence
 from xaibench.pages.models.shelf import Entry
 from xaibench.pages.shared.address import forget
+from xaibench.pages.shared.charts import STILL, prepare
 from xaibench.pages.shared.figures import threats
 from xaibench.pages.shared.links import TARGET, link_button
 from xaibench.pages.shared.side_by_side import show_side_by_side
 from xaibench.pages.shared.text import plain, problem
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from xaibench.card import Card
@@ -56,7 +59,7 @@ def _dialog(entry: Entry) -> None:
     st.html(facts(_facts(entry, card)))
     measured = st.container()
     if figure := _history(card):
-        st.plotly_chart(figure, key="history", alt="Accuracy after each epoch of its training")
+        st.plotly_chart(figure, key="history", config=STILL, alt="Accuracy after each epoch of its training")
     st.code(f'import xaibench\n\nmodel = xaibench.load_model("{entry.name}")', language="python")
     with st.expander("Its description: `config.json`"):
         st.json(card.model_dump(mode="json"), expanded=1)
@@ -84,7 +87,7 @@ def _facts(entry: Entry, card: Card) -> dict[str, str]:
         "Data": f"{card.data.name}: "
         + (f"trained on {card.data.train_split}, " if card.data.digest else "")  # of others' models nobody knows it
         + f"measured on {card.data.test_split}",
-        "Accuracy": "not measured" if found is None else f"{found:.2%}" + (f" of {n:,} samples" if n else ""),
+        "Accuracy": "not measured" if found is None else percent(found) + (f" of {n:,} samples" if n else ""),
     }
     rows |= {
         f"Robust accuracy{'' if i == 0 else f' {i + 1}'}": robust_sentence(one) for i, one in enumerate(card.robustness)
@@ -113,7 +116,7 @@ def _history(card: Card) -> Any:
     }
     if not any(curves.values()):
         return None
-    import pandas  # noqa: F401  # Plotly takes what another session has imported half as it is
+    prepare()
     import plotly.graph_objects as go
 
     figure = go.Figure(
@@ -123,21 +126,17 @@ def _history(card: Card) -> Any:
                 y=[value for _, value in points],
                 name=_CURVES[key],
                 mode="lines",
+                text=[percent(value) for _, value in points],
+                hovertemplate="epoch %{x}: %{text}<extra>" + _CURVES[key] + "</extra>",
                 line={"color": _COLOURS[key], "dash": "dot" if key == "accuracy" else "solid"},
             )
             for key, points in curves.items()
             if points
         ]
     )
-    figure.update_layout(
-        height=240,
-        margin={"l": 0, "r": 0, "t": 8, "b": 0},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-        hovermode="x unified",
-    )
-    figure.update_yaxes(tickformat=".0%", title="accuracy")
+    figure.update_yaxes(**share_axis("accuracy", low=0.0))
     figure.update_xaxes(title="epoch")
-    return figure
+    return laid_out(figure, height=240)
 
 
 def _removal(entry: Entry) -> None:

@@ -1,20 +1,26 @@
-"""Bars: what the model says before and after an attack, and what its features contribute."""
+"""How charts are shown; and bars: what the model says before and after an attack, what its features contribute."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 from xaibench.drawing.charts import laid_out, names_down
 from xaibench.drawing.colours import BLUE, ORANGE
 from xaibench.reading import percent
 
-__all__ = ["STILL", "described", "paired_bars"]
+__all__ = ["STILL", "described", "paired_bars", "prepare"]
 
 STILL = {"displayModeBar": False}
 """How charts are shown: without a bar of tools over them."""
 
 _COLOURS = (BLUE, ORANGE)
+
+
+def prepare() -> None:
+    """Import pandas whole before Plotly, which takes what another session has imported half as it is."""
+    import_module("pandas")
 
 
 def paired_bars(
