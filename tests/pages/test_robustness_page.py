@@ -18,6 +18,7 @@ from xaibench.evaluate import Plan
 from xaibench.jobs import Job, find, jobs, stop
 from xaibench.jobs.locks import try_lock
 from xaibench.places import reports_home, runs_home
+from xaibench.reading import percent
 from xaibench.report import Report, run
 
 Opened = Callable[..., AppTest]
@@ -105,7 +106,7 @@ def test_every_part_is_drawn_and_in_the_address(opened: Opened, report: Report, 
         assert len(app.dataframe[0].value) == len(robustness.checks.outcomes)
     if section == "corruptions":
         assert report.results.corruptions is not None
-        assert f"to {report.results.corruptions.mean:.0%}" in said
+        assert f"to {percent(report.results.corruptions.mean)}" in said
 
 
 def test_broken_samples_lead_to_the_attack_on_them(opened: Opened, report: Report) -> None:

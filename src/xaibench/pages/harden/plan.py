@@ -78,7 +78,7 @@ def choose_plan(name: str, card: Card) -> Plan:
     with first:
         norm = choose_one(
             st.selectbox,
-            "Changes are measured by",
+            "Changes measured by",
             norms,
             key="norm",
             on_change=forget,

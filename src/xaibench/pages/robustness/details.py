@@ -9,6 +9,7 @@ import streamlit as st
 from xaibench.pages.robustness.charts import class_bars, corruption_bars, distance_bars
 from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.text import plain
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from xaibench.evaluate.hardness import Corruptions, MinimalDistances, Robustness, SelfChecks
@@ -92,7 +93,7 @@ def show_classes(robustness: Robustness) -> None:
     )
     weakest, strongest = classes[0], classes[-1]
     if weakest.accuracy == strongest.accuracy:
-        st.markdown(plain(f"In every class {weakest.accuracy:.0%} stay right."))
+        st.markdown(plain(f"In every class {percent(weakest.accuracy or 0.0)} stay right."))
     else:
         st.markdown(
             plain(
@@ -167,8 +168,9 @@ def show_corruptions(corruptions: Corruptions) -> None:
     names = [name.replace("_", " ") for name in corruptions.names]
     st.markdown(
         plain(
-            f"Without an adversary, corruptions take accuracy from {corruptions.clean:.0%} to {corruptions.mean:.0%}"
-            f" on average; {names[worst]} hurts most ({corruptions.by_name[worst]:.0%})."
+            f"Without an adversary, corruptions take accuracy from {percent(corruptions.clean)} to"
+            f" {percent(corruptions.mean)} on average; {names[worst]} hurts most"
+            f" ({percent(corruptions.by_name[worst])})."
         )
     )
     st.plotly_chart(
@@ -176,5 +178,5 @@ def show_corruptions(corruptions: Corruptions) -> None:
         key="corruptions",
         config=STILL,
         alt="Accuracy by corruption: "
-        + ", ".join(f"{name} {share:.0%}" for name, share in zip(names, corruptions.by_name, strict=True)),
+        + ", ".join(f"{name} {percent(share)}" for name, share in zip(names, corruptions.by_name, strict=True)),
     )

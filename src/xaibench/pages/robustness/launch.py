@@ -69,9 +69,7 @@ def _choose(name: str, card: Card) -> Wanted:
     )
     norm = "words"
     if card.task != "text":
-        norm = choose_one(
-            middle.selectbox, "Changes are measured by", _NORMS, key="norm", on_change=forget, args=("eps",)
-        )
+        norm = choose_one(middle.selectbox, "Changes measured by", _NORMS, key="norm", on_change=forget, args=("eps",))
     eps = choose(
         (middle if card.task == "text" else right).number_input,
         "Words that may change" if card.task == "text" else "Epsilon",
