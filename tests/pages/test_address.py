@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from streamlit.testing.v1 import AppTest
+
+from xaibench.pages.shared import address
 
 
 def two_pages() -> None:
@@ -28,7 +31,7 @@ def two_pages() -> None:
 
 
 def opened(**told: str) -> AppTest:
-    app = AppTest.from_function(two_pages)
+    app = AppTest.from_function(two_pages, default_timeout=60)
     for key, value in told.items():
         app.query_params[key] = value
     return app.run()
@@ -65,6 +68,27 @@ def test_an_unmoved_widget_goes_along_with_its_default_and_a_moved_one_stays() -
     assert state(app) == ("small", 0.4, 1)
 
 
+def test_a_choice_holds_however_late_the_run_that_was_cut_short_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def page() -> None:
+        import streamlit as st
+
+        from xaibench.pages.shared.address import address, choose
+
+        with address("one"):
+            eps = choose(st.number_input, "Epsilon", key="eps", default=0.1, read=float)
+            if st.session_state.get("seen") != eps:
+                st.session_state["seen"] = eps
+                st.rerun()
+            choose(st.text_input, "Name", key="name", default="")
+
+    monkeypatch.setattr(address, "_STALE", -1.0)
+    app = AppTest.from_function(page, default_timeout=60)
+    app.query_params["eps"], app.query_params["name"] = "0.3", "x"
+    app.run().number_input(key="eps").set_value(0.4).run()
+    assert app.number_input(key="eps").value == 0.4
+    assert app.query_params == {"eps": "0.4", "name": "x"}
+
+
 def test_choices_follow_to_another_page_but_defaults_only_where_they_stick() -> None:
     app = turned(opened(), "two")
     model, eps, sample = state(app)
@@ -91,7 +115,7 @@ def test_what_a_part_of_a_page_cannot_do_is_one_plain_line() -> None:
 
         draw()
 
-    app = AppTest.from_function(page).run()
+    app = AppTest.from_function(page, default_timeout=60).run()
     assert not app.exception
     assert [error.value for error in app.error] == [r"expected \*less\*"]
 

@@ -25,7 +25,7 @@ def page() -> None:
 
 
 def opened(**choices: str) -> AppTest:
-    app = AppTest.from_function(page)
+    app = AppTest.from_function(page, default_timeout=60)
     for key, value in choices.items():
         app.query_params[key] = value
     app.run()

@@ -10,12 +10,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import RerunException
 
 from xaibench.errors import InputError
 from xaibench.pages.shared.text import plain, problem
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
 
 __all__ = ["address", "choose", "chosen", "forget", "keep", "part", "put"]
 
@@ -24,7 +28,7 @@ P = ParamSpec("P")
 
 _KEPT, _SHOWN, _WRITTEN, _PAGE = "_address.kept", "_address.shown", "_address.written", "_address.page"
 _OPEN, _DEFAULTS = "_address.open", "_address.defaults"
-_TOLD, _MISSED = "_address.told", "_address.missed"
+_TOLD, _MISSED, _CUT = "_address.told", "_address.missed", "_address.cut"
 _NAMED = 60
 """Characters of a name in the address that are said back."""
 _STALE = 3.0
@@ -41,8 +45,9 @@ def address(page: str) -> Iterator[None]:
     state = st.session_state
     kept, told, now = state.setdefault(_KEPT, {}), st.query_params.to_dict(), time.monotonic()
     written: list[tuple[dict[str, str], float]] = state.setdefault(_WRITTEN, [])
+    cut = state.pop(_CUT, None)
     ours = [place for place, (_, until) in enumerate(written) if now < until]
-    if told and told not in [written[place][0] for place in ours]:
+    if told and told != cut and told not in [written[place][0] for place in ours]:
         for key, text in told.items():
             kept[key] = text
             state.pop(key, None)
@@ -55,12 +60,21 @@ def address(page: str) -> Iterator[None]:
     notice = st.empty()
     try:
         yield
+    except RerunException:  # cut short: the next run brings the same address, which is no newer than what was chosen
+        state[_CUT] = told
+        raise
     finally:
-        if missed := state[_MISSED]:
-            names = ", ".join(f"{label} {text[:_NAMED]}" for label, text in missed.values())
-            notice.info(plain(f"The address names what is not here: {names}. The page goes on with its own choice."))
-        state[_OPEN], state[_TOLD] = False, frozenset()
-        _write()
+        state[_OPEN] = False
+        if _CUT not in state:
+            _say_missed(notice)
+            state[_TOLD] = frozenset()
+            _write()
+
+
+def _say_missed(notice: DeltaGenerator) -> None:
+    if missed := st.session_state[_MISSED]:
+        names = ", ".join(f"{label} {text[:_NAMED]}" for label, text in missed.values())
+        notice.info(plain(f"The address names what is not here: {names}. The page goes on with its own choice."))
 
 
 def _write() -> None:
