@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from xaibench.drawing.charts import verbatim
 from xaibench.drawing.colours import BLUE, PALETTE
 from xaibench.errors import InputError
 from xaibench.overview.embedding import EmbeddingMap
@@ -40,7 +41,7 @@ def importance_figure(found: GlobalImportance, *, most: int = 15) -> Any:
     figure.update_layout(height=70 + 26 * len(top), margin={"l": 0, "r": 12, "t": 8, "b": 40}, showlegend=False)
     figure.update_yaxes(autorange="reversed", type="category")
     figure.update_xaxes(title=f"{found.measure}, {100 * found.confidence:g} % intervals", zeroline=True)
-    return figure
+    return verbatim(figure)
 
 
 def swarm_figure(found: Beeswarm) -> Any:
@@ -64,13 +65,13 @@ def swarm_figure(found: Beeswarm) -> Any:
                 "colorbar": {"title": "value", "tickvals": [0, 1], "ticktext": ["low", "high"]},
             },
             text=[f"{value:.4g}" for value in found.value[:, k].tolist()],
-            hovertemplate=name + " = %{text}: %{x:.4g}<extra></extra>",
+            hovertemplate="%{fullData.name} = %{text}: %{x:.4g}<extra></extra>",
         )
     ticks = list(range(len(found.names)))
     figure.update_layout(height=80 + 30 * len(ticks), margin={"l": 0, "r": 12, "t": 8, "b": 40}, showlegend=False)
     figure.update_yaxes(tickvals=ticks, ticktext=list(found.names), range=[len(ticks) - 0.5, -0.5], showgrid=False)
     figure.update_xaxes(title="attribution", zeroline=True)
-    return figure
+    return verbatim(figure)
 
 
 def map_figure(
@@ -108,4 +109,4 @@ def map_figure(
     )
     figure.update_yaxes(scaleanchor="x", showticklabels=False)
     figure.update_xaxes(showticklabels=False)
-    return figure
+    return verbatim(figure)

@@ -130,6 +130,4 @@ def _rival(trajectory: Trajectory) -> int:
 
 
 def _short(name: str) -> str:
-    from html import escape
-
-    return escape(name if len(name) <= 24 else f"{name[:23]}…")
+    return name if len(name) <= 24 else f"{name[:23]}…"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from xaibench.drawing.charts import error_bars, laid_out, names_down, share_axis
@@ -77,7 +76,7 @@ def accuracy_bars(found: Comparison, tests: Sequence[McNemar]) -> Any:
                 insidetextanchor="start",
                 textfont={"color": "white", "size": 14},
                 marker_color=COLOURS[side],
-                hovertemplate="%{text} %{x}<extra>" + name + "</extra>",
+                hovertemplate="%{text} %{x}<extra>%{fullData.name}</extra>",
             )
             for side, name in enumerate(found.names)
         ]
@@ -112,7 +111,7 @@ def differences_chart(figures: Sequence[PairedFigure], labels: Sequence[str]) ->
     room = 0.6 * max(high - low, 0.01)
     for label in labels:  # above its bar, where it has the whole width of a telephone
         chart.add_annotation(
-            x=0, xref="paper", xanchor="left", y=label, yshift=18, text=escape(label), showarrow=False, align="left"
+            x=0, xref="paper", xanchor="left", y=label, yshift=18, text=label, showarrow=False, align="left"
         )
     chart.update_yaxes(**names_down(), showticklabels=False)
     chart.update_xaxes(range=[low - room * (low < 0), high + room * (high > 0)], zeroline=True, showticklabels=False)

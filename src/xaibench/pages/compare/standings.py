@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from xaibench.drawing.labels import method_label
+from xaibench.drawing.ranks import Ranked, order_of
 from xaibench.errors import InputError, first_line
 from xaibench.pages.compare.charts import curves_chart
 from xaibench.pages.compare.sources import Source, judgement
 from xaibench.pages.shared import cached, finished
-from xaibench.pages.shared.charts import STILL, described
+from xaibench.pages.shared.charts import STILL, described, paired_bars
+from xaibench.pages.shared.tables import share_table
 from xaibench.pages.shared.text import plain
 from xaibench.reading import format_threat, percent, radius_axis
 
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
     from xaibench.evaluate import Judgement
     from xaibench.report import Report
 
-__all__ = ["Question", "Standing", "groups", "show_standings", "standing"]
+__all__ = ["Question", "Standing", "groups", "in_words", "show_standings", "standing"]
+
+_SHARES = ("Under attack", "Proved", "Unchanged")
+"""Columns that hold shares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +58,7 @@ class Standing:
     source: Source
     question: Question
     clean: float
+    clean_interval: tuple[float, float]
     robust: float | None = None
     interval: tuple[float, float] | None = None
     proved: float | None = None
@@ -80,6 +86,8 @@ def standing(source: Source) -> Standing | str:
 
 
 def _of_judgement(source: Source, found: Judgement) -> Standing:
+    from xaibench.metrics import wilson_interval
+
     return Standing(
         source=source,
         question=Question(
@@ -92,6 +100,7 @@ def _of_judgement(source: Source, found: Judgement) -> Standing:
             attacks=(found.attack,),
         ),
         clean=found.clean_accuracy,
+        clean_interval=wilson_interval(round(found.clean_accuracy * found.n), found.n),
         robust=found.robust_accuracy,
         interval=found.interval,
     )
@@ -100,9 +109,9 @@ def _of_judgement(source: Source, found: Judgement) -> Standing:
 def _of_report(source: Source, report: Report) -> Standing:
     robustness, data = report.results.robustness, report.data
     question = Question(data=data.name, split=data.split, n=data.n, digest=data.digest)
-    clean = report.results.clean.accuracy
+    clean, around = report.results.clean.accuracy, report.results.clean.accuracy_interval
     if robustness is None:
-        return Standing(source=source, question=question, clean=clean)
+        return Standing(source=source, question=question, clean=clean, clean_interval=around)
     at, worst = robustness.index, robustness.worst_case
     return Standing(
         source=source,
@@ -113,6 +122,7 @@ def _of_report(source: Source, report: Report) -> Standing:
             attacks=tuple(curve.attack for curve in robustness.curves),
         ),
         clean=clean,
+        clean_interval=around,
         robust=worst.accuracy[at],
         interval=worst.interval[at],
         proved=robustness.proved.accuracy[at] if robustness.proved else None,
@@ -129,8 +139,13 @@ def groups(found: Sequence[Standing]) -> list[tuple[Question, list[Standing]]]:
     for one in found:
         by_question.setdefault(one.question, []).append(one)
     for own in by_question.values():
-        own.sort(key=lambda one: (-(one.clean if one.robust is None else one.robust), -one.clean, one.source.label))
+        own.sort(key=lambda one: (-_share(one), -one.clean, one.source.label))
     return sorted(by_question.items(), key=lambda pair: -len(pair[1]))
+
+
+def _share(one: Standing) -> float:
+    """What a source is ranked by."""
+    return one.clean if one.robust is None else one.robust
 
 
 def show_standings(chosen: Sequence[Source]) -> None:
@@ -149,25 +164,27 @@ def show_standings(chosen: Sequence[Source]) -> None:
     for place, (question, own) in enumerate(ordered):
         st.markdown(f"**{plain(question.label)}**")
         st.dataframe(
-            [
-                {
-                    "": str(rank) if len(own) > 1 else "–",
-                    "Model or report": one.source.label,
-                    "Unchanged": one.clean,
-                    "Under attack": one.robust,
-                    "95 % interval": "" if one.interval is None else " to ".join(map(percent, one.interval)),
-                    "Proved": one.proved,
-                }
-                for rank, one in enumerate(own, 1)
-            ],
+            share_table([_row(one, own) for one in own], _SHARES),
             hide_index=True,
-            column_config={
-                name: st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1)
-                for name in ("Unchanged", "Under attack", "Proved")
-            },
             key=f"standings {place}",
         )
-        _show_curves(question, [one for one in own if len(one.radii) > 1], place)
+        with_curves = [one for one in own if len(one.radii) > 1]
+        if len(with_curves) > 1:
+            _show_curves(question, with_curves, place)
+        elif len(own) > 1:
+            _show_bars(own, place)
+
+
+def _row(one: Standing, own: Sequence[Standing]) -> dict[str, Any]:
+    """A row of the table, without the columns that no source has; equal shares have the same place."""
+    place = 1 + sum(_share(other) > _share(one) for other in own)
+    row: dict[str, Any] = {"": str(place) if len(own) > 1 else "–", "Model or report": one.source.label}
+    if one.robust is not None:
+        row["Under attack"] = one.robust
+        row["95 % interval"] = " to ".join(map(percent, one.interval or ()))
+    if any(other.proved is not None for other in own):
+        row["Proved"] = one.proved
+    return {**row, "Unchanged": one.clean}
 
 
 def in_words(ordered: Sequence[tuple[Question, Sequence[Standing]]]) -> str:
@@ -175,22 +192,27 @@ def in_words(ordered: Sequence[tuple[Question, Sequence[Standing]]]) -> str:
     largest = ordered[0][1]
     if len(largest) < 2:
         return "#### None of these can be ranked\nEach was measured on other samples, or within another threat."
-    first, second = largest[:2]
-    if first.robust is None or second.robust is None:
-        head = f"#### {plain(first.source.label)} is right most often"
-    else:
-        head = f"#### {plain(first.source.label)} withstands most: {percent(first.robust)}"
-        if first.interval and second.interval and second.interval[1] >= first.interval[0]:
-            head += f"\nBut the intervals of {plain(first.source.label)} and {plain(second.source.label)} overlap."
+    order = order_of([_ranked(one) for one in largest], attacked=largest[0].robust is not None)
+    head = f"#### {plain(order.head[:1].upper() + order.head[1:])}\n{plain(order.reason)}"
     if len(ordered) > 1:
-        apart = "Those with other samples, threats or attacks stand apart, and are not ranked with these."
-        head += f" {apart}" if "\n" in head else f"\n{apart}"
+        head += " Those with other samples, threats or attacks stand apart, and are not ranked with these."
     return head
 
 
+def _ranked(one: Standing) -> Ranked:
+    return Ranked(name=one.source.label, share=_share(one), interval=one.interval or one.clean_interval)
+
+
+def _show_bars(own: Sequence[Standing], place: int) -> None:
+    names = [one.source.label for one in own]
+    series = {"unchanged": [one.clean for one in own]}
+    if own[0].robust is not None:
+        series["under attack"] = [one.robust or 0.0 for one in own]
+    chart = paired_bars(names, series, limits=(0.0, 1.0))
+    st.plotly_chart(chart, key=f"bars {place}", config=STILL, alt=described(names, series))
+
+
 def _show_curves(question: Question, own: Sequence[Standing], place: int) -> None:
-    if len(own) < 2:
-        return
     lines = [(one.source.label, one.radii, one.curve, one.intervals) for one in own]
     unit = radius_axis(question.norm or "", own[0].unit)
     alt = described([one.source.label for one in own], {"accuracy at epsilon": [one.robust or 0.0 for one in own]})

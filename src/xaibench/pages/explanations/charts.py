@@ -99,7 +99,7 @@ def movement_lines(curves: Sequence[Any], figure_name: str, *, unit: str) -> Any
             name=label,
             line={"color": colour, "dash": dash},
             customdata=[0, *(point.n for point in curve.points)],
-            hovertemplate="%{y:.2f} at %{x:.3g}, %{customdata} samples<extra>" + label + "</extra>",
+            hovertemplate="%{y:.2f} at %{x:.3g}, %{customdata} samples<extra>%{fullData.name}</extra>",
         )
     if figure_name == "top_k_overlap":
         figure.update_yaxes(**share_axis(low=-0.05, high=1.05))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from xaibench.drawing.charts import verbatim
 from xaibench.drawing.colours import GREY, PALETTE, SYMBOLS
 
 if TYPE_CHECKING:
@@ -46,13 +47,13 @@ def map_chart(found: EmbeddingMap, points: Points, place: int, edits: Mapping[in
                 x=where[which, 0].tolist(),
                 y=where[which, 1].tolist(),
                 mode="markers",
-                name=_escaped(name),
+                name=name,
                 legendgroup=name,
                 showlegend=named and look == symbol,
                 marker={"color": colour, "symbol": look, "size": 9, "opacity": 0.85, "line": {"width": 1.6}}
                 if look != symbol
                 else {"color": colour, "symbol": look, "size": 9, "opacity": 0.85},
-                customdata=[[int(points.data.ids[row]), _escaped(told(row))] for row in rows],
+                customdata=[[int(points.data.ids[row]), told(row)] for row in rows],
                 hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
                 selected={"marker": {"opacity": 0.85}},
                 unselected={"marker": {"opacity": 0.85}},
@@ -70,7 +71,7 @@ def map_chart(found: EmbeddingMap, points: Points, place: int, edits: Mapping[in
     )
     chart.update_yaxes(showticklabels=False, ticks="", zeroline=False)
     chart.update_xaxes(showticklabels=False, ticks="", zeroline=False)
-    return chart
+    return verbatim(chart)
 
 
 def _spread(found: EmbeddingMap, points: Points) -> Tensor:
@@ -100,11 +101,6 @@ def _after(points: Points, edits: Mapping[int, str]) -> Callable[[int], str]:
         return f"{text}: {edits[place]}" if place in edits else text
 
     return told
-
-
-def _escaped(text: str) -> str:
-    """Plotly reads some HTML in what hovers."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _add_moves(chart: Any, before: Tensor, after: Tensor, points: Points) -> None:
@@ -159,8 +155,8 @@ def _add_names(chart: Any, where: Tensor, labels: Tensor, names: tuple[str, ...]
             chart.add_annotation(
                 x=x,
                 y=y,
-                text=f"<b>{_escaped(name)}</b>",
+                text=name,
                 showarrow=False,
                 bgcolor="rgba(255,255,255,0.75)",
-                font={"color": "#222222", "size": 13},
+                font={"color": "#222222", "size": 13, "weight": "bold"},
             )

@@ -124,7 +124,7 @@ def _show_scores(scores: Mapping[str, Mapping[str, Score]], trust: Mapping[str, 
     ]
     texts = [[_number(means[method, metric]) for metric in metrics] for method in scores]
     names = [f"{method_label(method)} {_MARKS[trust[method].trust.verdict]}" for method in scores]
-    wrapped = [head.replace(" ", "<br>", 1) for head in heads]
+    wrapped = [head.replace(" ", "\n", 1) for head in heads]
     chart = heat_map(names, wrapped, shades, texts, hover="%{y}: %{text}<extra></extra>")
     alt = "; ".join(
         f"{name}: " + ", ".join(f"{head} {text}" for head, text in zip(heads, row, strict=True))

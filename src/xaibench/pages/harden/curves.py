@@ -126,7 +126,7 @@ def held_out_chart(epochs: Sequence[Mapping[str, Any]]) -> Any:
             line={"color": colour, "width": 2, "dash": dash},
             marker={"symbol": symbol, "size": 6},
             text=[percent(value) for value in values],
-            hovertemplate="epoch %{x}: %{text}<extra>" + label + "</extra>",
+            hovertemplate="epoch %{x}: %{text}<extra>%{fullData.name}</extra>",
         )
     raised = [line for line in epochs if "alarm" in line and "validation_robust_accuracy" in line]
     if raised:

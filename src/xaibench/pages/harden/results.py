@@ -90,7 +90,7 @@ def overview(outcomes: Sequence[Outcome]) -> Any:
     from xaibench.pages.harden.curves import ATTACKED, CLEAN, PLAIN
 
     ordered = sorted(outcomes, key=lambda one: one.robust[1])
-    names = [f"{one.before}<br><sub>{format_threat(one.norm, one.eps)}</sub>" for one in ordered]
+    names = [f"{one.before}\n{format_threat(one.norm, one.eps)}" for one in ordered]
     gaps: list[float | None] = [value for one in ordered for value in (*one.robust, None)]
     figure = go.Figure(
         go.Scatter(
@@ -114,7 +114,7 @@ def overview(outcomes: Sequence[Outcome]) -> Any:
             mode="markers",
             marker={"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2, "color": colour}},
             text=[percent(value) for value in values],
-            hovertemplate="%{y}: %{text}<extra>" + label + "</extra>",
+            hovertemplate="%{y}: %{text}<extra>%{fullData.name}</extra>",
         )
     figure.update_xaxes(**share_axis())
     figure.update_yaxes(showgrid=False, ticks="")

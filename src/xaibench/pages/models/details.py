@@ -127,7 +127,7 @@ def _history(card: Card) -> Any:
                 name=_CURVES[key],
                 mode="lines",
                 text=[percent(value) for _, value in points],
-                hovertemplate="epoch %{x}: %{text}<extra>" + _CURVES[key] + "</extra>",
+                hovertemplate="epoch %{x}: %{text}<extra>%{fullData.name}</extra>",
                 line={"color": _COLOURS[key], "dash": "dot" if key == "accuracy" else "solid"},
             )
             for key, points in curves.items()

@@ -57,8 +57,8 @@ def curve(robustness: Robustness) -> Any:
         xshift=5,
         yanchor="top",
         showarrow=False,
-        text=f"<b>ε = {format_radius(chart.eps)}</b>",
-        font={"color": _ACCENT},
+        text=f"ε = {format_radius(chart.eps)}",
+        font={"color": _ACCENT, "weight": "bold"},
     )
     figure.update_xaxes(
         title=chart.unit,
@@ -98,7 +98,7 @@ def class_bars(classes: list[ClassRobustness]) -> Any:
                 x=counts,
                 orientation="h",
                 marker={"color": colour, "pattern": {"shape": pattern}},
-                hovertemplate="%{y}: %{x}<extra>" + label + "</extra>",
+                hovertemplate="%{y}: %{x}<extra>%{fullData.name}</extra>",
             )
             for label, (counts, colour, pattern) in parts.items()
             if any(counts)
@@ -146,14 +146,16 @@ def corruption_bars(corruptions: Corruptions) -> Any:
             orientation="h",
             marker_color=_SLOTS[0],
             customdata=[
-                f"{percent(corruptions.by_name[place])}<br>by severity "
-                + " · ".join(
-                    f"{severity}: {percent(share)}"
-                    for severity, share in zip(corruptions.severities, corruptions.accuracy[place], strict=True)
+                (
+                    percent(corruptions.by_name[place]),
+                    " · ".join(
+                        f"{severity}: {percent(share)}"
+                        for severity, share in zip(corruptions.severities, corruptions.accuracy[place], strict=True)
+                    ),
                 )
                 for place in order
             ],
-            hovertemplate="%{y}: %{customdata}<extra></extra>",
+            hovertemplate="%{y}: %{customdata[0]}<br>by severity %{customdata[1]}<extra></extra>",
         )
     )
     figure.add_vline(x=corruptions.clean, line={"color": _ACCENT, "width": 1.5, "dash": "dash"})

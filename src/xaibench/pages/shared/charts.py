@@ -50,7 +50,7 @@ def paired_bars(
                 textfont={"size": 13},
                 textangle=0,
                 cliponaxis=False,
-                hovertemplate="%{y}: %{text}<extra>" + label + "</extra>",
+                hovertemplate="%{y}: %{text}<extra>%{fullData.name}</extra>",
             )
             for (label, values), colour in zip(series.items(), _COLOURS, strict=False)
         ]
