@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "format_radius", "format_threat", "norm_label", "percent", "radius_axis"]
+from collections.abc import Sequence
+
+__all__ = ["counted", "format_radius", "format_threat", "listed", "norm_label", "percent", "radius_axis"]
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0", "words": "word"}
 
@@ -27,6 +29,17 @@ def counted(n: int, noun: str) -> str:
     ('1 sample', '2000 samples')
     """
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def listed(names: Sequence[str], most: int | None = None) -> str:
+    """Names in a sentence, no more than ``most`` of them.
+
+    >>> listed(["a"]), listed(["a", "b", "c"]), listed(["a", "b", "c"], most=1)
+    ('a', 'a, b and c', 'a and 2 more')
+    """
+    rest = 0 if most is None else len(names) - most
+    parts = [*names[:most], f"{rest} more"] if rest > 0 else list(names)
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else ""
 
 
 def format_radius(radius: float) -> str:

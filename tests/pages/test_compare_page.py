@@ -148,15 +148,20 @@ def test_only_answers_to_one_question_are_ranked() -> None:
             source=Source("model", name),
             question=Question(**{**vars(question), **change}),
             clean=0.9,
+            clean_interval=(0.8, 1.0),
             robust=robust,
             interval=(robust - 0.1, robust + 0.1),
         )
 
     ordered = groups([of("a", 0.2), of("b", 0.8), of("c", 0.9, eps=0.2), of("d", 0.9, digest="y")])
     assert [[one.source.name for one in own] for _, own in ordered] == [["b", "a"], ["c"], ["d"]]
-    assert "b withstands most: 80 %" in in_words(ordered)
+    assert "b withstands most: 80 %" in in_words(ordered).replace("\\", "")
     assert "overlap" not in in_words(ordered)
-    assert "overlap" in in_words(groups([of("a", 0.75), of("b", 0.8)]))
+    close = in_words(groups([of("a", 0.75), of("b", 0.8)]))
+    assert "b and a cannot be told apart" in close
+    assert "overlap" in close
+    assert "withstands most" not in close
+    assert "None withstands the attacks" in in_words(groups([of("a", 0.0), of("b", 0.0)]))
     assert "None of these can be ranked" in in_words(groups([of("a", 0.2), of("c", 0.9, eps=0.2)]))
 
 

@@ -87,6 +87,25 @@ def test_the_most_robust_comes_first_and_of_equals_the_more_accurate(tmp_path: P
     assert [row.model for row in group.rows] == ["another", "equal", "strong", "weak"]
 
 
+def test_the_sentence_names_a_first_only_where_intervals_show_one(tmp_path: Path) -> None:
+    document = json.loads((OLD / "v3" / "report.json").read_text())
+    worst = document["results"]["robustness"]["worst_case"]
+
+    def page(shares: dict[str, tuple[float, tuple[float, float]]]) -> str:
+        for name, (robust, interval) in shares.items():
+            document["model"]["name"] = name
+            worst["accuracy"][1:], worst["interval"][1:] = [robust] * 3, [interval] * 3
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / "report.json").write_text(json.dumps(document))
+        return render_leaderboard(collect([tmp_path / name for name in shares], tmp_path))
+
+    close = page({"one": (0.6, (0.4, 0.8)), "two": (0.5, (0.3, 0.7))})
+    assert "one and two cannot be told apart" in close
+    assert "withstands most" not in close
+    assert "None withstands the attacks" in page({"one": (0.0, (0.0, 0.1)), "two": (0.0, (0.0, 0.1))})
+    assert "one withstands most: 60\u00a0%" in page({"one": (0.6, (0.5, 0.7)), "two": (0.1, (0.05, 0.2))})
+
+
 def test_a_model_that_fails_is_listed_with_the_reason(home: Path) -> None:
     (failure,) = board_in(home).failures
     assert failure.name == "factories:nobody"

@@ -12,8 +12,9 @@ from urllib.parse import quote
 from pydantic import Field
 
 from xaibench.card import Strict
+from xaibench.drawing.ranks import Ranked, order_of
 from xaibench.files import write_json, write_text
-from xaibench.reading import format_threat, percent
+from xaibench.reading import counted, format_threat
 from xaibench.report.page import environment
 from xaibench.report.schema import Report
 
@@ -130,14 +131,16 @@ def _title(group: Group) -> str:
 def _sentence(board: Leaderboard) -> str:
     """The leaderboard in a sentence or two."""
     count = sum(len(group.rows) for group in board.groups)
-    parts = [f"{count} report{'s' if count != 1 else ''} in {len(board.groups)} group{'s' * (len(board.groups) != 1)}."]
+    parts = [f"{counted(count, 'report')} in {counted(len(board.groups), 'group')}."]
     for group in board.groups:
-        first, *others = group.rows
-        if first.robust and others:
-            parts.append(
-                f"On {_title(group)}, {first.model} is the most robust of {len(group.rows)}: no attack breaks"
-                f" {percent(first.robust.value)} of the samples."
-            )
+        ranked = [
+            Ranked(name=row.model, share=row.robust.value, interval=row.robust.interval)
+            for row in group.rows
+            if row.robust
+        ]
+        if len(ranked) > 1:
+            order = order_of(ranked, attacked=True)
+            parts.append(f"{_title(group)}: {order.head}. {order.reason}")
     return " ".join(parts)
 
 

@@ -193,7 +193,7 @@ def in_words(ordered: Sequence[tuple[Question, Sequence[Standing]]]) -> str:
     if len(largest) < 2:
         return "#### None of these can be ranked\nEach was measured on other samples, or within another threat."
     order = order_of([_ranked(one) for one in largest], attacked=largest[0].robust is not None)
-    head = f"#### {plain(order.head[:1].upper() + order.head[1:])}\n{plain(order.reason)}"
+    head = f"#### {plain(order.head)}\n{plain(order.reason)}"
     if len(ordered) > 1:
         head += " Those with other samples, threats or attacks stand apart, and are not ranked with these."
     return head
