@@ -16,7 +16,7 @@ from torch import nn
 
 from xaibench import load_model
 from xaibench.architectures import architectures
-from xaibench.classifiers.hubs import HubNetwork, read_repository
+from xaibench.classifiers.hubs import HubNetwork, hub_package, read_repository
 from xaibench.errors import InputError
 from xaibench.registry import Spec
 
@@ -108,6 +108,7 @@ def test_a_repository_of_timm_is_built_without_a_download(asked: list[dict[str, 
         ({"architecture": "hf-hub:evil/x"}, "name of a network of timm"),
         ({"architecture": "none"}, "Unknown model"),
         ({"pretrained_cfg": {}}, "expected input_size"),
+        ({"pretrained_cfg": {"input_size": [3, 8, 8], "mean": MEAN, "std": [0, 0, 0]}}, "deviations above 0"),
     ],
 )
 def test_a_repository_of_timm_loads_nothing_else(
@@ -145,6 +146,60 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, name: str, 
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(InputError, match=rf"pip install 'xaibench\[{extra}\]'"):
         load_model(name)
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (RuntimeError("operator torchvision::nms does not exist"), "expected timm to load, got: operator"),
+        (
+            ModuleNotFoundError("No module named 'torchvision'", name="torchvision"),
+            "got: No module named",
+        ),
+    ],
+)
+def test_a_package_that_does_not_load_is_said(
+    failure: Exception, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str) -> ModuleType:
+        raise failure
+
+    monkeypatch.setattr("xaibench.classifiers.hubs.importlib.import_module", fail)
+    with pytest.raises(InputError, match=message):
+        hub_package("timm")
+
+
+@pytest.mark.parametrize(
+    ("processing", "message"),
+    [
+        ({"image_std": [0.2, 0.0, 0.2]}, r"deviations above 0 of pixels, got 0\.5 and 0\.0"),
+        ({"image_std": [-0.2] * 3}, "deviations above 0"),
+        ({"image_mean": [float("nan")] * 3}, "expected finite means"),
+        ({"image_mean": [0.5] * 2}, "for 3 channels, got 2"),
+        ({"size": {"height": -3, "width": 16}}, "got -3 x 16"),
+        ({"repo_path": "/etc", "class_info_file": "passwd"}, "got 'class_info_file'"),
+    ],
+)
+def test_pixels_that_cannot_be_prepared_are_refused(processing: dict[str, Any], message: str, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(InputError, match=message):
+        read_repository(write_checkpoint(tmp_path, **processing))
+
+
+def test_a_configuration_cannot_change_what_comes_out(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    path = write_checkpoint(tmp_path) / "config.json"
+    told = {"return_dict": False, "output_hidden_states": True, "torchscript": True}
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | told), encoding="utf-8")
+    network = HubNetwork(read_repository(tmp_path).network)
+    assert network(torch.rand(2, 3, 16, 16)).shape == (2, 10)
+
+
+def test_a_refusal_names_no_folder_of_the_host(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(InputError, match="in the repository") as caught:
+        read_repository(write_checkpoint(tmp_path, image_processor_type="../../x"))
+    assert str(tmp_path) not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "[" * 100_000, "3"])

@@ -178,9 +178,10 @@ def test_what_is_said_of_a_model_is_checked(told: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("data", ["/etc", "../data", "owner/name", "no-such-set"])
-def test_only_data_sets_with_a_name_are_read(tmp_path: Path, data: str) -> None:
+def test_only_data_sets_with_a_name_are_read(home: Path, data: str) -> None:
     with pytest.raises(InputError, match="data sets that have a name"):
-        looked_at(weights(data=data), b"x", tmp_path / "aside")
+        take_in(weights(data=data), io.BytesIO(b"x"))
+    assert not home.exists() or not any(home.iterdir())
 
 
 def test_only_what_was_added_can_be_removed(home: Path, toy_models: Path) -> None:

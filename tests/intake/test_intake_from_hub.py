@@ -18,7 +18,8 @@ from xaibench import TorchClassifier, explain, load_data, load_model
 from xaibench.card import Card
 from xaibench.classifiers.hubs import read_repository
 from xaibench.errors import InputError, UnsupportedError
-from xaibench.intake import Request, apart, names, read_hub_name, take_in
+from xaibench.intake import Request, apart, door, from_hub, names, read_hub_name, take_in
+from xaibench.intake import __main__ as steps
 from xaibench.intake import download as downloading
 from xaibench.intake.download import download
 from xaibench.intake.examine import examine
@@ -154,9 +155,16 @@ def test_classes_are_called_as_the_data_call_them() -> None:
     )
     assert _class_names(named("0", "1", "2"), data) == data, "numbers are in the order of the data"
     assert _class_names(named("crane", "x", "crane"), ("crane", "x", "y")) == ("crane", "x", "crane (2)")
-    assert _class_names(named("crane", "x", "crane"), ("crane", "x"))[0] == "crane"
+    assert _class_names(named("crane", "x", "crane"), ("crane", "x")) == ("crane", "x", "crane (2)")
+    assert _class_names(named("x, y", "x", "z"), ("z", "x"))[1:] == ("x", "z")
     assert _class_names(named("a", "b"), ("c", "d")) == ("a", "b"), "and else as the model does: `align` refuses them"
     assert _class_names(named(), data) == data
+
+
+def test_names_of_classes_are_lines_that_differ() -> None:
+    found = ("", "a\nb", "\u202ea  b\0", "x" * 300, "x" * 300, "c", "c", "c (6)", "<b>")
+    names = _class_names(named(*found), ("d", "e"))
+    assert names == ("class 0", "a b", "a b (2)", "x" * 100, "x" * 100 + " (4)", "c", "c (6) (6)", "c (6)", "<b>")
 
 
 @needs_transformers
@@ -165,8 +173,25 @@ def test_classes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 classes, got 10|classes that the model knows") as caught:
         looked_at(repository, tmp_path / "aside")
     assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="data of images"):
-        looked_at(repository, tmp_path / "table", data="breast-cancer")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [("breast-cancer", "data of images"), ("../x", "data sets that have a name")]
+)
+def test_data_that_do_not_fit_are_refused_before_the_download(
+    data: str, message: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "run_apart", lambda *_, **__: pytest.fail("a process was started"))
+    with pytest.raises(InputError, match=message):
+        take_in(request(data=data))
+
+
+@needs_transformers
+def test_weights_are_measured_as_they_are_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = write_checkpoint(tmp_path / "repository")
+    monkeypatch.setattr(from_hub, "HUB_BYTES", 10_000)
+    with pytest.raises(InputError, match="as float32"):
+        looked_at(repository, tmp_path / "aside")
 
 
 @needs_transformers
@@ -180,7 +205,7 @@ def test_classes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ({"model_type": "../../x"}, "can load"),
         ({"model_type": "bert"}, "can load"),
         ({"hidden_size": "many"}, "can load"),
-        ({"hidden_size": 32}, "can load|without"),
+        ({"hidden_size": 32}, "weights of the sizes that the configuration tells"),
         ({"nested": json.loads("[" * 20 + "]" * 20), "deep": json.loads('{"a":' * 20 + "1" + "}" * 20)}, "levels"),
     ],
 )
@@ -348,6 +373,17 @@ def test_a_hub_out_of_reach_is_said(fetched: Callable[[], list[str]], monkeypatc
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match="could not be reached"):
         fetched()
+
+
+def test_a_step_that_nobody_waits_for_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alarms: list[int] = []
+    monkeypatch.setattr(steps.signal, "alarm", alarms.append)
+    monkeypatch.setattr(steps.resource, "setrlimit", lambda *_: None)
+    put_aside(tmp_path / "aside", request(hub="/etc"))
+    assert steps.main("download", tmp_path / "aside", "own-tiny") == 1
+    assert "expected a name such as" in (tmp_path / "aside" / apart.REFUSAL).read_text(encoding="utf-8")
+    assert len(alarms) == 1
+    assert 300 < alarms[0] < 600
 
 
 def test_the_host_s_own_access_is_not_used() -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xaibench.errors import InputError
 
-__all__ = ["checked_arguments", "checked_config", "pixel_moments"]
+__all__ = ["check_moments", "check_processing", "checked_arguments", "checked_config", "pixel_moments"]
 
-_IDLE = frozenset({"architectures", "dtype", "id2label", "label2id", "model_type", "num_labels", "torch_dtype"})
-"""Settings that say nothing of the computation, or that are given beside the configuration."""
+_IDLE = frozenset(
+    {"architectures", "dtype", "id2label", "label2id", "model_type", "num_labels", "torch_dtype"}
+    | {"output_attentions", "output_hidden_states", "return_dict", "torchscript"}
+)
+"""Settings that say nothing of the logits, or that are given beside the configuration."""
 _REFUSED = frozenset({"auto_map", "backbone", "backbone_config", "quantization_config", "timm_wrapper"})
 """Settings that load code, other checkpoints, or packages for weights in fewer bits."""
 _PACKAGE = frozenset({"attn_implementation", "custom_pipelines", "experts_implementation", "transformers_version"})
@@ -20,7 +25,10 @@ _TIMM = frozenset(
     | {"pretrained_cfg_overlay", "scriptable"}
 )
 """Arguments of `timm.create_model` that load something, or that make another thing than a classifier."""
+_FILES = frozenset({"class_info_file", "repo_path"})
+"""Settings of image processors that name a file to read."""
 _DEEPEST = 8
+_LEAST_STD = 1e-9
 
 
 def checked_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,6 +75,32 @@ def checked_arguments(args: Any) -> dict[str, Any]:
     if odd := sorted(key for key, value in args.items() if not isinstance(value, plain)):
         raise InputError(f"expected numbers and words as arguments of the network, got another {odd[0]!r}")
     return {key: value for key, value in args.items() if key != "num_classes"}
+
+
+def check_processing(settings: Any) -> None:
+    """Refuse settings of an image processor that read files; `InputError` says which."""
+    if not isinstance(settings, Mapping):
+        raise InputError(f"expected a preprocessor_config.json of named settings, got {type(settings).__name__}")
+    if odd := sorted(_FILES & settings.keys()):
+        raise InputError(f"expected settings of pixels alone in preprocessor_config.json, got {odd[0]!r}")
+
+
+def check_moments(mean: Sequence[float], std: Sequence[float], channels: int) -> None:
+    """Refuse what pixels cannot be normalised by: `InputError` for zero, no number, or too few of them.
+
+    >>> check_moments((0.5,), (0.0,), 3)
+    Traceback (most recent call last):
+        ...
+    xaibench.errors.InputError: expected finite means and standard deviations above 0 of pixels, got 0.5 and 0.0
+    """
+    for values in (mean, std):
+        if len(values) not in (1, channels):
+            raise InputError(f"expected a mean and a standard deviation for {channels} channels, got {len(values)}")
+    for centre, scale in itertools.product(mean, std):
+        if not (math.isfinite(centre) and math.isfinite(scale) and scale > _LEAST_STD):
+            raise InputError(
+                f"expected finite means and standard deviations above 0 of pixels, got {centre} and {scale}"
+            )
 
 
 def pixel_moments(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -16,11 +16,26 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xaibench.classifiers.hub_config import checked_arguments, checked_config, pixel_moments
+from xaibench.classifiers.hub_config import (
+    check_moments,
+    check_processing,
+    checked_arguments,
+    checked_config,
+    pixel_moments,
+)
 from xaibench.classifiers.interface import Options
 from xaibench.errors import InputError, first_line
 
-__all__ = ["HUBS", "Checkpoint", "HubNetwork", "build_timm", "build_transformers", "from_hub", "read_repository"]
+__all__ = [
+    "HUBS",
+    "Checkpoint",
+    "HubNetwork",
+    "build_timm",
+    "build_transformers",
+    "from_hub",
+    "hub_package",
+    "read_repository",
+]
 
 HUBS = ("hf", "timm")
 """What stands before the colon."""
@@ -109,17 +124,25 @@ def read_repository(folder: Path) -> Checkpoint:
     try:
         if "architecture" in config and "model_type" not in config:
             return _timm_repository(folder, config)
+        check_processing(_processing(folder))
         return _from_transformers(str(folder))
     except InputError:
         raise
     except Exception as error:  # whatever a broken configuration brings about inside the package
-        problem = f"{type(error).__name__}: {first_line(error)}"
+        told = InputError(str(error).replace(str(folder), "the repository"))
+        problem = f"{type(error).__name__}: {first_line(told)}"
         raise InputError(f"expected an image classifier that its package can load, got {problem}") from error
+
+
+def _processing(folder: Path) -> Any:
+    """What ``preprocessor_config.json`` says; nothing where there is none, which the package then says."""
+    path = folder / "preprocessor_config.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def build_transformers(model_type: str, config: Mapping[str, Any], classes: int) -> nn.Module:
     """An untrained image classifier of `transformers`."""
-    transformers = _package("transformers")
+    transformers = hub_package("transformers")
     config = checked_config(config)
     whole = transformers.AutoConfig.for_model(model_type, **config, num_labels=classes)
     return transformers.AutoModelForImageClassification.from_config(whole, trust_remote_code=False)
@@ -131,18 +154,24 @@ def build_timm(model: str, args: Mapping[str, Any], input_shape: tuple[int, ...]
         raise InputError(f"expected the name of a network of timm, got {model!r:.80}")
     known = {"input_size": input_shape, "num_classes": classes}
     args = {**checked_arguments(args), "num_classes": classes}
-    return _package("timm").create_model(model, pretrained=False, pretrained_cfg=known, **args)
+    return hub_package("timm").create_model(model, pretrained=False, pretrained_cfg=known, **args)
 
 
-def _package(name: str) -> Any:
+def hub_package(name: str) -> Any:
+    """``transformers`` or ``timm``; `InputError` says what is missing, or what keeps it from loading."""
     try:
         return importlib.import_module(name)
-    except ImportError:
-        raise InputError(f"{name} is not installed: pip install 'xaibench[{_EXTRAS[name]}]'") from None
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            raise InputError(f"{name} is not installed: pip install 'xaibench[{_EXTRAS[name]}]'") from None
+        problem = first_line(error)
+    except Exception as error:  # torchvision of another build than torch raises RuntimeError
+        problem = first_line(error)
+    raise InputError(f"expected {name} to load, got: {problem}")
 
 
 def _from_timm(name: str) -> tuple[nn.Module, Options]:
-    timm = _package("timm")
+    timm = hub_package("timm")
     module = timm.create_model(name, pretrained=True)
     found = timm.data.resolve_model_data_config(module)
     return module, _timm_options(found, getattr(module, "pretrained_cfg", {}))
@@ -172,6 +201,7 @@ def _timm_repository(folder: Path, config: Mapping[str, Any]) -> Checkpoint:
     args = checked_arguments(config.get("model_args") or {})
     classes = int(config.get("num_classes") or told.get("num_classes") or 0)
     model, shape = str(config["architecture"]), tuple(map(int, told["input_size"]))
+    check_moments(tuple(map(float, told["mean"])), tuple(map(float, told["std"])), shape[0])
     network = build_timm(model, args, shape, classes)
     state, own = load_file(folder / "model.safetensors"), network.state_dict()
     if state.keys() != own.keys():
@@ -187,14 +217,19 @@ def _timm_repository(folder: Path, config: Mapping[str, Any]) -> Checkpoint:
 
 
 def _from_transformers(name: str) -> Checkpoint:
-    transformers = _package("transformers")
+    transformers = hub_package("transformers")
     raw, _ = transformers.PretrainedConfig.get_config_dict(name)
     config = checked_config(raw)
     model_type = str(raw.get("model_type"))
     whole = transformers.AutoConfig.for_model(model_type, **config, id2label=raw.get("id2label"))
-    network, report = transformers.AutoModelForImageClassification.from_pretrained(
-        name, config=whole, dtype="float32", use_safetensors=True, trust_remote_code=False, output_loading_info=True
-    )
+    try:
+        network, report = transformers.AutoModelForImageClassification.from_pretrained(
+            name, config=whole, dtype="float32", use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise InputError("expected weights of the sizes that the configuration tells, got others") from None
     untrained = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if untrained:
         raise InputError(
@@ -203,14 +238,18 @@ def _from_transformers(name: str) -> Checkpoint:
     processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
     size = getattr(processor, "crop_size", None) or getattr(processor, "size", None) or {}
     height, width = (int(size.get(key) or size.get("shortest_edge") or _SIDE) for key in ("height", "width"))
+    if min(height, width) < 1:
+        raise InputError(f"expected pictures of at least one pixel, got {height} x {width}")
+    channels = int(getattr(network.config, "num_channels", 3))
     names = network.config.id2label
     options = Options(
         task="image",
         bounds=(0.0, 1.0),
-        input_shape=(int(getattr(network.config, "num_channels", 3)), height, width),
+        input_shape=(channels, height, width),
         class_names=tuple(_class_name(names[index]) for index in sorted(names)),
     )
     if moments := pixel_moments(processor):
+        check_moments(*moments, channels)
         options |= Options(mean=moments[0], std=moments[1])
     return Checkpoint(
         network=network.eval(),

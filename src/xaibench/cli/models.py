@@ -110,7 +110,7 @@ def show_model(
     if as_json:
         print_json(card.model_dump(mode="json"))
         return
-    params = ", ".join(f"{key}={value}" for key, value in card.architecture.params.items())
+    params = ", ".join(f"{key}={value}" for key, value in card.architecture.settings.items())
     facts = [
         ("name", card.name),
         ("summary", card.summary),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import resource
+import signal
 import sys
 from pathlib import Path
 
 from xaibench.errors import InputError
 from xaibench.intake.apart import MADE, REFUSAL
 from xaibench.intake.limits import HUB_BYTES, HUB_SECONDS, MODEL_BYTES, MODEL_GIGABYTES, MODEL_SECONDS
+
+_LATEST = max(MODEL_SECONDS, HUB_SECONDS) + 30
+"""Seconds after which it ends by itself: whoever waits for it may have been killed."""
 
 
 def main(step: str, folder: Path, name: str) -> int:
@@ -21,6 +25,7 @@ def main(step: str, folder: Path, name: str) -> int:
     }
     for what, most in limits.items():
         resource.setrlimit(what, (most, most))
+    signal.alarm(_LATEST)
     try:
         if step == "download":
             from xaibench.intake.download import download

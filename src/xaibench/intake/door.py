@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from xaibench.data import load_data, measured_split, names_at_hand
 from xaibench.errors import InputError
 from xaibench.homes import model_homes
 from xaibench.intake.apart import MADE, run_apart
@@ -42,12 +43,13 @@ def take_in(
 
     A model comes as an ``upload``, or by the name on a hub that the request gives, and is downloaded then. A process
     with limits on time and memory loads it without unpickling it, tries it and measures it; ``tell`` hears what goes
-    on. Raises `InputError` for what that refuses, for too large files, where downloads are off, and where `MOST_ADDED`
-    have been added already.
+    on. Raises `InputError` for what that refuses, for data that are not at hand, for too large files, where downloads
+    are off, and where `MOST_ADDED` have been added already.
     """
     if not _ONE_AT_A_TIME.acquire(blocking=False):
         raise InputError("another model is being looked at: try again in a minute")
     try:
+        _check_data(request)
         home = model_homes()[0]
         home.mkdir(parents=True, exist_ok=True)
         _make_room(home)
@@ -76,6 +78,16 @@ def take_in(
     finally:
         _ONE_AT_A_TIME.release()
     return name
+
+
+def _check_data(request: Request) -> None:
+    """Refuse data that are not at hand, and for a model of a hub all but images, before anything is received."""
+    if request.data not in names_at_hand():
+        raise InputError(f"expected one of the data sets that have a name, got {request.data!r:.80}")
+    if request.format == "hub":
+        task = load_data(request.data, measured_split(request.data), n=1).task
+        if task != "image":
+            raise InputError(f"expected data of images for a model of a hub, got {task} data ({request.data})")
 
 
 def _check_hub(text: str) -> None:

@@ -49,8 +49,9 @@ def _repository(name: HubName) -> str:
     """Where on the Hub a model lies; timm knows it of its own."""
     if name.hub == "hf":
         return name.name
-    import timm
+    from xaibench.classifiers.hubs import hub_package
 
+    timm = hub_package("timm")
     found = timm.get_pretrained_cfg(name.name) if timm.is_model_pretrained(name.name) else None
     repository = getattr(found, "hf_hub_id", None)
     if not repository:

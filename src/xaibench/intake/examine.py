@@ -14,7 +14,7 @@ from xaibench.card import ArchitectureConfig, Card, DataConfig
 from xaibench.cards import package_versions, write_card
 from xaibench.classifiers.interface import Options
 from xaibench.classifiers.weights import read_state
-from xaibench.data import Data, load_data, measured_split, names_at_hand, row_count
+from xaibench.data import Data, load_data, measured_split, row_count
 from xaibench.errors import InputError
 from xaibench.evaluate import align, evaluate_clean
 from xaibench.files import write_json
@@ -39,8 +39,6 @@ _TRIED = 8
 def examine(folder: Path, out: Path, name: str) -> None:
     """Make the folder ``out`` of a model ``name`` from ``request.json`` and the upload; refuses with `InputError`."""
     request = Request.model_validate_json((folder / "request.json").read_text(encoding="utf-8"))
-    if request.data not in names_at_hand():
-        raise InputError(f"expected one of the data sets that have a name, got {request.data!r:.80}")
     upload = folder / f"{UPLOAD}.{request.format}"
     if request.format == "keras":
         check_keras(upload, folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from xaibench.classifiers.interface import Options
 from xaibench.data import Data
 from xaibench.errors import InputError
 from xaibench.intake.apart import SOURCE
-from xaibench.intake.limits import MOST_CLASSES
+from xaibench.intake.limits import HUB_BYTES, MEGABYTE, MOST_CLASSES
 from xaibench.intake.request import REPOSITORY, Request
 from xaibench.registry import Spec
 
@@ -32,8 +32,6 @@ def weights_of_hub(request: Request, data: Data, folder: Path, weights: Path) ->
     Inputs are those of the data: the architecture scales them to what the network takes. Classes are called as the
     request says, else as the data calls them. Raises `InputError` where pictures or classes do not fit.
     """
-    if data.task != "image":
-        raise InputError(f"expected data of images for a model of a hub, got {data.task} data ({data.name})")
     checkpoint = read_repository(folder / REPOSITORY)
     assert isinstance(data.inputs, Tensor)
     shape = tuple(data.inputs.shape[1:])
@@ -69,6 +67,10 @@ def _save(checkpoint: Checkpoint, built: HubNetwork, weights: Path, shape: tuple
     from safetensors.torch import save_file
 
     state = checkpoint.network.state_dict()
+    size = sum(value.nbytes for value in state.values())
+    if size > HUB_BYTES:  # half as much where they were in float16
+        most = HUB_BYTES // MEGABYTE
+        raise InputError(f"expected weights of at most {most} MB as float32, got {size / MEGABYTE:.0f} MB")
     try:
         built.network.load_state_dict(state)
     except RuntimeError:
@@ -92,7 +94,7 @@ def _class_names(checkpoint: Checkpoint, wanted: Sequence[str]) -> tuple[str, ..
     Names agree but for case, and underscores or dashes for spaces; one of the model's may be several, divided by
     commas, as those of ImageNet. Where the model has numbers only, the order is taken to be the data's.
     """
-    found = [str(name)[:_NAME_LENGTH] for name in checkpoint.options.get("class_names") or ()]
+    found = [_line(name) or f"class {index}" for index, name in enumerate(checkpoint.options.get("class_names") or ())]
     numbered = [str(index) for index in range(len(found))] == found
     if not found or (numbered and len(found) == len(wanted)):
         return tuple(wanted)
@@ -110,13 +112,25 @@ def _class_names(checkpoint: Checkpoint, wanted: Sequence[str]) -> tuple[str, ..
         taken[position if position in there else there[0]] = name
     if len(taken) < len(wanted):
         return _unlike(found)
-    return tuple(taken.get(index, name) for index, name in enumerate(found))
+    return _unlike([taken.get(index, name) for index, name in enumerate(found)], taken)
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
-def _unlike(names: Sequence[str]) -> tuple[str, ...]:
-    """Names with a number after those that occur twice: two cranes are in ImageNet."""
-    return tuple(f"{name} ({index})" if names.index(name) != index else name for index, name in enumerate(names))
+def _line(name: object) -> str:
+    """A name in one line, without signs that are not seen, such as those that turn the direction of text."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in str(name)).split())[:_NAME_LENGTH].strip()
+
+
+def _unlike(names: Sequence[str], kept: Collection[int] = ()) -> tuple[str, ...]:
+    """Names with their number after those that occur twice, as cranes do in ImageNet; those at ``kept`` stay."""
+    first = {names[index]: index for index in [*reversed(range(len(names))), *kept]}
+    taken, unlike = set(names), list(names)
+    for index, name in enumerate(names):
+        if first[name] != index:
+            while unlike[index] in taken:
+                unlike[index] += f" ({index})"
+            taken.add(unlike[index])
+    return tuple(unlike)
