@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.testing.v1 import AppTest
 
 from xaibench.pages.shared import address
@@ -23,7 +24,7 @@ def two_pages() -> None:
         usual = {"small": 0.1, "large": 0.2}[model] + (0.5 if page == "two" else 0.0)
         choose(st.number_input, "Epsilon", key="eps", default=usual, read=float, valid=lambda eps: 0 < eps < 1)
         row = 1 if page == "one" else 2
-        choose(st.number_input, "Sample", key="sample", default=row, read=int, sticks=True)
+        choose(st.number_input, "Sample", key="sample", default=row, read=int, write="{:g}".format, sticks=True)
         st.button("Link", on_click=put, kwargs={"model": "large", "eps": "0.7"})
 
     with address(st.session_state.get("page", "one")):
@@ -49,10 +50,40 @@ def turned(app: AppTest, page: str) -> AppTest:
     return app.run()
 
 
-def test_the_address_is_read_and_holds_what_is_not_a_default() -> None:
+def test_the_address_is_read_and_holds_what_makes_a_finding_and_what_is_not_a_default() -> None:
     app = opened(model="large", eps="0.3")
     assert state(app) == ("large", 0.3, 1)
-    assert app.query_params == {"model": "large", "eps": "0.3"}
+    assert app.query_params == {"model": "large", "eps": "0.3", "sample": "1"}
+    app.number_input(key="eps").set_value(0.2).run()
+    assert app.query_params == {"model": "large", "sample": "1"}, "0.2 is customary for the large one"
+
+
+def test_what_is_stated_is_in_the_address_though_it_is_the_default_which_it_goes_along_with() -> None:
+    def page() -> None:
+        import streamlit as st
+
+        from xaibench.pages.shared.address import address, choose
+
+        with address("one"):
+            large = st.toggle("Large", key="large")
+            choose(st.number_input, "Epsilon", key="eps", default=0.2 if large else 0.1, read=float, stated=True)
+
+    app = AppTest.from_function(page, default_timeout=60).run()
+    assert app.query_params == {"eps": "0.1"}
+    app.toggle(key="large").set_value(True).run()
+    assert app.query_params == {"eps": "0.2"}
+    again = AppTest.from_function(page, default_timeout=60)
+    again.query_params["eps"], again.session_state["large"] = "0.1", True
+    assert again.run().number_input(key="eps").value == 0.1, "the finding is what it was, whatever is customary now"
+
+
+def test_a_way_back_to_the_page_without_choices_is_not_barred() -> None:
+    app = opened()
+    assert app.query_params["model"] == "small"
+    app.query_params.clear()
+    assert not app.run().query_params, "written again, it would be one more step forward"
+    app.number_input(key="eps").set_value(0.3).run()
+    assert app.query_params == {"model": "small", "eps": "0.3", "sample": "1"}
 
 
 def test_nonsense_in_the_address_counts_as_the_default() -> None:
@@ -102,6 +133,16 @@ def test_a_link_sets_choices_over_what_was_there() -> None:
     app = opened(eps="0.3")
     app.button[0].click().run()
     assert state(app) == ("large", 0.7, 1)
+
+
+def test_a_browser_that_lost_what_it_was_told_is_told_again() -> None:
+    app = opened(eps="0.3")
+    app.run()
+    assert not app.number_input(key="eps").proto.set_value, "it knows"
+    app._run(WidgetStates())  # as after a connection that broke off before the page had come
+    widget = app.number_input(key="eps").proto
+    assert (widget.set_value, widget.value) == (True, 0.3)
+    assert state(app) == ("small", 0.3, 1)
 
 
 def test_what_a_part_of_a_page_cannot_do_is_one_plain_line() -> None:

@@ -89,6 +89,18 @@ def test_an_address_opens_nothing_but_models_at_hand(opened: Opened, name: str) 
     assert not app.error
 
 
+@pytest.mark.parametrize("key", ["model", "details"])
+def test_a_model_in_the_address_that_is_not_here_is_named(opened: Opened, key: str) -> None:
+    app = opened("models", **{key: "gone"})
+    assert [info.value for info in app.info] == [plain_notice("gone")]
+    assert key not in app.query_params
+    assert not opened("models", **{key: "toy-image"}).info
+
+
+def plain_notice(name: str) -> str:
+    return plain(f"The address names what is not here: Model {name}. The page goes on with its own choice.")
+
+
 def test_a_page_of_a_model_opens_one_at_hand(opened: Opened) -> None:
     app = opened("explain", model="../toy-image", method="saliency")
     assert not app.exception

@@ -97,13 +97,15 @@ def choose_plan(subject: Subject) -> Plan:
     model = subject.model
     norms = _NORMS[model.task]
     first, second, third, fourth = st.columns([1.2, 1.6, 1.2, 1.0], gap="medium", vertical_alignment="bottom")
-    norm = choose_one(first.selectbox, "What may change", norms, key="norm", on_change=forget, args=("eps",))
+    norm = choose_one(
+        first.selectbox, "What may change", norms, key="norm", on_change=forget, args=("eps",), stated=True
+    )
     with second:
         eps, largest = _choose_eps(subject, norm)
     exist = [name for name in attacks_for(model.task, norm) if name != "transfer" or _sources(subject)]
     usual = _FIRST[model.task] if _FIRST[model.task] in exist else exist[0]
     names = {name: name_label(name) for name in exist}
-    name = choose_one(third.selectbox, "Attack", names, key="attack", default=usual)
+    name = choose_one(third.selectbox, "Attack", names, key="attack", default=usual, stated=True)
     with fourth.popover("Settings", icon=":material/tune:", width="stretch"):
         target = _choose_target(subject)
         immutable = _choose_immutable(subject)
@@ -125,6 +127,7 @@ def _choose_eps(subject: Subject, norm: str) -> tuple[float, float]:
         step=step,
         format="%d" if norm in COUNTED else "%.3g",
         help="It starts at the radius that the field reports for such data.",
+        stated=True,
     )
     return eps, largest
 

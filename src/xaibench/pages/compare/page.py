@@ -67,8 +67,8 @@ def _suggest(suggested: list[tuple[str, str]]) -> None:
 def _choose(known: Mapping[str, Source], first: str, second: str) -> tuple[str, str, list[str]]:
     left, right, rest = st.columns([1, 1, 1.4], gap="medium")
     labels = {key: source.label for key, source in known.items()}
-    a = choose_one(left.selectbox, "From", labels, key="a", default=first)
-    b = choose_one(right.selectbox, "To", labels, key="b", default=second)
+    a = choose_one(left.selectbox, "From", labels, key="a", default=first, stated=True)
+    b = choose_one(right.selectbox, "To", labels, key="b", default=second, stated=True)
     others = "Add others for a table of all"
     return a, b, choose_several(rest.multiselect, "And", labels, key="more", most=_MOST - 2, placeholder=others)
 

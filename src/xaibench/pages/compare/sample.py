@@ -74,4 +74,6 @@ def _choose(data: Data, said: list[Tensor]) -> int:
         return f"{text}; they say {both[0]} and {both[1]}" if divided[place] else text
 
     label = f"Sample: the {sum(divided)} of {len(data)} on which they differ come first"
-    return ids.index(choose_one(st.selectbox, label, {ids[place]: told(place) for place in order}, key="sample"))
+    return ids.index(
+        choose_one(st.selectbox, label, {ids[place]: told(place) for place in order}, key="sample", stated=True)
+    )

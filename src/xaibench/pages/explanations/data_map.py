@@ -132,7 +132,7 @@ def _choose_point(points: Points) -> int:
     for place, row in enumerate(ids):
         note = " ✗ wrong" if not points.right[place] else " → fooled" if points.fooled[place] else ""
         told[row] = f"{row}: {names[int(points.data.labels[place])]}{note}"
-    return ids.index(choose_one(st.selectbox, "Point", told, key="sample", default=first))
+    return ids.index(choose_one(st.selectbox, "Point", told, key="sample", default=first, stated=True))
 
 
 def _show_point(model: Classifier, points: Points, place: int, edits: str | None) -> None:

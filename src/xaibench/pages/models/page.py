@@ -6,7 +6,7 @@ import streamlit as st
 
 from xaibench.pages.models.faces import LEGEND, STYLE, face
 from xaibench.pages.models.shelf import Entry, read_shelf
-from xaibench.pages.shared.address import keep, put
+from xaibench.pages.shared.address import chosen, forget, keep, miss, put
 from xaibench.pages.shared.links import Kind, link_button
 from xaibench.pages.shared.options import choose_one, choose_view
 from xaibench.pages.shared.text import plain, problem
@@ -44,6 +44,10 @@ def show() -> None:
     else:
         _gallery(whole)
     _broken([entry for entry in shelf if entry.card is None])
+    for key in ("model", "details"):
+        if chosen(key) not in ("", *(entry.name for entry in shelf)):
+            miss(key, "Model")
+            forget(key)
     opened = keep("details")
     if entry := next((entry for entry in whole if entry.name == opened), None):
         from xaibench.pages.models.details import show_details

@@ -97,6 +97,7 @@ def _choose_report(name: str, found: Mapping[str, Report], job: Job | None) -> s
         {name: _label(one) for name, one in found.items()},
         key="evaluation",
         default=own if own in found else None,
+        stated=True,
     )
 
 

@@ -21,14 +21,14 @@ from xaibench.pages.shared.text import plain, problem
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
-__all__ = ["address", "choose", "chosen", "forget", "keep", "part", "put"]
+__all__ = ["address", "choose", "chosen", "forget", "keep", "miss", "part", "put"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 _KEPT, _SHOWN, _WRITTEN, _PAGE = "_address.kept", "_address.shown", "_address.written", "_address.page"
 _OPEN, _DEFAULTS = "_address.open", "_address.defaults"
-_TOLD, _MISSED, _CUT = "_address.told", "_address.missed", "_address.cut"
+_TOLD, _MISSED, _CUT, _BARE = "_address.told", "_address.missed", "_address.cut", "_address.bare"
 _NAMED = 60
 """Characters of a name in the address that are said back."""
 _STALE = 3.0
@@ -40,7 +40,8 @@ def address(page: str) -> Iterator[None]:
     """Read the address before the page of this name runs, and write after it what was chosen there.
 
     An address that the reader typed, followed or went back to takes precedence over what was chosen before; what it
-    names that is not here is said above the page.
+    names that is not here is said above the page. One without choices, to which the reader went back on the same page,
+    stays so until something is chosen: to write it again would bar the way to the page before.
     """
     state = st.session_state
     kept, told, now = state.setdefault(_KEPT, {}), st.query_params.to_dict(), time.monotonic()
@@ -52,6 +53,7 @@ def address(page: str) -> Iterator[None]:
             kept[key] = text
             state.pop(key, None)
         state[_TOLD], state[_MISSED] = frozenset(told), {}
+    state[_BARE] = not told and state.get(_PAGE) == page
     if state.get(_PAGE) != page:  # a widget of the same key on another page would begin at its first option
         for key in {*kept, *state.get(_DEFAULTS, {})}:
             state.pop(key, None)
@@ -81,6 +83,9 @@ def _write() -> None:
     """Show in the address what was chosen, and know it again when it comes back with a request."""
     state, now = st.session_state, time.monotonic()
     shown, written = state[_SHOWN], state[_WRITTEN]
+    if state[_BARE] and written and written[-1][0] == shown:
+        return
+    state[_BARE] = False
     if not written or written[-1][0] != shown:
         written[:] = [(each, min(until, now + _STALE)) for each, until in written[-9:]]
         written.append((dict(shown), float("inf")))
@@ -117,15 +122,20 @@ def choose(
     valid: Callable[[T], bool] = lambda _: True,
     share: Callable[[T], bool] = lambda _: True,
     sticks: bool = False,
+    stated: bool = False,
     **kwargs: Any,
 ) -> T:
-    """A widget whose value is in the address under ``key``, unless it is the ``default``.
+    """A widget whose value is in the address under ``key``, unless it is the ``default`` and not ``stated``.
+
+    What makes a finding (the model, the sample, the method) is ``stated`` even if it is the default, which may be
+    another one where, or when, somebody follows the address.
 
     ``read`` and ``write`` turn the value into text and back; what cannot be read, or is not ``valid`` here, counts as
     the default. What is not fit to ``share``, such as a long text, follows the reader but stays out of the address.
 
     A widget that nobody moved goes along when its default becomes another one (the customary epsilon of another model).
-    One that ``sticks`` (the model, the sample) keeps its value, and takes it to other pages even if it is the default.
+    One that ``sticks`` (the model, the sample) keeps its value, takes it to other pages even if it is the default, and
+    is ``stated``.
     """
     state = st.session_state
     defaults = state.setdefault(_DEFAULTS, {})
@@ -133,8 +143,9 @@ def choose(
     if key not in state or unmoved or not valid(state[key]):
         state[key] = _read(key, label, default, read, valid)
     defaults[key] = default
-    value = widget(label, *args, key=key, **kwargs)
-    _note(key, value, default, write, share=share(value), sticks=sticks)
+    # A browser whose connection broke off may not know the value: of a widget that persists it is told again.
+    value = widget(label, *args, key=key, persist_state="session", **kwargs)
+    _note(key, value, default, write, share=share(value), sticks=sticks, stated=stated)
     return value
 
 
@@ -155,7 +166,14 @@ def _read(key: str, label: str, default: T, read: Callable[[str], T], valid: Cal
 
 
 def _note(
-    key: str, value: T, default: T, write: Callable[[T], str], *, share: bool = True, sticks: bool = False
+    key: str,
+    value: T,
+    default: T,
+    write: Callable[[T], str],
+    *,
+    share: bool = True,
+    sticks: bool = False,
+    stated: bool = False,
 ) -> None:
     kept, shown = (st.session_state.setdefault(each, {}) for each in (_KEPT, _SHOWN))
     shown.pop(key, None)
@@ -164,13 +182,19 @@ def _note(
         st.session_state.setdefault(_MISSED, {}).pop(key, None)
     if value != default or sticks:
         kept[key] = write(value)
-    if value != default and share:
-        shown[key] = kept[key]
+    if share and (value != default or sticks or stated):
+        shown[key] = write(value)
 
 
 def chosen(key: str, default: str = "") -> str:
     """The text of a choice made on any page, or in the address."""
     return st.session_state.setdefault(_KEPT, {}).get(key, default)
+
+
+def miss(key: str, label: str) -> None:
+    """Say of a choice that has no widget here, if the address names it, that there is nothing of that name."""
+    if key in st.session_state.get(_TOLD, ()):
+        st.session_state.setdefault(_MISSED, {})[key] = label, chosen(key)
 
 
 def keep(key: str) -> str:

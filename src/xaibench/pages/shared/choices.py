@@ -40,6 +40,7 @@ def choose_explanations(subject: Subject, most: int | None = None, *, key: str =
             key=key,
             default=_fitting(model, subject.x, subject.prediction, model.digest, subject.key)[:most],
             most=_MOST,
+            stated=True,
         )
         if not chosen:
             return ()
