@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load, save_file
 from streamlit.testing.v1 import AppTest
+from torch import Tensor
 
 from xaibench.errors import InputError
 from xaibench.pages.compare.sources import comparisons, sources
@@ -88,3 +90,41 @@ def test_own_judgements_come_before_those_that_are_shipped(
     monkeypatch.setattr(finished, "reports_homes", lambda: (reports, root / "reports"))
     assert len(finished.judgements()["digits-cnn"]) == 2
     assert len(finished.judgements()["digits-mlp"]) == 1
+
+
+def replaced(place: Path, tensors: dict[str, Tensor]) -> None:
+    place.unlink()
+    save_file(tensors, place)
+
+
+def test_tensors_of_another_report_are_not_shown(reports: Path, root: Path) -> None:
+    place = reports / "digits-cnn" / "adversarials.safetensors"
+    whole = load(place.read_bytes())
+    assert finished.adversarials("digits-cnn") is not None
+    place.unlink()  # what is mapped into memory is replaced, not written over
+    shutil.copy(root / "tests" / "report" / "old" / "v3" / place.name, place)
+    assert finished.adversarials("digits-cnn") is None
+    replaced(place, {key: value for key, value in whole.items() if key != "broken_at/pgd"})
+    assert finished.adversarials("digits-cnn") is None
+    replaced(place, {**whole, "labels": whole["labels"] + 1})
+    assert finished.adversarials("digits-cnn") is None
+    replaced(place, whole)
+    assert finished.adversarials("digits-cnn") is not None
+
+
+def test_outcomes_of_tensors_that_do_not_fit_are_none(reports: Path) -> None:
+    place = reports / "digits-cnn" / "adversarials.safetensors"
+    whole = load(place.read_bytes())
+    assert len(finished.outcomes("digits-cnn", 4)) == len(whole["ids"])
+    replaced(place, {**whole, "broken_at/pgd": whole["broken_at/pgd"][:3].clone()})
+    assert finished.outcomes("digits-cnn", 4) == {}
+
+
+def test_a_report_of_the_first_version_is_shown_without_its_samples(opened: Opened, reports: Path, root: Path) -> None:
+    shutil.rmtree(reports / "digits-cnn")
+    shutil.copytree(root / "tests" / "report" / "old" / "v1", reports / "digits-cnn")
+    told = reports / "digits-cnn" / "report.json"
+    told.write_text(told.read_text().replace("factories:digits", "toy-image"), encoding="utf-8")
+    app = opened("robustness", model="toy-image", section="samples")
+    assert not app.exception
+    assert any("without adversarial examples" in one.value for one in app.caption)

@@ -20,6 +20,7 @@ from xaibench.pages.reports.opened import _packed
 from xaibench.pages.reports.shelf import LEADERBOARD, read_items
 from xaibench.places import runs_home
 from xaibench.report import Report
+from xaibench.report.verify import verify
 
 Opened = Callable[..., AppTest]
 
@@ -83,6 +84,10 @@ def test_broken_folders_are_named_with_the_reason_and_harm_no_other(opened: Open
     spoiled("odd <script>alert(1)", "{}")
     (reports / "not-one").mkdir()
     (reports / "not-one" / "compare.json").write_text('{"names": 3}', encoding="utf-8")
+    (reports / "endless").mkdir()
+    endless = '{"names": ["a", "b"], "data": "d", "verdict": "v", "schema_version": 1e999}'
+    (reports / "endless" / "compare.json").write_text(endless, encoding="utf-8")
+    spoiled("late", (reports / "digits-cnn" / "report.json").read_text().replace('"finished": "20', '"finished": "x'))
     (reports / "elsewhere").symlink_to(reports.parent)
     (reports.parent / "report.json").write_text("{}", encoding="utf-8")
     (reports / "leak").mkdir()
@@ -91,7 +96,17 @@ def test_broken_folders_are_named_with_the_reason_and_harm_no_other(opened: Open
     assert not app.exception
     assert "digits-cnn" in list(app.dataframe[0].value["Name"])
     said = [warning.value for warning in app.warning]
-    for name in ("cut", "deep", "future", "elsewhere", "leak", r"not\-one", r"odd \<script\>alert\(1\)"):
+    for name in (
+        "cut",
+        "deep",
+        "endless",
+        "future",
+        "late",
+        "elsewhere",
+        "leak",
+        r"not\-one",
+        r"odd \<script\>alert\(1\)",
+    ):
         assert any(line.startswith(f"**{name}** cannot be read") for line in said), name
     assert not any("root:" in line for line in said)
 
@@ -146,15 +161,42 @@ def test_what_a_verification_found_is_of_the_report_as_it_was(
     moment = document.stat().st_mtime + 1
     write_json(folder / "job.json", {**told, "created": moment, "queued": moment})
     write_json(folder / "ended.json", {"code": 0, "ended": moment})
-    (folder / "result").write_text("clean: 1\n", encoding="utf-8")
+    claim = next(verify(reports / "digits-cnn"))
+    (folder / "result").write_text(f"✓ {claim.name}: {claim.found}\n✓ clean: 1\n", encoding="utf-8")
     said = [one.value for one in opened("reports", report="digits-cnn", verified="verified").markdown]
     assert any("Every claim holds" in line for line in said)
     write_json(folder / "ended.json", {"code": 130, "ended": moment})
     said = [one.value for one in opened("reports", report="digits-cnn", verified="verified").markdown]
     assert any(line.startswith("**Stopped**") for line in said)
+    (folder / "result").write_text("", encoding="utf-8")
     os.utime(document, (moment + 5, moment + 5))
     app = opened("reports", report="digits-cnn", verified="verified")
     assert not any("claim" in one.value for one in app.markdown)
+    assert any("has changed since" in one.value for one in app.info)
+
+
+@pytest.mark.parametrize("name", ["index.html", "report.json", "adversarials.safetensors", "attributions.safetensors"])
+def test_what_a_verification_found_is_of_all_files_whatever_their_times(
+    opened: Opened, reports: Path, root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(root / "models"))
+    folder, report = runs_home() / "verified", reports / "digits-cnn"
+    told = {"kind": "verify", "title": "V", "arguments": ["verify", str(report)], "out": None}
+    moment = max(path.stat().st_mtime for path in report.iterdir()) + 1
+    write_json(folder / "job.json", {**told, "created": moment, "queued": moment})
+    write_json(folder / "ended.json", {"code": 0, "ended": moment})
+    (folder / "result").write_text(f"✓ document: {next(verify(report)).found}\n", encoding="utf-8")
+    app = opened("reports", report="digits-cnn", verified="verified")
+    assert any("Every claim holds" in one.value for one in app.markdown)
+    before = (report / name).stat()
+    content = (report / name).read_bytes()
+    other = content.replace(b"99", b"98", 1) if name.endswith(("html", "json")) else content[:-1] + b"?"
+    assert other != content
+    (report / name).write_bytes(other)
+    os.utime(report / name, ns=(before.st_atime_ns, before.st_mtime_ns))
+    app = opened("reports", report="digits-cnn", verified="verified")
+    assert not app.exception
+    assert not any("Every claim holds" in one.value for one in app.markdown)
     assert any("has changed since" in one.value for one in app.info)
 
 

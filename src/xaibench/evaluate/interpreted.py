@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from xaibench.card import Strict
-from xaibench.evaluate.hardness import Interval
+from xaibench.evaluate.hardness import Count, Interval, SpecText, check_lengths
 
 __all__ = ["Estimate", "ExplanationCurve", "Interpretability", "MethodTrust", "MovedAt", "Quality", "QualityScore"]
 
@@ -27,10 +27,10 @@ class Estimate(Strict):
 class MethodTrust(Strict):
     """How far the attributions of one explainer can be trusted on this model: means over samples."""
 
-    explainer: str
+    explainer: SpecText
     verdict: Literal["trusted", "doubtful", "unreliable"]
     reason: str
-    verdicts: dict[str, int] = Field(description="number of samples by their own verdict")
+    verdicts: dict[str, Count] = Field(description="number of samples by their own verdict")
     completeness_gap: float | None = Field(default=None, description="missed change of the logit, relative to it")
     kept: float | None = Field(default=None, description="share of the logit that the values add up to")
     sampling_error: float | None = Field(default=None, description="standard error relative to the values")
@@ -48,7 +48,7 @@ class MovedAt(Strict):
     """How far explanations moved at one radius."""
 
     radius: float
-    n: int = Field(description="number of samples")
+    n: Count = Field(description="number of samples")
     figures: dict[str, Estimate] = Field(
         description="rank_correlation, top_k_overlap and, for images, centre_shift and similarity"
     )
@@ -62,7 +62,7 @@ class ExplanationCurve(Strict):
     predicted class whose map a search moved furthest, a lower bound on what is possible.
     """
 
-    explainer: str
+    explainer: SpecText
     cause: Literal["noise", "attack", "manipulation"]
     points: tuple[MovedAt, ...]
 
@@ -70,7 +70,7 @@ class ExplanationCurve(Strict):
 class QualityScore(Strict):
     """One quality metric of one explainer; None where the metric does not apply to it."""
 
-    explainer: str
+    explainer: SpecText
     score: Estimate | None
 
 
@@ -85,11 +85,19 @@ class Quality(Strict):
 class Interpretability(Strict):
     """How good the explanations are, how far they agree, and how easily they are moved."""
 
-    explainers: tuple[str, ...] = Field(description="those that the model did not refuse; rows of the agreement")
-    assessed: int = Field(description="number of samples behind trust, agreement and quality")
+    explainers: tuple[SpecText, ...] = Field(description="those that the model did not refuse; rows of the agreement")
+    assessed: Count = Field(description="number of samples behind trust, agreement and quality")
     trust: tuple[MethodTrust, ...] = ()
     agreement: tuple[tuple[float, ...], ...] = Field(
         default=(), description="mean rank correlation of each two explainers on the same samples"
     )
     quality: tuple[Quality, ...] = ()
     curves: tuple[ExplanationCurve, ...] = Field(default=(), description="explanation robustness")
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Interpretability:
+        if self.agreement:
+            check_lengths(len(self.explainers), agreement=self.agreement)
+        for row in self.agreement:
+            check_lengths(len(self.explainers), agreement=row)
+        return self

@@ -9,11 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from xaibench.card import Card, Strict
-from xaibench.evaluate.hardness import Corruptions, Curve, Interval, Robustness
+from xaibench.evaluate.hardness import (
+    Confusion,
+    Corruptions,
+    Count,
+    Curve,
+    Robustness,
+    Share,
+    ShareInterval,
+    SpecText,
+    check_lengths,
+)
 from xaibench.evaluate.interpreted import Interpretability
 from xaibench.evaluate.plan import Plan
 
@@ -51,7 +61,7 @@ class DataInfo(Strict):
 
     name: str
     split: str
-    n: int
+    n: Count = Field(ge=1)
     digest: str = Field(description="SHA-256 of the selected inputs, labels and class names")
     class_names: tuple[str, ...]
     feature_names: tuple[str, ...] | None
@@ -61,10 +71,10 @@ class ClassScores(Strict):
     """Scores of one class; None where the class does not occur among the labels."""
 
     name: str
-    support: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
+    support: Count
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
 
 
 class Calibration(Strict):
@@ -72,34 +82,39 @@ class Calibration(Strict):
 
     low: float
     high: float
-    n: int
-    confidence: float | None = Field(description="mean confidence of the predicted class; None for an empty bin")
-    accuracy: float | None = Field(description="share of correct predictions; None for an empty bin")
+    n: Count
+    confidence: Share | None = Field(description="mean confidence of the predicted class; None for an empty bin")
+    accuracy: Share | None = Field(description="share of correct predictions; None for an empty bin")
 
 
 class CleanMetrics(Strict):
     """Metrics on the unchanged samples; intervals are Wilson's at 95 %."""
 
-    n: int
-    accuracy: float
-    accuracy_interval: Interval
-    precision: float
-    recall: float
-    f1: float
-    auc: float | None
-    calibration_error: float
+    n: Count
+    accuracy: Share
+    accuracy_interval: ShareInterval
+    precision: Share
+    recall: Share
+    f1: Share
+    auc: Share | None
+    calibration_error: Share
     log_loss: float
     per_class: tuple[ClassScores, ...]
-    confusion_matrix: tuple[tuple[int, ...], ...]
+    confusion_matrix: Confusion
     calibration: tuple[Calibration, ...]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> CleanMetrics:
+        check_lengths(len(self.per_class), confusion_matrix=self.confusion_matrix)
+        return self
 
 
 class Map(Strict):
     """One attribution; its values stand in ``attributions.safetensors`` under ``key``."""
 
-    explainer: str
+    explainer: SpecText
     params: dict[str, Any]
-    target: int = Field(description="the class that is explained: the one predicted for this view")
+    target: Count = Field(description="the class that is explained: the one predicted for this view")
     key: str
     completeness_gap: float | None = Field(
         default=None, description="how far the values miss the difference of logits that they should add up to"
@@ -112,17 +127,17 @@ class Map(Strict):
 class View(Strict):
     """One sample as the model sees it, clean or attacked."""
 
-    prediction: int
-    confidence: float
+    prediction: Count
+    confidence: Share
     maps: tuple[Map, ...]
 
 
 class ExplainedSample(Strict):
     """A sample with its prediction and attributions, and the same under attack where one broke it."""
 
-    id: int = Field(description="row in the full split")
-    index: int = Field(description="row among the evaluated samples")
-    label: int
+    id: Count = Field(description="row in the full split")
+    index: Count = Field(description="row among the evaluated samples")
+    label: Count
     clean: View
     attacked: View | None = None
     attack: str | None = Field(default=None, description="the attack whose example the attacked view shows")
@@ -159,6 +174,13 @@ class Results(Strict):
     interpretability: Interpretability | None = Field(default=None, description="None where it was not measured")
     not_measured: tuple[NotMeasured, ...]
     caveats: tuple[Caveat, ...] = Field(default=(), description="reasons not to take the numbers at their word")
+
+    @property
+    def classes(self) -> set[int]:
+        """Those that explained samples have, are given, or are explained for."""
+        views = [view for one in self.explanations for view in (one.clean, one.attacked) if view is not None]
+        given = {view.prediction for view in views} | {one.target for view in views for one in view.maps}
+        return given | {one.label for one in self.explanations}
 
 
 @dataclass(frozen=True, kw_only=True)

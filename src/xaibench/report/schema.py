@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from xaibench.card import Strict, first_problem
 from xaibench.errors import InputError
 from xaibench.evaluate import Evaluation, Plan
+from xaibench.evaluate.hardness import Count, check_lengths
 from xaibench.evaluate.results import DataInfo, ModelInfo, Results
 
 __all__ = ["SCHEMA_ID", "Report", "Timings", "report_schema"]
 
 SCHEMA_ID = "urn:xaibench:report:3"
+_YEARS = range(1970, 9999)
+"""Those that have a time of their own in every time zone, on every machine."""
 
 
 class Timings(Strict):
@@ -26,10 +30,18 @@ class Timings(Strict):
     seconds: dict[str, float] = Field(
         description="seconds of work by stage; those of one stage of an ensemble, a part of its own, after a colon"
     )
-    passes: dict[str, tuple[int, int]] = Field(
+    passes: dict[str, tuple[Count, Count]] = Field(
         default={}, description="samples passed through the model forwards and backwards, by attack, at all radii"
     )
     page_digest: str | None = Field(default=None, description="SHA-256 of index.html, which shows these times")
+
+    @field_validator("finished")
+    @classmethod
+    def _is_a_time(cls, text: str) -> str:
+        moment = datetime.fromisoformat(text)
+        if moment.utcoffset() != timedelta() or moment.year not in _YEARS:
+            raise ValueError(f"expected a time in UTC, such as 2026-01-31T12:00:00+00:00, got {text!r:.80}")
+        return text
 
 
 class Report(Strict):
@@ -49,6 +61,26 @@ class Report(Strict):
     digest: str | None = Field(default=None, description="SHA-256 of this document without `digest` and `timings`")
     timings: Timings
 
+    @model_validator(mode="after")
+    def _is_whole(self) -> Report:
+        """Check that its parts speak of the same samples and classes, so that every reader can rely on it."""
+        results, classes = self.results, len(self.model.class_names)
+        check_lengths(classes, per_class=results.clean.per_class)
+        if max(results.classes, default=0) >= classes:
+            raise ValueError(
+                f"expected classes from 0 to {classes - 1} of explained samples, got {max(results.classes)}"
+            )
+        if results.clean.n != self.data.n:
+            raise ValueError(f"expected metrics of {self.data.n} samples, got {results.clean.n}")
+        robustness = results.robustness
+        if robustness is not None:
+            if robustness.per_class:
+                check_lengths(classes, per_class=robustness.per_class, confusion_matrix=robustness.confusion_matrix)
+            for curve in (*robustness.curves, robustness.worst_case):
+                if max(curve.robust) > self.data.n:
+                    raise ValueError(f"expected at most {self.data.n} robust samples, got {max(curve.robust)}")
+        return self
+
     @classmethod
     def of(cls, evaluation: Evaluation, *, files: dict[str, str], finished: str) -> Report:
         """The report of an evaluation whose tensors were written to ``files`` (name to digest)."""
@@ -64,6 +96,11 @@ class Report(Strict):
             timings=Timings(finished=finished, seconds=dict(evaluation.seconds), passes=dict(evaluation.passes)),
         )
         return report.model_copy(update={"digest": report.own_digest()})
+
+    @property
+    def stated(self) -> dict[str, str | None]:
+        """SHA-256 of the files beside the document, by name, as it states them."""
+        return {**self.files, "index.html": self.timings.page_digest}
 
     def own_digest(self) -> str:
         """SHA-256 of the document without digest and timings, as JSON with sorted keys."""

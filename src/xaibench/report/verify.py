@@ -30,6 +30,7 @@ from xaibench.evaluate.run import data_info, model_info, prepared
 from xaibench.evaluate.selfcheck import self_check
 from xaibench.evaluate.settle import settle, threat_at
 from xaibench.evaluate.shards import Shards
+from xaibench.evaluate.summary import in_singular
 from xaibench.evaluate.tally import Effort, measured, tally, worst_case
 from xaibench.files import file_digest
 from xaibench.report.claims import Claim, FalseClaimError, agree, same
@@ -39,8 +40,10 @@ from xaibench.threats import contains
 from xaibench.types import Capability, Classifier
 from xaibench.zoo import is_factory
 
-__all__ = ["Claim", "FalseClaimError", "verify"]
+__all__ = ["DIGITS", "Claim", "FalseClaimError", "verify"]
 
+DIGITS = 16
+"""Of the digest by which a verification tells which document it was about."""
 _ROUNDING, _SMALLEST = 1e-2, 1e-5
 """How far maps made on two machines may lie apart: as a share of their largest value, and at any size."""
 _FLIPPED = 0.05
@@ -87,7 +90,7 @@ def verify(
 
 def _document(report: Report, folder: Path) -> str:
     """Files as their digests say, and the document as its own does."""
-    stated = {**report.files, "index.html": report.timings.page_digest}
+    stated = report.stated
     for name in ("adversarials.safetensors", "attributions.safetensors", "index.html"):
         try:
             found = file_digest(folder / name)
@@ -95,7 +98,8 @@ def _document(report: Report, folder: Path) -> str:
             raise FalseClaimError(f"files: {name} is stated, but {error.strerror}") from None
         same(f"digest of {name}", stated.get(name), found)
     same("digest of report.json", report.digest, report.own_digest())
-    return f"{len(stated)} files and report.json have the digests that are stated"
+    own = file_digest(folder / "report.json")[:DIGITS]
+    return f"report.json, whose digest is {own}, and {len(stated)} files have the digests that are stated"
 
 
 def _open(report: Report, folder: Path, model: Classifier | None, data: Data | None, factory: str | None) -> _Case:
@@ -333,7 +337,7 @@ class _Case:
             seconds=report.timings.seconds,
         )
         same("results_digest", report.results_digest, evaluation.digest)
-        same("summary", report.summary, evaluation.summary)
+        same("summary", in_singular(report.summary), in_singular(evaluation.summary))
         return f"the results have the digest {evaluation.digest[:12]}, the summary is what they say"
 
     def page(self) -> str:

@@ -51,10 +51,14 @@ def show_opened(item: Item) -> None:
 
 
 def _summary(item: Item) -> None:
-    report = finished.report(item.name)
-    if report.results.robustness is not None:
-        st.badge(f"self-checks: {item.verdict}", color=_COLOURS.get(item.verdict, "gray"))
-    st.markdown(plain(report.summary))
+    """The verdict and its reason; the sentences are at the top of the page below."""
+    from xaibench.evaluate.headline import headline
+
+    found = headline(finished.report(item.name))
+    if found.verdict is not None:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.badge(f"self-checks: {item.verdict}", color=_COLOURS.get(item.verdict, "gray"))
+            st.markdown(plain(found.reason), width="content")
 
 
 def _downloads(item: Item) -> None:
@@ -120,10 +124,26 @@ def _verify(item: Item, document: Path) -> None:
         return
     if job.kind != "verify" or job.arguments[1:] != (folder,):
         return
-    if document.stat().st_mtime > job.queued:
+    if _has_changed(item, document, job):
         st.info("The report has changed since it was verified: verify it again.")
     else:
         st.fragment(_claims, run_every=1.0 if job.is_alive else None)(name, job.is_alive)
+
+
+def _has_changed(item: Item, document: Path, job: Job) -> bool:
+    """Whether any file is another than was verified; where nothing was, whether any was written since.
+
+    What a verification finds first names the document by its digest, and that states those of all other files.
+    """
+    from xaibench.report.verify import DIGITS
+
+    found = job.result.partition("\n")[0]
+    if "digest" not in found and job.state != "finished":
+        return any(path.stat().st_mtime > job.queued for path in item.files)
+    stated = finished.report(item.name).stated
+    return f" {finished.digest(document)[:DIGITS]}," not in found or any(
+        finished.digest(document.parent / name) != digest for name, digest in stated.items()
+    )
 
 
 def _claims(name: str, was_alive: bool) -> None:
@@ -146,7 +166,10 @@ def _verdict(job: Job, held: int) -> str:
     if job.is_alive:
         return f"Verifying: {held} groups of claims hold so far."
     if job.state == "finished":
-        return f"**Every claim holds**: {held} groups were derived again and agree."
+        return (
+            f"**Every claim holds** of the page, the numbers and the examples as they lie here: {held} groups were"
+            " derived again and agree."
+        )
     if job.state == "stopped":
         return f"**Stopped** before every claim was checked: {held} groups held until then."
     return f"**It could not be verified**: {problem(job.message)}"

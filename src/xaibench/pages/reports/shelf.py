@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import streamlit as st
+from pydantic import BaseModel, ValidationError
 
+from xaibench.card import first_problem
 from xaibench.errors import InputError
 from xaibench.pages.shared import finished
 from xaibench.places import inside, reports_home
@@ -106,27 +107,28 @@ def _comparison(name: str, folder: Path) -> Item:
         name=name,
         kind="comparison",
         **_files(folder, "compare.html", "compare.json"),
-        model=" → ".join(told["names"]),
-        data=told["data"],
-        verdict=told["verdict"],
-        version=told["schema_version"],
+        model=" → ".join(told.names),
+        data=told.data,
+        verdict=told.verdict,
+        version=told.schema_version,
     )
 
 
-@st.cache_data(show_spinner=False, max_entries=100)
-def _told(path: str, moment: int) -> dict[str, Any]:
+class _Told(BaseModel):
     """What a list needs to know of a comparison."""
+
+    names: tuple[str, str]
+    data: str
+    verdict: str
+    schema_version: Literal[1]
+
+
+@st.cache_data(show_spinner=False, max_entries=100)
+def _told(path: str, moment: int) -> _Told:
     try:
-        told = json.loads(Path(path).read_text(encoding="utf-8"))
-        found = {
-            "names": [str(name) for name in told["names"]],
-            "data": str(told["data"]),
-            "verdict": str(told["verdict"]),
-            "schema_version": int(told["schema_version"]),
-        }
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        raise InputError(f"expected a comparison in {path}, got something else") from None
-    return found
+        return _Told.model_validate_json(Path(path).read_bytes())
+    except ValidationError as error:
+        raise InputError(f"expected a comparison in {path}, got: {first_problem(error)}") from None
 
 
 def _files(folder: Path, page: str, document: str, *others: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "adversarials",
     "all_reports",
+    "digest",
     "documents",
     "file_of",
     "judgements",
@@ -120,12 +121,31 @@ def all_reports() -> tuple[Report, ...]:
 
 
 def adversarials(name: str) -> dict[str, Tensor] | None:
-    """The tensors that a report was written with, see `xaibench.evaluate.Evaluation`; None if they cannot be read."""
+    """The tensors that a report was written with, see `xaibench.evaluate.Evaluation`.
+
+    None if they cannot be read, or are not those of its attacks and samples, as in reports of the first version.
+    """
     try:
-        path = file_of(name, "adversarials.safetensors")
+        path, told = file_of(name, "adversarials.safetensors"), report(name)
     except InputError:
         return None
-    return _tensors(str(path), _moment(path)) if path.is_file() else None
+    found = _tensors(str(path), _moment(path)) if path.is_file() else None
+    return found if found is not None and _belong(found, told) else None
+
+
+def _belong(tensors: dict[str, Tensor], told: Report) -> bool:
+    """Whether tensors have all samples, for each attack, with classes that there are."""
+    robustness, n = told.results.robustness, told.data.n
+    attacks = [] if robustness is None else [curve.attack for curve in robustness.curves]
+    inputs = ["inputs", *(f"adversarials/{attack}" for attack in attacks)]
+    classes = ["labels", *(f"predictions/{attack}" for attack in attacks)]
+    numbers = ["ids", *classes, *(f"broken_at/{attack}" for attack in attacks)]
+    return (
+        not {*inputs, *numbers} - tensors.keys()
+        and all(tensors[key].shape == (n,) for key in numbers)
+        and all(tensors[key].shape == (n, *tensors["inputs"].shape[1:]) for key in inputs)
+        and all(set(tensors[key].tolist()) <= set(range(len(told.model.class_names))) for key in classes)
+    )
 
 
 def outcomes(name: str, at: int) -> dict[int, str]:
@@ -140,8 +160,24 @@ def outcomes(name: str, at: int) -> dict[int, str]:
     return _outcomes(str(path), _moment(path), at) if path.is_file() else {}
 
 
+def digest(path: Path) -> str:
+    """SHA-256 of a file, computed once for each time it was changed; empty where there is none."""
+    try:
+        told = path.stat()
+        return _digest(str(path), (told.st_mtime_ns, told.st_ctime_ns, told.st_size))
+    except OSError:
+        return ""
+
+
 def _moment(file: Path) -> int:
     return file.stat().st_mtime_ns if file.exists() else 0
+
+
+@st.cache_data(show_spinner=False, max_entries=1000)
+def _digest(path: str, change: tuple[int, int, int]) -> str:
+    from xaibench.files import file_digest
+
+    return file_digest(path)
 
 
 @st.cache_resource(show_spinner=False, max_entries=100)
@@ -166,13 +202,16 @@ def _outcomes(file: str, moment: int, at: int) -> dict[int, str]:
     try:
         with safe_open(file, framework="pt") as tensors:
             broken_at = [tensors.get_tensor(key) for key in tensors.keys() if key.startswith("broken_at/")]  # noqa: SIM118
-            rows = tensors.get_tensor("ids").tolist()
+            rows = tensors.get_tensor("ids")
     except (SafetensorError, OSError):
         return {}
-    first = [min(radii) for radii in zip(*(one.tolist() for one in broken_at), strict=True)]
-    if len(first) != len(rows):
+    if not broken_at or any(one.shape != (rows.numel(),) for one in (rows, *broken_at)):
         return {}
-    return {row: "w" if radius == 0 else "b" if radius <= at else "r" for row, radius in zip(rows, first, strict=True)}
+    first = [min(radii) for radii in zip(*(one.tolist() for one in broken_at), strict=True)]
+    return {
+        row: "w" if radius == 0 else "b" if radius <= at else "r"
+        for row, radius in zip(rows.tolist(), first, strict=True)
+    }
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
