@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from xaibench.attacks import attacks
-from xaibench.drawing.labels import _NAMES, method_label, name_label
+from xaibench.drawing.labels import _NAMES, _STAGES, method_label, name_label, stage_label
 from xaibench.explainers import explainers
 from xaibench.metrics.case import quality_metrics
 from xaibench.robustness import ensemble_names
+from xaibench.robustness.verdict import pursuit
 from xaibench.training import objectives
 
 
@@ -37,3 +38,9 @@ def test_no_name_in_the_table_is_out_of_date() -> None:
     labels = [name_label(name) for name in known]
     assert len(set(labels)) == len(labels)
     assert not any(label.split()[-1].lower() == "cam" for label in labels)
+
+
+def test_every_stage_of_verdict_is_told_in_words() -> None:
+    stages = [stage.label for stage in pursuit()]
+    assert set(stages) == _STAGES.keys()
+    assert not any(stage.lower() == stage_label(stage).lower() for stage in stages)

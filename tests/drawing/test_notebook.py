@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from xaibench import Evaluation, Linf, Plan, evaluate_robustness, explain, load_data, load_model, run
+from xaibench.evaluate.headline import headline
 from xaibench.explainers import Attribution
 from xaibench.explainers.comparison import compare_explainers
 from xaibench.reading import percent
@@ -160,9 +161,10 @@ def evaluation(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Ev
     return run(plan, out=tmp_path_factory.mktemp("evaluation"))
 
 
-def test_an_evaluation_shows_its_summary_and_curve(evaluation: Evaluation) -> None:
+def test_an_evaluation_shows_the_sentences_of_its_report_and_the_curve(evaluation: Evaluation) -> None:
     page = drawn(evaluation)
-    assert evaluation.summary in page.text
+    for sentence in headline(evaluation).sentences:
+        assert sentence in page.text
     assert evaluation.digest[:12] in page.text
     robustness = evaluation.results.robustness
     assert robustness is not None

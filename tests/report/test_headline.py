@@ -8,8 +8,9 @@ from typing import Any, Literal
 import pytest
 
 from xaibench.evaluate.hardness import CheckOutcome, Proved, SelfChecks
+from xaibench.evaluate.headline import headline
+from xaibench.reading import percent
 from xaibench.report import Report
-from xaibench.report.headline import headline
 
 OLD = Path(__file__).parent / "old"
 
@@ -87,8 +88,36 @@ def test_nothing_is_called_proved_where_proofs_were_not_tried(report: Report) ->
     ],
 )
 def test_the_verdict_comes_with_its_reason(report: Report, found: SelfChecks | None, verdict: str, reason: str) -> None:
-    top = headline(changed(report, checks=found))
+    top = headline(certain(changed(report, checks=found)))
     assert (top.verdict, top.reason) == (verdict, reason)
+
+
+def certain(report: Report, ends: tuple[float, float] = (0.6, 0.7)) -> Report:
+    """The report with these ends of all intervals of its robust accuracy."""
+    robustness = report.results.robustness
+    assert robustness is not None
+    intervals = (ends,) * len(robustness.radii)
+    return changed(report, worst_case=robustness.worst_case.model_copy(update={"interval": intervals}))
+
+
+def test_few_samples_are_said_to_be_few_whatever_the_checks_say(report: Report) -> None:
+    reason = headline(certain(changed(report, checks=checks("pass", verdict="reliable")), (0.095, 0.905))).reason
+    assert reason == (
+        "The self-check that applies passes. 6 samples are few: the robust accuracy may be anywhere from 9.5 % to"
+        " 90.5 %."
+    )
+
+
+def test_a_model_that_is_wrong_unattacked_is_not_taken_at_its_word(report: Report) -> None:
+    wrong = certain(changed(attacked(report, 50, 1, 0, None), checks=checks("pass", "pass", verdict="reliable")))
+    reason = headline(wrong).reason
+    assert reason == ("All 2 self-checks that apply pass. Unattacked, the model is already wrong on 49 of 50 samples.")
+
+
+def test_what_is_broken_is_a_share_of_all_samples_as_in_the_bracket(report: Report) -> None:
+    top = headline(attacked(report, 1000, 989, 634, None))
+    lost = next(part.share for part in top.bracket if part.kind == "lost")
+    assert f"attacks break {percent(lost)}, and 1.1 % were wrong before." in top.sentences[1]
 
 
 def test_without_attacks_there_is_no_verdict_and_the_reason_is_said(report: Report) -> None:
@@ -119,21 +148,21 @@ def attacked(report: Report, n: int, right: int, left: int, proved: int | None) 
 @pytest.mark.parametrize(
     ("counts", "said"),
     [
-        ((10, 10, 10, None), "at most 100 % stay right: attacks break none of those that it had right."),
-        ((10, 10, 10, 0), "at most 100 % stay right: attacks break none of those that it had right."),
+        ((10, 10, 10, None), "at most 100 % stay right: attacks break none."),
+        ((10, 10, 10, 0), "at most 100 % stay right: attacks break none."),
         ((10, 10, 10, 10), "exactly 100 % stay right: all that it had right are proved to stay right."),
         ((100, 99, 99, 99), "exactly 99 % stay right: all that it had right are proved to stay right."),
         (
             (100, 98, 49, 49),
-            "exactly 49 % stay right: attacks break 50 % of those that it had right,"
-            " and all others of them are proved to stay right.",
+            "exactly 49 % stay right: attacks break 49 %, and 2 % were wrong before,"
+            " and all others are proved to stay right.",
         ),
         (
             (100, 98, 49, 20),
             "at least 20 % are proved to stay right and at most 49 % stay right:"
-            " attacks break 50 % of those that it had right.",
+            " attacks break 49 %, and 2 % were wrong before.",
         ),
-        ((100, 98, 49, None), "at most 49 % stay right: attacks break 50 % of those that it had right."),
+        ((100, 98, 49, None), "at most 49 % stay right: attacks break 49 %, and 2 % were wrong before."),
         ((10, 7, 0, None), "none stay right: attacks break all that it had right."),
         ((10, 7, 0, 0), "none stay right: attacks break all that it had right."),
         ((10, 0, 0, None), "none can stay right: it has none right to begin with."),
@@ -141,7 +170,7 @@ def attacked(report: Report, n: int, right: int, left: int, proved: int | None) 
         ((1, 1, 1, 1), "exactly 100 % stay right: all that it had right are proved to stay right."),
         (
             (9999, 9999, 9998, None),
-            "at most over 99.9 % stay right: attacks break under 0.1 % of those that it had right.",
+            "at most over 99.9 % stay right: attacks break under 0.1 %.",
         ),
     ],
 )

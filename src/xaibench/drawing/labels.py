@@ -75,6 +75,18 @@ _NAMES = {
 """Names that methods have in print, where their words alone do not make them."""
 
 
+_STAGES = {
+    "ce-10": "Cross-entropy, 10 steps",
+    "margin-corners-3x20": "Margin from 3 corners, 20 steps each",
+    "dlr-targets-9x10": "DLR towards 9 classes, 10 steps each",
+    "margin-corners-5x50": "Margin from 5 corners, 50 steps each",
+    "dlr-targets-4x50": "DLR towards 4 classes, 50 steps each",
+    "square-2000": "Square, 2000 queries",
+    "square-3000": "Square, 3000 queries",
+}
+"""The stages that `verdict` gives names of its own."""
+
+
 def method_label(spec: str) -> str:
     """A method's name for reading.
 
@@ -99,9 +111,11 @@ def name_label(name: str) -> str:
 def stage_label(stage: str) -> str:
     """A stage of an ensemble for reading: an attack's spec, or words of the ensemble's own.
 
-    >>> stage_label("apgd_ce:steps=10"), stage_label("margin: 5 corners")
-    ('APGD CE (steps=10)', 'Margin: 5 corners')
+    >>> stage_label("apgd_ce:steps=10"), stage_label("margin: 5 corners"), stage_label("square-2000")
+    ('APGD CE (steps=10)', 'Margin: 5 corners', 'Square, 2000 queries')
     """
+    if stage in _STAGES:
+        return _STAGES[stage]
     try:
         return method_label(stage)
     except InputError:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from xaibench.drawing.bracket import bracket
 from xaibench.drawing.html import card, facts, paragraph, table
 from xaibench.drawing.labels import method_label
+from xaibench.evaluate.headline import headline
 from xaibench.reading import format_radius, format_threat, percent
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def evaluation_line(found: Evaluation) -> str:
 
 def evaluation_html(found: Evaluation) -> str:
     """An evaluation as HTML."""
-    robustness = found.results.robustness
+    robustness, top = found.results.robustness, headline(found)
     checks = None if robustness is None else robustness.checks
     known = [
         ("digest", found.digest[:12]),
@@ -43,7 +44,9 @@ def evaluation_html(found: Evaluation) -> str:
     return card(
         f"{found.model.name} on {found.data.n} samples of {found.data.name}/{found.data.split}",
         None if checks is None else checks.verdict,
-        paragraph(found.summary),
+        *(paragraph(sentence) for sentence in top.sentences),
+        *([] if robustness is None else [paragraph(top.reason)]),
+        *(paragraph(f"{caveat.what}. {caveat.meaning}.") for caveat in found.results.caveats),
         *([] if robustness is None else _robustness(robustness)),
         facts(known),
     )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from typing import TYPE_CHECKING
 
 from xaibench.evaluate.hardness import Robustness, SelfChecks
 from xaibench.evaluate.interpreted import Interpretability
 from xaibench.evaluate.results import CleanMetrics
-from xaibench.reading import format_radius, norm_label, percent
+from xaibench.reading import counted, format_radius, norm_label, percent
 
 if TYPE_CHECKING:
     from xaibench.evaluate.results import Evaluation
 
-__all__ = ["halving_radius", "signed", "summarise"]
+__all__ = ["halving_radius", "in_singular", "signed", "summarise"]
 
 
 def summarise(evaluation: Evaluation) -> str:
@@ -39,6 +40,17 @@ def signed(value: float) -> str:
     return f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
 
 
+def in_singular(summary: str) -> str:
+    """A summary with one sample in the singular, which those of earlier versions put into the plural.
+
+    >>> in_singular("On 1 broken samples") == in_singular("On 1 broken sample")
+    True
+    >>> in_singular("1 samples are explained") == in_singular("1 sample is explained")
+    True
+    """
+    return re.sub(r"\b1 ((?:\S+ )?)samples?(?: are| is)?\b", r"1 \1sample", summary)
+
+
 def halving_radius(robustness: Robustness) -> float | None:
     """The smallest measured radius at which no more than half of the clean accuracy is left; None beyond the curve."""
     accuracy = robustness.worst_case.accuracy
@@ -49,7 +61,7 @@ def halving_radius(robustness: Robustness) -> float | None:
 def _clean(model: str, data: str, clean: CleanMetrics) -> str:
     low, high = clean.accuracy_interval
     return (
-        f"{model} classifies {percent(clean.accuracy)} of {clean.n} {data} samples correctly"
+        f"{model} classifies {percent(clean.accuracy)} of {counted(clean.n, f'{data} sample')} correctly"
         f" (95 % interval {percent(low)} to {percent(high)}), with a calibration error of"
         f" {percent(clean.calibration_error)}."
     )
@@ -102,10 +114,12 @@ def _explained(evaluation: Evaluation) -> str:
     if not samples or not samples[0].clean.maps:
         return "No explanations were made."
     if not agreement:
-        return f"{len(samples)} samples are explained by {_listed(evaluation)}."
+        verb = "is" if len(samples) == 1 else "are"
+        return f"{counted(len(samples), 'sample')} {verb} explained by {_listed(evaluation)}."
     parts = [f"{signed(statistics.median(values))} for {name.replace('_', ' ')}" for name, values in agreement.items()]
+    broken = counted(len(next(iter(agreement.values()))), "broken sample")
     return (
-        f"On {len(next(iter(agreement.values())))} broken samples the explanations of the right class before and after"
+        f"On {broken} the explanations of the right class before and after"
         f" the attack have a median rank correlation of {' and '.join(parts)}."
     )
 

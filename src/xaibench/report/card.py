@@ -9,9 +9,9 @@ from typing import Any
 from xaibench.cards import TASKS, front_matter
 from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Robustness
+from xaibench.evaluate.headline import headline
 from xaibench.reading import format_threat, percent
 from xaibench.report.command import command, python_call
-from xaibench.report.headline import headline
 from xaibench.report.schema import Report
 
 __all__ = ["card_results", "card_section", "plain", "standalone_card"]

@@ -12,12 +12,12 @@ from torch import Tensor
 from xaibench.drawing.labels import FIGURES, method_label, stage_label
 from xaibench.evaluate.align import are_numbers
 from xaibench.evaluate.hardness import Robustness
+from xaibench.evaluate.headline import headline
 from xaibench.evaluate.results import Results
 from xaibench.evaluate.summary import halving_radius, signed
 from xaibench.reading import format_radius, norm_label, percent
 from xaibench.report.charts import curve_chart, histogram, plotly_library, reliability_chart
 from xaibench.report.command import command, python_call
-from xaibench.report.headline import headline
 from xaibench.report.interpretability import movement_charts, movement_rows
 from xaibench.report.samples import Sample, samples_of, signed_methods
 from xaibench.report.schema import Report

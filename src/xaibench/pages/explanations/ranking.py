@@ -13,7 +13,9 @@ from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import forget, keep
 from xaibench.pages.shared.charts import STILL, described
 from xaibench.pages.shared.options import choose_one
+from xaibench.pages.shared.tables import share_table
 from xaibench.pages.shared.text import meaning, plain
+from xaibench.reading import listed
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -25,6 +27,8 @@ __all__ = ["show_ranking"]
 _EXAMPLE = "evidence-cnn"
 _SEEN = "_ranking.model"
 _CHANCE = 0.025
+_NAMED = 4
+"""Methods that a sentence names."""
 _FEWEST, _MOST, _USUAL = 8, 64, 32
 """Samples of a ranking: fewer tell nothing apart, more take an hour."""
 
@@ -134,7 +138,7 @@ def verdict(found: RankingRecord, metric: str) -> str:
     )
     level = [plain(method_label(method)) for method in as_good_as_first(found, metric)[1:]]
     if level:
-        text += f" {_listed(level)} may be as good: the difference is within chance."
+        text += f" {listed(level, _NAMED)} may be as good: the difference is within chance."
     if len(rows) > 1:
         text += f" Last is {plain(method_label(last.method))} with {last.mean:.2f}."
     if metric == "spurious_mass":
@@ -145,33 +149,25 @@ def verdict(found: RankingRecord, metric: str) -> str:
     return text
 
 
-def _listed(names: list[str]) -> str:
-    shown = names[:4]
-    more = [f"{len(names) - 4} more"] if len(names) > 4 else []
-    parts = [*shown, *more]
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
-
-
 def _table(found: RankingRecord) -> None:
     better = {row.metric: row.higher_is_better for row in found.scores}
     means = {(row.method, row.metric): row.mean for row in found.scores}
     heads = {metric: f"{name_label(metric)} {'↑' if better[metric] else '↓'}" for metric in found.metrics}
+    rows = [
+        {
+            "Place": f"{'=' if row.tied else ''}{row.place}",
+            "Method": method_label(row.method),
+            **{heads[metric]: means.get((row.method, metric)) for metric in found.metrics},
+            "First in": row.first,
+        }
+        for row in found.ranking
+    ]
     st.dataframe(
-        [
-            {
-                "Place": f"{'=' if row.tied else ''}{row.place}",
-                "Method": method_label(row.method),
-                **{heads[metric]: means.get((row.method, metric)) for metric in found.metrics},
-                "First in": row.first,
-            }
-            for row in found.ranking
-        ],
+        share_table(rows, ("First in",)),
         hide_index=True,
         column_config={
             **{head: st.column_config.NumberColumn(format="%.3f") for head in heads.values()},
-            "First in": st.column_config.NumberColumn(
-                format="percent", help="Share of redrawn samples on which the method comes first"
-            ),
+            "First in": st.column_config.NumberColumn(help="Share of redrawn samples on which the method comes first"),
         },
     )
 

@@ -35,7 +35,7 @@ _LOOKS = {
 
 def show_findings(name: str, report: Report, card: Card) -> None:
     """A report on the page; ``card`` is that of the model that it is a report on."""
-    from xaibench.report.headline import headline
+    from xaibench.evaluate.headline import headline
 
     found = headline(report)
     st.subheader(_heading(report), anchor=False)

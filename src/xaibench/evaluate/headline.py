@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from typing import Protocol
 
 from xaibench.drawing.bracket import Part
 from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Robustness, SelfChecks
+from xaibench.evaluate.results import DataInfo, ModelInfo, Results
 from xaibench.evaluate.summary import signed
-from xaibench.reading import counted, format_radius, format_threat, norm_label, percent
-from xaibench.report.schema import Report
+from xaibench.reading import counted, format_radius, format_threat, listed, norm_label, percent
 
-__all__ = ["Headline", "headline"]
+__all__ = ["Evaluated", "Headline", "headline"]
+
+_WIDE = 0.25
+"""Width of the interval of the robust accuracy from which on its samples are called few."""
+
+
+class Evaluated(Protocol):
+    """A report, or the evaluation that it is made of."""
+
+    @property
+    def model(self) -> ModelInfo:
+        """What was evaluated."""
+
+    @property
+    def data(self) -> DataInfo:
+        """On which samples."""
+
+    @property
+    def results(self) -> Results:
+        """What was found."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +49,10 @@ class Headline:
     caption: str
 
 
-def headline(report: Report) -> Headline:
+def headline(report: Evaluated) -> Headline:
     """The top of a report."""
     robustness = report.results.robustness
-    verdict, reason = _verdict(robustness)
+    verdict, reason = _verdict(report, robustness)
     return Headline(
         sentences=(_clean(report), _robust(report, robustness), _explained(report)),
         verdict=verdict,
@@ -42,7 +62,7 @@ def headline(report: Report) -> Headline:
     )
 
 
-def _clean(report: Report) -> str:
+def _clean(report: Evaluated) -> str:
     clean = report.results.clean
     low, high = clean.accuracy_interval
     samples = counted(clean.n, f"unchanged {report.data.name} sample")
@@ -52,7 +72,7 @@ def _clean(report: Report) -> str:
     )
 
 
-def _robust(report: Report, robustness: Robustness | None) -> str:
+def _robust(report: Evaluated, robustness: Robustness | None) -> str:
     if robustness is None:
         reason = next((item.reason for item in report.results.not_measured if item.what == "robustness"), None)
         return f"How easily it is fooled was not measured: {reason or 'the plan has no attacks'}."
@@ -65,11 +85,17 @@ def _robust(report: Report, robustness: Robustness | None) -> str:
         return f"{within}, none stay right: attacks break all that it had right."
     if proved == right:
         return f"{within}, exactly {ceiling} stay right: all that it had right are proved to stay right."
-    broken = f"attacks break {percent((right - left) / right) if right > left else 'none'} of those that it had right"
+    broken = f"attacks break {percent((right - left) / report.results.clean.n) if right > left else 'none'}"
     if proved == left:
-        return f"{within}, exactly {ceiling} stay right: {broken}, and all others of them are proved to stay right."
+        broken += f"{_wrong(report, right)}, and all others are proved to stay right"
+        return f"{within}, exactly {ceiling} stay right: {broken}."
     least = f"at least {floor} are proved to stay right and " if proved else ""
-    return f"{within}, {least}at most {ceiling} stay right: {broken}."
+    return f"{within}, {least}at most {ceiling} stay right: {broken}{_wrong(report, right)}."
+
+
+def _wrong(report: Evaluated, right: int) -> str:
+    wrong = report.results.clean.n - right
+    return f", and {percent(wrong / report.results.clean.n)} were wrong before" if wrong else ""
 
 
 def _within(robustness: Robustness) -> str:
@@ -78,12 +104,12 @@ def _within(robustness: Robustness) -> str:
     return f"Under changes of at most {format_radius(robustness.eps)} ({norm_label(robustness.norm)})"
 
 
-def _explained(report: Report) -> str:
+def _explained(report: Evaluated) -> str:
     """The explainer that keeps most of itself when its sample is broken, and how much that is; else what was made."""
     found, samples = report.results.interpretability, report.results.explanations
     trusted = [method_label(one.explainer) for one in found.trust if one.verdict == "trusted"] if found else []
     checked = len(found.trust) if found else 0
-    trust = f"{_listed(trusted)} pass{'es' if len(trusted) == 1 else ''} the checks of explanations" if trusted else ""
+    trust = f"{listed(trusted)} pass{'es' if len(trusted) == 1 else ''} the checks of explanations" if trusted else ""
     if checked and not trusted:
         whose = "The explainer does not pass" if checked == 1 else f"None of the {checked} explainers passes"
         trust = f"{whose} all checks of explanations"
@@ -104,20 +130,29 @@ def _explained(report: Report) -> str:
     return f"{counted(len(samples), 'sample')} {verb} explained." if samples else "Nothing was explained."
 
 
-def _listed(names: list[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def _verdict(robustness: Robustness | None) -> tuple[str | None, str]:
+def _verdict(report: Evaluated, robustness: Robustness | None) -> tuple[str | None, str]:
     if robustness is None:
         return None, ""
-    checks = robustness.checks
-    if checks is None:
-        return "not checked", "No self-checks were made of the robust accuracy."
-    return checks.verdict, _why(checks)
+    checks, caution = robustness.checks, _caution(report, robustness)
+    verdict = "not checked" if checks is None else checks.verdict
+    why = "No self-checks were made of the robust accuracy." if checks is None else _why(checks, sure=not caution)
+    return verdict, " ".join([why, *caution])
 
 
-def _why(checks: SelfChecks) -> str:
+def _caution(report: Evaluated, robustness: Robustness) -> list[str]:
+    """What self-checks do not speak of: a model that is mostly wrong unattacked, and few samples."""
+    n, right = report.results.clean.n, robustness.worst_case.robust[0]
+    low, high = robustness.worst_case.interval[robustness.index]
+    said = []
+    if 2 * right < n:
+        said.append(f"Unattacked, the model is already wrong on {n - right} of {counted(n, 'sample')}.")
+    if high - low > _WIDE:
+        few = f"{counted(n, 'sample')} {'is' if n == 1 else 'are'} few"
+        said.append(f"{few}: the robust accuracy may be anywhere from {percent(low)} to {percent(high)}.")
+    return said
+
+
+def _why(checks: SelfChecks, *, sure: bool) -> str:
     fired = [one for one in checks.outcomes if one.status in ("fail", "warning")]
     passed = sum(one.status == "pass" for one in checks.outcomes)
     if not passed and not fired:
@@ -125,7 +160,10 @@ def _why(checks: SelfChecks) -> str:
     if not fired and checks.verdict == "doubtful":
         return f"Most self-checks cannot be made here: {passed} of {len(checks.outcomes)} were, and pass."
     if not fired:
-        return f"The robust accuracy can be taken at its word: all {passed} self-checks that apply pass."
+        passing = "the self-check that applies passes" if passed == 1 else f"all {passed} self-checks that apply pass"
+        if sure:
+            return f"The robust accuracy can be taken at its word: {passing}."
+        return f"{passing[:1].upper()}{passing[1:]}."
     worst = min(fired, key=lambda one: one.status != "fail")
     more = f", and {len(fired) - 1} more" if len(fired) > 1 else ""
     return f"Take the robust accuracy with care: {method_label(worst.check)} {_fired(worst.status)}{more}."
@@ -135,7 +173,7 @@ def _fired(status: str) -> str:
     return "fails" if status == "fail" else "warns"
 
 
-def _caption(report: Report, robustness: Robustness) -> str:
+def _caption(report: Evaluated, robustness: Robustness) -> str:
     low, high = robustness.worst_case.interval[robustness.index]
     samples, within = counted(report.results.clean.n, "sample"), _within(robustness)
     return (
