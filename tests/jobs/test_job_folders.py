@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from tiny_jobs import BRIEF, ended, tiny, until
 
 from xaibench.errors import InputError
 from xaibench.files import write_json
-from xaibench.jobs import find, jobs, remove, resume, start
+from xaibench.jobs import find, jobs, remove, resume, start, stop
 from xaibench.jobs.locks import try_lock
 from xaibench.places import runs_home
 
@@ -89,6 +90,10 @@ def test_spoilt_folders_are_passed_over(tmp_path: Path) -> None:
 
 
 DEEP = "[" * 100_000
+HUGE = "1" + 400 * "0"
+STAGE = '"name": "x", "base": 0, "info": ""'
+HALF = ', "info": "\\ud800"'
+TOLD = {"kind": "report", "title": "", "arguments": ["report"], "out": None, "created": 1, "queued": 1}
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,32 @@ DEEP = "[" * 100_000
             "progress.json",
             '{"stages": [{"name": "x", "done": "1", "total": 2, "info": "", "base": 0, "began": 0, "changed": "y"}]}',
         ),
+        ("running.json", f'{{"started": {HUGE}}}'),
+        ("ended.json", f'{{"code": 1, "ended": {HUGE}}}'),
+        ("progress.json", f'{{"stages": [{{{STAGE}, "done": 1, "total": 2, "began": {HUGE}, "changed": 1}}]}}'),
+        ("progress.json", f'{{"stages": [{{{STAGE}, "done": -5, "total": 10, "began": 0, "changed": 1}}]}}'),
+        ("progress.json", f'{{"stages": [{{{STAGE}, "done": {HUGE}, "total": {HUGE}0, "began": 0, "changed": 1}}]}}'),
+        (
+            "progress.json",
+            f'{{"stages": [{{{STAGE.replace("x", HALF)}, "done": 1, "total": 2, "began": 0, "changed": 1}}]}}',
+        ),
         ("job.json", DEEP),
+        *(
+            ("job.json", json.dumps({**TOLD, key: value}))
+            for key, value in (
+                ("created", 10**400),
+                ("created", 1e18),
+                ("queued", -1),
+                ("arguments", []),
+                ("arguments", "report"),
+                ("arguments", ["app"]),
+                ("arguments", ["report", "a\0b"]),
+                ("arguments", ["report", 3]),
+                ("title", "\ud800"),
+                ("out", "a\0b"),
+                ("out", ["x"]),
+            )
+        ),
         ("job.json", '{"kind": "report", "title": "", "arguments": [], "out": null, "created": NaN, "queued": 0}'),
     ],
 )
@@ -133,6 +163,45 @@ def resting(name: str) -> Path:
     write_json(folder / "running.json", {"started": 1.0, "process": 0})
     write_json(folder / "ended.json", {"code": 130, "ended": 2.0})
     return folder
+
+
+def test_of_forecasts_that_are_damaged_nothing_is_believed() -> None:
+    folder = resting("spoilt")
+    told = {**TOLD, "title": "x" * 10**6, "expected": 10**400, "like": [{"pgd": 10**400}]}
+    (folder / "job.json").write_text(json.dumps(told), encoding="utf-8")
+    (found,) = jobs()
+    assert (found.expected, found.like, found.title) == (None, (), "x" * 200)
+
+
+def test_a_home_that_cannot_be_written_is_said_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    for home in (tmp_path / "file" / "runs", Path("/proc/nope")):
+        monkeypatch.setenv("XAIBENCH_RUNS_HOME", str(home))
+        assert jobs() == ()
+        with pytest.raises(InputError, match=f"the folder of runs, {home}, cannot be written: "):
+            start(BRIEF, kind="report", title="No")
+
+
+def test_a_start_that_fails_midway_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError("too many processes")
+
+    runs_home().mkdir()
+    (runs_home() / "20260101-000000-report-0123abcd").mkdir()  # as an interrupted start leaves it
+    (runs_home() / "notes").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr("xaibench.jobs.queue.subprocess.Popen", refused)
+        with pytest.raises(InputError, match="too many processes"):
+            start(BRIEF, kind="report", title="No")
+    assert [path.name for path in runs_home().iterdir() if path.is_dir()] == ["notes"]
+
+
+def test_a_command_line_that_waits_or_runs_is_not_started_again(tmp_path: Path) -> None:
+    first = tiny(tmp_path / "one")
+    assert tiny(tmp_path / "one").id == first.id
+    assert tiny(tmp_path / "two").id != first.id
+    stop(first)
+    assert tiny(tmp_path / "one").id != first.id, "the first is about to end"
 
 
 def test_a_resumed_run_waits_for_its_process_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:

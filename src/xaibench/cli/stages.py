@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,7 +11,10 @@ from typing import Any
 
 from xaibench.files import write_json
 
-__all__ = ["Stage", "Stages", "read_stages", "show_time"]
+__all__ = ["LAST_MOMENT", "Stage", "Stages", "read_stages", "show_time"]
+
+LAST_MOMENT = 1e11
+"""Seconds since the epoch, in the year 5138: what is read as later is damaged, and no calendar need know it."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ def _stage(told: dict[str, Any]) -> Stage:
     whole = (stage.done, stage.total, stage.base)
     if not (isinstance(stage.name, str) and isinstance(stage.info, str) and all(type(n) is int for n in whole)):
         raise TypeError(f"expected names and counts, got {stage!r:.80}")
-    if not (math.isfinite(stage.began) and math.isfinite(stage.changed)):
-        raise ValueError(f"expected moments, got {stage.began} and {stage.changed}")
+    if not all(0 <= number <= LAST_MOMENT for number in (*whole, stage.began, stage.changed)):
+        raise ValueError(f"expected counts and moments from 0 to {LAST_MOMENT:g}, got {stage!r:.80}")
+    (stage.name + stage.info).encode()  # half of a surrogate pair, which no page can show, is a `ValueError`
     return stage
 
 

@@ -8,23 +8,27 @@ for it) and ``ended.json`` (the exit code). Nothing depends on process ids, whic
 from __future__ import annotations
 
 import json
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from xaibench.cli.stages import Stage, read_stages
+from xaibench.cli.stages import LAST_MOMENT, Stage, read_stages
 from xaibench.errors import InputError
 from xaibench.jobs.forecast import Forecast, Shape, ahead, forecast
 from xaibench.jobs.locks import is_locked
 
-__all__ = ["ALIVE", "Job", "State", "read_job"]
+__all__ = ["ALIVE", "LONGEST_TITLE", "Job", "State", "command_line", "read_job"]
 
 State = Literal["waiting", "running", "finished", "failed", "stopped", "interrupted"]
 
 ALIVE = ("waiting", "running")
 """The states in which a job has a process."""
+
+COMMANDS = ("compare", "compress", "evaluate", "harden", "rank-explainers", "report", "search", "verify")
+"""The commands that may run as jobs."""
+
+LONGEST_TITLE = 200
 
 _INTERRUPTED = 130
 _ERROR = "xaibench: error: "
@@ -109,6 +113,13 @@ class Job:
         return _text(self.folder / "log")[-_TAIL:]
 
 
+def command_line(told: Any) -> tuple[str, ...]:
+    """Arguments, as after ``xaibench``, that may run as a job; any others raise `InputError`."""
+    if not isinstance(told, list | tuple) or not told or told[0] not in COMMANDS:
+        raise InputError(f"expected one of the commands {', '.join(COMMANDS)}, got {told!r:.80}")
+    return tuple(map(_words, told))
+
+
 def read_job(folder: Path) -> Job:
     """Read a job from its folder; raises `InputError` where there is none.
 
@@ -117,10 +128,10 @@ def read_job(folder: Path) -> Job:
     try:
         told = json.loads((folder / "job.json").read_text(encoding="utf-8"))
         given: dict[str, Any] = {
-            "kind": str(told["kind"]),
-            "title": str(told["title"]),
-            "arguments": tuple(map(str, told["arguments"])),
-            "out": None if told["out"] is None else Path(told["out"]),
+            "kind": _words(told["kind"]),
+            "title": _words(told["title"])[:LONGEST_TITLE],
+            "arguments": command_line(told["arguments"]),
+            "out": None if told["out"] is None else Path(_words(told["out"])),
             "created": _moment(told["created"]),
             "queued": _moment(told["queued"]),
             "expected": _known_moment(told.get("expected")),
@@ -175,18 +186,24 @@ def _message(folder: Path, state: State) -> str:
     return ""
 
 
+def _words(told: Any) -> str:
+    """Text that can be written and shown; what is none raises `InputError`."""
+    if not isinstance(told, str) or "\0" in told or told != told.encode(errors="replace").decode():
+        raise InputError(f"expected text without NUL characters and halves of characters, got {told!r:.80}")
+    return told
+
+
 def _moment(told: Any) -> float:
-    """Seconds since the epoch; what is none raises `TypeError` or `ValueError`."""
-    moment = float(told)
-    if not math.isfinite(moment):
-        raise ValueError(f"expected a moment, got {moment}")
-    return moment
+    """Seconds since the epoch, or a span of seconds; what is none raises `ValueError`."""
+    if type(told) not in (int, float) or not 0 <= told <= LAST_MOMENT:
+        raise ValueError(f"expected a moment from 0 to {LAST_MOMENT:g}, got {told!r:.80}")
+    return float(told)
 
 
 def _known_moment(told: Any) -> float | None:
     try:
         return _moment(told)
-    except (TypeError, ValueError):
+    except ValueError:
         return None
 
 

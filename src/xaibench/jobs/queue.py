@@ -18,14 +18,11 @@ from pathlib import Path
 from xaibench.errors import InputError
 from xaibench.files import write_json
 from xaibench.jobs.forecast import Shape
-from xaibench.jobs.job import Job, read_job
+from xaibench.jobs.job import LONGEST_TITLE, Job, command_line, read_job
 from xaibench.jobs.locks import try_lock
 from xaibench.places import inside, runs_home
 
-__all__ = ["COMMANDS", "MOST_KEPT", "MOST_WAITING", "find", "jobs", "remove", "resume", "start", "stop"]
-
-COMMANDS = ("compare", "compress", "evaluate", "harden", "rank-explainers", "report", "search", "verify")
-"""The commands that may run as jobs."""
+__all__ = ["MOST_KEPT", "MOST_WAITING", "find", "jobs", "remove", "resume", "start", "stop"]
 
 MOST_WAITING = 8
 """Jobs that may wait for their turn: what comes on top would not begin for hours."""
@@ -37,12 +34,22 @@ _GOES_ON = ("harden", "train")
 """Commands that go on from a checkpoint when told to; the others find their finished shards by themselves."""
 
 _KIND = re.compile(r"[a-z][a-z-]{0,29}")
-_LONGEST_TITLE = 200
+_OWN_NAME = re.compile(rf"\d{{8}}-\d{{6}}-{_KIND.pattern}-[0-9a-f]{{8}}")
 _LOOK_SECONDS = 0.05
 _EXIT_SECONDS = 30.0
 """How long a process may take to end after it has written how its command ended."""
 
 
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Turn what hinders writing among the runs into an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"the folder of runs, {runs_home()}, cannot be written: {error.strerror or error}") from None
+
+
+@_writing()
 def start(
     arguments: Sequence[str],
     *,
@@ -57,33 +64,36 @@ def start(
     ``kind`` groups jobs of a page, ``title`` is for people, ``out`` the folder that the command writes to, ``expected``
     how many seconds it is thought to take, if anybody knows, and ``like`` the shapes of earlier runs: of the same model
     where something is expected, else of others. One job runs at a time, or as many as ``XAIBENCH_JOBS``
-    says, the others wait in order. Raises `InputError` for a command that may not run as a job, and where
-    `MOST_WAITING` wait already.
+    says, the others wait in order; of a command line that waits or runs already, that job is given. Raises `InputError`
+    for a command that may not run as a job, where `MOST_WAITING` wait already, and where nothing can be written.
     """
-    arguments = tuple(arguments)
-    if arguments[:1] == () or arguments[0] not in COMMANDS:
-        raise InputError(f"expected one of the commands {', '.join(COMMANDS)}, got {' '.join(arguments[:1])!r:.80}")
-    if any("\0" in argument for argument in arguments):
-        raise InputError("expected arguments without NUL characters, got one")
+    arguments = command_line(arguments)
     if not _KIND.fullmatch(kind):
         raise InputError(f"expected a kind in small letters, got {kind!r:.80}")
     now = time.time()
     with _starting():
+        for job in _all():
+            if job.is_alive and not job.stopping and job.arguments == arguments:
+                return job
         _check_room()
         _prune()
         folder = runs_home() / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{kind}-{secrets.token_hex(4)}"
         folder.mkdir(parents=True)
         told = {
             "kind": kind,
-            "title": " ".join(title.split())[:_LONGEST_TITLE],
+            "title": " ".join(title.encode(errors="replace").decode().split())[:LONGEST_TITLE],
             "arguments": list(arguments),
             "out": None if out is None else str(out),
             "created": now,
             "expected": expected,
             "like": [dict(shape) for shape in like],
         }
-        with _locked(folder) as lock:
-            _launch(folder, lock, {**told, "queued": now})
+        try:
+            with _locked(folder) as lock:
+                _launch(folder, lock, {**told, "queued": now})
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
     return read_job(folder)
 
 
@@ -98,12 +108,14 @@ def find(name: str) -> Job:
     return read_job(inside(runs_home(), name))
 
 
+@_writing()
 def stop(job: Job) -> None:
     """Ask a job to stop, as Ctrl-C does: what is finished of it stays. After 10 s it is ended by force."""
     if find(job.id).is_alive:
         (job.folder / "stop").touch()
 
 
+@_writing()
 def resume(job: Job) -> Job:
     """Run the command of an ended job again: it goes on from what it had finished.
 
@@ -131,6 +143,7 @@ def resume(job: Job) -> Job:
     return read_job(now.folder)
 
 
+@_writing()
 def remove(job: Job) -> None:
     """Forget an ended job; what it wrote to ``out`` stays."""
     with _starting():
@@ -159,6 +172,9 @@ def _prune() -> None:
     ended = sorted((job for job in _all() if not job.is_alive), key=lambda job: job.created)
     for job in ended[: max(0, len(ended) - MOST_KEPT)]:
         shutil.rmtree(job.folder, ignore_errors=True)
+    for folder in runs_home().iterdir():  # one start at a time: those without a job were cut short
+        if _OWN_NAME.fullmatch(folder.name) and not (folder / "job.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _launch(folder: Path, lock: int, told: dict[str, object]) -> None:
