@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shutil
 import zipfile
@@ -45,10 +46,22 @@ def test_the_table_has_the_figures_of_the_reports(opened: Opened, reports: Path)
     row = table.loc["digits-cnn"]
     assert row["Clean"] == report.results.clean.accuracy
     assert (row["Proved"], row["Robust"]) == report.results.robustness.bracket
+    assert row["Samples"] == report.data.n
     assert row["Date"] == report.timings.finished[:10]
     assert row["Format"] == report.schema_version
     assert table.loc["digits-cnn-hardened", "Kind"] == "comparison"
     assert table.index[0] == LEADERBOARD
+
+
+def test_what_was_not_tried_is_not_shown_as_none(opened: Opened, reports: Path) -> None:
+    document = reports / "digits-cnn" / "report.json"
+    told = json.loads(document.read_text(encoding="utf-8"))
+    told["results"]["robustness"]["proved"] = None
+    document.write_text(json.dumps(told), encoding="utf-8")
+    (item,) = (item for item in read_items() if item.name == "digits-cnn")
+    assert item.proved is None
+    table = opened("reports").dataframe[0].value.set_index("Name")
+    assert math.isnan(table.loc["digits-cnn", "Proved"])
 
 
 def test_without_reports_it_says_how_to_get_one(opened: Opened) -> None:

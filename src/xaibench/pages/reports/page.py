@@ -11,8 +11,10 @@ from xaibench.pages.reports.shelf import Item, read_items
 from xaibench.pages.shared.address import put
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.options import choose_one
+from xaibench.pages.shared.tables import share_table
 from xaibench.pages.shared.text import plain, problem
 from xaibench.places import reports_home
+from xaibench.reading import counted
 
 __all__ = ["show"]
 
@@ -34,7 +36,7 @@ def show() -> None:
         link_button("Measure a model", "robustness", key="to-robustness", icon=":material/shield:", width="content")
     else:
         counts = Counter(item.kind for item in whole)
-        told = [f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in counts.items()]
+        told = [counted(n, kind) for kind, n in counts.items() if kind is not None]
         st.caption(
             f"{', '.join(told).capitalize()}. A click on a column's head sorts; pick rows to open or compare them."
         )
@@ -51,32 +53,33 @@ def show() -> None:
 
 def _table(items: list[Item]) -> list[Item]:
     """All items as a sortable table; gives the picked ones."""
-    share = {"min_value": 0.0, "max_value": 1.0, "format": "percent", "width": "small"}
     columns: dict[str, Any] = {
-        "Clean": st.column_config.ProgressColumn(help="Accuracy on the samples as they are", **share),
-        "Robust": st.column_config.ProgressColumn(help="Share that is right and that no attack broke", **share),
-        "Proved": st.column_config.ProgressColumn(help="Share that is proved to stay right", **share),
+        "Robust": st.column_config.NumberColumn(help="Share that is right and that no attack broke"),
+        "Proved": st.column_config.NumberColumn(help="Share that is proved to stay right; – where no proof was tried"),
+        "Clean": st.column_config.NumberColumn(help="Accuracy on the samples as they are"),
+        "Samples": st.column_config.NumberColumn(help="How many were measured", format="localized"),
         "Self-checks": st.column_config.TextColumn(help="Whether the robust accuracy can be taken at its word"),
         "Format": st.column_config.NumberColumn(help="Version of the document's schema"),
     }
     rows = [
         {
             "Name": item.name,
+            "Robust": item.robust,
+            "Proved": item.proved,
+            "Clean": item.clean,
+            "Samples": item.n,
+            "Self-checks": item.verdict if item.kind == "report" else "",
             "Kind": item.kind,
             "Model": item.model,
             "Data": item.data,
             "Threat": item.threat,
-            "Clean": item.clean,
-            "Robust": item.robust,
-            "Proved": item.proved,
-            "Self-checks": item.verdict if item.kind == "report" else "",
             "Date": item.date,
             "Format": item.version,
         }
         for item in items
     ]
     event = st.dataframe(
-        rows,
+        share_table(rows, ("Robust", "Proved", "Clean")),
         hide_index=True,
         column_config=columns,
         on_select="rerun",

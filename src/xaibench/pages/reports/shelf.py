@@ -35,6 +35,7 @@ class Item:
     files: tuple[Path, ...] = ()
     model: str = ""
     data: str = ""
+    n: int | None = None
     threat: str = ""
     clean: float | None = None
     robust: float | None = None
@@ -84,6 +85,7 @@ def _report(name: str, folder: Path) -> Item:
     robustness = report.results.robustness
     checks = None if robustness is None else robustness.checks
     low, high = (None, None) if robustness is None else robustness.bracket
+    proved = None if robustness is None or robustness.proved is None else low
     return Item(
         name=name,
         kind="report",
@@ -93,7 +95,8 @@ def _report(name: str, folder: Path) -> Item:
         threat="" if robustness is None else format_threat(robustness.norm, robustness.eps),
         clean=report.results.clean.accuracy,
         robust=high,
-        proved=low,
+        proved=proved,
+        n=report.data.n,
         verdict=("not attacked" if robustness is None else "not checked") if checks is None else checks.verdict,
         date=report.timings.finished[:10],
         version=report.schema_version,

@@ -68,8 +68,11 @@ def show_broken(name: str, report: Report, robustness: Robustness) -> None:
     if not found:
         st.markdown("No sample was broken at this radius.")
         return
-    some = f"The {_MOST} of {len(found)}" if len(found) > _MOST else f"All {len(found)}"
-    st.markdown(f"{some} broken samples, those that fall at the smallest radii first:")
+    if len(found) == 1:
+        st.markdown("The one broken sample:")
+    else:
+        some = f"{_MOST} of the {len(found)}" if len(found) > _MOST else f"All {len(found)}"
+        st.markdown(f"{some} broken samples, those that fall at the smallest radii first:")
     with st.container(horizontal=True):
         for one in found[:_MOST]:
             with st.container(border=True, width=_WIDTH):

@@ -9,13 +9,21 @@ import streamlit as st
 from xaibench.pages.robustness.charts import class_bars, corruption_bars, distance_bars
 from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.text import plain
-from xaibench.reading import percent
+from xaibench.reading import counted, percent
 
 if TYPE_CHECKING:
     from xaibench.evaluate.hardness import Corruptions, MinimalDistances, Robustness, SelfChecks
     from xaibench.report import Report
 
-__all__ = ["show_attacks", "show_checks", "show_classes", "show_corruptions", "show_distances"]
+__all__ = [
+    "best_value",
+    "nearest_in_words",
+    "show_attacks",
+    "show_checks",
+    "show_classes",
+    "show_corruptions",
+    "show_distances",
+]
 
 _MOST_CLASSES = 40
 """Classes drawn; of more, the weakest."""
@@ -26,7 +34,7 @@ def show_attacks(report: Report, robustness: Robustness) -> None:
     """What each attack broke, what of that is new, and what it took."""
     from xaibench.drawing.labels import method_label, stage_label
 
-    st.markdown(plain(_best_value(report, robustness)))
+    st.markdown(plain(best_value(report, robustness)))
     rows: list[dict[str, Any]] = []
     for row in robustness.attacks:
         rows.append(_row(report, method_label(row.attack), row.attack, row.broken, row.gain))
@@ -65,7 +73,7 @@ def _row(report: Report, label: str, key: str, broken: int, gain: int) -> dict[s
     }
 
 
-def _best_value(report: Report, robustness: Robustness) -> str:
+def best_value(report: Report, robustness: Robustness) -> str:
     """Which attack alone breaks most, and what the last one added for its cost."""
     from xaibench.drawing.labels import method_label
 
@@ -74,16 +82,15 @@ def _best_value(report: Report, robustness: Robustness) -> str:
     if not total:
         return "No attack broke anything at this radius."
     if len(rows) == 1:
-        return f"{method_label(rows[0].attack)} breaks {_samples(total)}."
+        return f"{method_label(rows[0].attack)} breaks {counted(total, 'sample')}."
     first, last = max(rows[:-1], key=lambda row: row.broken), rows[-1]
-    added = f"{method_label(last.attack)} adds {_samples(last.gain)}"
+    falls = f"{first.broken} of the {total} samples that fall"
+    if total == 1:
+        falls = "the one sample that falls" if first.broken else "nothing"
+    added = counted(last.gain, "sample") if last.gain else "nothing"
     passes = [sum(report.timings.passes.get(row.attack, (0, 0))) for row in (first, last)]
-    cost = f" for {passes[1] / passes[0]:.2g} times its passes" if all(passes) else ""
-    return f"{method_label(first.attack)} alone breaks {first.broken} of the {total} that fall; {added}{cost}."
-
-
-def _samples(count: int) -> str:
-    return "nothing" if not count else "1 sample" if count == 1 else f"{count} samples"
+    cost = f", with {passes[1] / passes[0]:.2g} times its passes" if 0 < passes[0] < passes[1] else ""
+    return f"{method_label(first.attack)} alone breaks {falls}; {method_label(last.attack)} adds {added}{cost}."
 
 
 def show_classes(robustness: Robustness) -> None:
@@ -92,8 +99,12 @@ def show_classes(robustness: Robustness) -> None:
         (one for one in robustness.per_class if one.accuracy is not None), key=lambda one: one.accuracy or 0
     )
     weakest, strongest = classes[0], classes[-1]
-    if weakest.accuracy == strongest.accuracy:
-        st.markdown(plain(f"In every class {percent(weakest.accuracy or 0.0)} stay right."))
+    if weakest is strongest:
+        st.markdown(plain(f"All samples are of {weakest.name}: {weakest.robust} of {weakest.support} stay right."))
+    elif weakest.accuracy == strongest.accuracy:
+        share = weakest.accuracy or 0.0
+        same = {0.0: "No class keeps a sample right.", 1.0: "Every sample of every class stays right."}
+        st.markdown(plain(same.get(share, f"Every class keeps the same share right: {percent(share)}.")))
     else:
         st.markdown(
             plain(
@@ -144,14 +155,9 @@ def show_checks(checks: SelfChecks) -> None:
 
 def show_distances(minimal: MinimalDistances, robustness: Robustness) -> None:
     """How far the nearest adversarial examples lie."""
-    from xaibench.drawing.labels import method_label
     from xaibench.reading import norm_label
 
-    if minimal.median is None:
-        half = f"For more than half of {minimal.n} samples no adversarial example was found."
-    else:
-        half = f"Half of {minimal.n} samples have an adversarial example within {minimal.median:.3g} (dashed)."
-    st.markdown(plain(f"{half} {method_label(minimal.attack)} looked for the nearest, and found {minimal.found}."))
+    st.markdown(plain(nearest_in_words(minimal)))
     counts = zip(minimal.edges, minimal.edges[1:], minimal.counts, strict=False)
     st.plotly_chart(
         distance_bars(minimal, f"{norm_label(robustness.norm)} distance, {robustness.unit}"),
@@ -160,6 +166,22 @@ def show_distances(minimal: MinimalDistances, robustness: Robustness) -> None:
         alt="Samples by the distance of their nearest adversarial example: "
         + ", ".join(f"{count} within {low:.3g} to {high:.3g}" for low, high, count in counts if count),
     )
+
+
+def nearest_in_words(minimal: MinimalDistances) -> str:
+    """How near half of the samples have an adversarial example, and how many one was found for."""
+    from xaibench.drawing.labels import method_label
+
+    attack = method_label(minimal.attack)
+    if minimal.n == 1:
+        if minimal.median is None:
+            return f"{attack} looked for the nearest adversarial example of 1 sample, and found none."
+        return f"The nearest adversarial example that {attack} found of 1 sample lies at {minimal.median:.3g} (dashed)."
+    if minimal.median is None:
+        half = f"For more than half of {minimal.n} samples no adversarial example was found."
+    else:
+        half = f"Half of {minimal.n} samples have an adversarial example within {minimal.median:.3g} (dashed)."
+    return f"{half} {attack} looked for the nearest, and found {minimal.found or 'none'}."
 
 
 def show_corruptions(corruptions: Corruptions) -> None:
