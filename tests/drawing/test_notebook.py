@@ -98,7 +98,7 @@ def test_rows_are_drawn_as_bars_of_the_largest_features() -> None:
     page = drawn(found)
     order = found.values[0].abs().argsort(descending=True)[:10].tolist()
     assert re.findall(r"feature (\d+)", page.text) == [str(place) for place in order]
-    assert f"{float(found.values[0, order[0]]):+.3g}" in page.text
+    assert f"{float(found.values[0, order[0]]):+.3g}".replace("-", "−") in page.text
 
 
 def test_words_are_escaped(texts: Attribution) -> None:

@@ -391,3 +391,9 @@ def test_the_sampling_error_is_the_root_mean_square_error_relative_to_that_of_th
     assert found.trust.sampling_error is not None
     error, size = (part.double().flatten(1).square().mean(dim=1).sqrt() for part in (found.stderr, found.values))
     torch.testing.assert_close(found.trust.sampling_error.double(), error / size, rtol=1e-4, atol=0)
+
+
+def test_a_passed_check_is_named_by_what_it_looked_at() -> None:
+    ones = torch.ones(2)
+    trust = Trust(kept=ones, stability=ones, randomisation=0 * ones)
+    assert trust.reason == "it passes all checks: share of the logit kept, stability, randomisation"

@@ -137,6 +137,18 @@ def test_without_common_rows_only_what_numbers_allow_is_said(
     assert says_not not in said
 
 
+def test_other_data_of_the_same_name_is_not_the_same_rows() -> None:
+    one, other = replace(figure("rrbw" * 30), digest="x"), replace(figure("rbbw" * 30), digest="y")
+    assert "both attacked" not in told([one, other], "now")
+    assert "both attacked" in told([one, replace(other, digest="x")], "now")
+
+
+def test_equal_figures_of_different_attacks_are_not_said_to_agree() -> None:
+    said = told([figure("rb" * 9), figure("br" * 9, attack="fgsm")], "now")
+    assert "agree" not in said
+    assert "different attacks made them, by PGD and FGSM" in said
+
+
 def test_first_rows_are_said_to_be_no_selection() -> None:
     one, other = figure("rrrb" * 9), figure("rrbb" * 9, known=False)
     assert "no random selection" in told([replace(one, rows="first"), other], "now")

@@ -83,7 +83,7 @@ def feature_bars(names: Sequence[str], values: Tensor, *, signed: bool) -> str:
             f'<div style="overflow-wrap:anywhere">{escape(names[place])}</div>'
             f'<div><span style="display:inline-block;vertical-align:middle;height:0.8rem;border-radius:0.2rem;'
             f'width:{70 * abs(share[place]):.1f}%;background:rgb({colour})"></span>'
-            f' <span style="font-size:0.8rem">{float(values[place]):+.3g}</span></div>'
+            f' <span style="font-size:0.8rem">{f"{float(values[place]):+.3g}".replace("-", "−")}</span></div>'
         )
     grid = "display:grid;grid-template-columns:minmax(6rem,12rem) 1fr;gap:0.1rem 0.8rem;align-items:center"
     return f'<div style="{grid}">{"".join(rows)}</div>'

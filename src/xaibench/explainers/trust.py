@@ -49,6 +49,9 @@ _RULES = (
     _Rule("randomisation", 0.6, 0.95, "random weights leave a rank correlation of {:.2f}"),
 )
 
+_WORDS = {"kept": "share of the logit kept"}
+"""Figures whose names alone do not say what was checked."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trust:
@@ -124,7 +127,7 @@ class Trust:
         """Why the verdict is what it is, in one clause: the check that most samples fail, by the median of those."""
         level = _LEVELS.index(self.verdict)
         if level == 0:
-            checks = ", ".join(rule.figure.replace("_", " ") for rule, _ in self._measured())
+            checks = ", ".join(_WORDS.get(rule.figure, rule.figure.replace("_", " ")) for rule, _ in self._measured())
             passed, n = self.verdicts.count("trusted"), len(self.verdicts)
             return f"it passes all checks{'' if passed == n else f' in {passed} of {n} samples'}: {checks}"
         most, found = 0, ""

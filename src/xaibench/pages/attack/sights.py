@@ -70,7 +70,7 @@ def _show_table(subject: Subject, strike: Strike) -> None:
     moved = [index for index in share.abs().argsort(descending=True).tolist() if float(share[index])]
     top = moved[:_MOST_FEATURES]
     values = [(f"{float(x[0, index]):.4g}", f"{float(found[0, index]):.4g}") for index in top]
-    shares = [f"{100 * float(share[index]):+.2g} %" for index in top]
+    shares = [f"{100 * float(share[index]):+.2g} %".replace("-", "−") for index in top]
     rows = [(names[index], *pair, of) for index, pair, of in zip(top, values, shares, strict=True)]
     st.markdown("**What was changed**")
     show_change(subject.model, subject.data, x, found)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from xaibench.pages.shared import finished
-from xaibench.reading import counted
+from xaibench.reading import counted, listed
 
 if TYPE_CHECKING:
     from xaibench.card import Card, RobustAccuracy
+    from xaibench.evaluate import Judgement
     from xaibench.report import Report
 
 __all__ = ["Figure", "figures", "threats", "told"]
@@ -37,6 +38,8 @@ class Figure:
     report: str | None = None
     moment: str | None = None
     outcomes: Mapping[int, str]
+    digest: str | None = None
+    """Of the attacked samples, where that is known."""
 
     @property
     def by(self) -> str:
@@ -48,12 +51,10 @@ class Figure:
 
 def figures(name: str, card: Card, norm: str, eps: float) -> tuple[Figure, ...]:
     """What is known of a model within a threat: its card's figure first, then those of reports, the latest first."""
-    kept = {one.summary: one.outcomes for one in finished.judgements().get(card.name, ())}
+    kept = {one.summary: one for one in finished.judgements().get(card.name, ())}
     stated = dict.fromkeys((*card.robustness, *kept))
     known = [
-        _stated(one, card.data.name, kept.get(one, ""))
-        for one in stated
-        if one.norm == norm and math.isclose(one.eps, eps)
+        _stated(one, card.data.name, kept.get(one)) for one in stated if one.norm == norm and math.isclose(one.eps, eps)
     ]
     for report, found in finished.reports_of(name).items():
         robustness = found.results.robustness
@@ -91,7 +92,7 @@ def told(known: Sequence[Figure], weights: str) -> str:
     if len(same) >= 2:
         low, high = min(same, key=lambda one: one.accuracy), max(same, key=lambda one: one.accuracy)
         if low.accuracy == high.accuracy:
-            said.append("The figures agree.")
+            said.append(_equal(same))
         else:
             overlap = low.interval[1] >= high.interval[0]
             said.append(f"The 95 % intervals {'overlap' if overlap else 'do not overlap'}.")
@@ -99,8 +100,17 @@ def told(known: Sequence[Figure], weights: str) -> str:
     return " ".join(filter(None, said))
 
 
-def _stated(one: RobustAccuracy, data: str, outcomes: str) -> Figure:
-    """A figure of a card; its outcomes go by row where the rows are not a selection."""
+def _equal(same: Sequence[Figure]) -> str:
+    """What equal figures say: that they agree only where one attack made them."""
+    attacks = list(dict.fromkeys(one.by for one in same))
+    if len({one.attacks for one in same}) == 1:
+        return "The figures agree."
+    by = f", by {listed(attacks)}" if len(attacks) > 1 else ""
+    return f"The figures are equal, though different attacks made them{by}: equal shares need not be of the same samples."
+
+
+def _stated(one: RobustAccuracy, data: str, kept: Judgement | None) -> Figure:
+    """A figure of a card and what is kept of it; its outcomes go by row where the rows are not a selection."""
     return Figure(
         accuracy=one.robust_accuracy,
         interval=one.interval,
@@ -110,7 +120,8 @@ def _stated(one: RobustAccuracy, data: str, outcomes: str) -> Figure:
         n=one.n,
         rows=one.rows,
         weights=one.weights_digest,
-        outcomes={} if one.rows == "drawn" else dict(enumerate(outcomes)),
+        outcomes={} if kept is None or one.rows == "drawn" else dict(enumerate(kept.outcomes)),
+        digest=None if kept is None else kept.data_digest,
     )
 
 
@@ -130,6 +141,7 @@ def _reported(name: str, report: Report, card: Card, at: int) -> Figure:
         report=name,
         moment=report.timings.finished,
         outcomes=finished.outcomes(name, at),
+        digest=data.digest,
     )
 
 
@@ -137,6 +149,8 @@ def _shared_rows(low: Figure, high: Figure) -> str:
     """What both found on the rows that both attacked; empty where none are known to be the same."""
     rows = low.outcomes.keys() & high.outcomes.keys() if (low.data, low.split) == (high.data, high.split) else set()
     pairs = [(low.outcomes[row], high.outcomes[row]) for row in rows]
+    if low.outcomes.keys() == high.outcomes.keys() and low.digest != high.digest:  # other data of the same name
+        return ""
     if not pairs or any("w" in pair and set(pair) != {"w"} for pair in pairs):  # the same weights err on the same rows
         return ""
     kept = [sum(pair[side] == "r" for pair in pairs) for side in (0, 1)]
