@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -16,17 +16,20 @@ from xaibench.pages.shared import cached
 from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.options import choose_number, choose_several
 from xaibench.pages.shared.text import meaning, plain
+from xaibench.reading import counted, listed
 
 if TYPE_CHECKING:
     from xaibench.explainers import Attribution
     from xaibench.quality import Score
     from xaibench.types import Task
 
-__all__ = ["choose_methods", "show_quality"]
+__all__ = ["best_in_words", "choose_methods", "show_quality"]
 
 _FEWEST, _MOST, _USUAL = 4, 32, 8
 """Samples: every method explains each of them some dozen times while the reader waits."""
 _MOST_METHODS = 8
+_LEVEL = 0.05
+"""A lead counts as shown where its corrected p-value is below this."""
 _MARKS = {"trusted": "✓", "doubtful": "?", "unreliable": "✗"}
 
 
@@ -82,26 +85,52 @@ def _measured(name: str, method: str, n: int, key: tuple[str, str]) -> tuple[Att
 
 
 def best_in_words(scores: Mapping[str, Mapping[str, Score]], n: int) -> str:
-    """Which method has most of the best figures, as Markdown."""
-    wins: dict[str, list[str]] = {method: [] for method in scores}
-    measured = 0
-    for metric in computed.METRICS:
-        values = {method: rows[metric].mean for method, rows in scores.items() if metric in rows}
-        values = {method: value for method, value in values.items() if not math.isnan(value)}
-        if len(values) < 2:
-            continue
-        measured += 1
-        higher = next(iter(rows[metric].higher_is_better for rows in scores.values() if metric in rows))
-        wins[(max if higher else min)(values, key=lambda method: values[method])].append(metric)
-    best = max(wins, key=lambda method: len(wins[method]))
-    if not wins[best]:
-        return f"#### Measured on {n} samples"
-    metrics = ", ".join(name_label(metric).lower() for metric in wins[best])
+    """Which methods lead in a figure by more than chance, as Markdown."""
+    from xaibench.comparison.paired import holm
+
+    leads = {metric: _lead([rows[metric] for rows in scores.values() if metric in rows]) for metric in computed.METRICS}
+    found = {metric: lead for metric, lead in leads.items() if lead is not None}
+    told = f"means over {counted(n, 'sample')}. The stronger the blue, the better the method beside the others in its"
+    told += " column; intervals are below."
+    if not found:
+        return f"#### Measured on {counted(n, 'sample')}\n{told[:1].upper()}{told[1:]}"
+    corrected = holm([p_value for _, p_value in found.values()])
+    shown: dict[str, list[str]] = {}
+    for (metric, (method, _)), p_value in zip(found.items(), corrected, strict=True):
+        if p_value < _LEVEL:
+            shown.setdefault(method, []).append(name_label(metric).lower())
+    if not shown:
+        return (
+            f"#### None is shown to explain best\nIn none of {counted(len(found), 'figure')} does one method lead all"
+            f" others by more than chance: {told}"
+        )
+    best = max(shown, key=lambda method: len(shown[method]))
+    leading = "; ".join(f"{plain(method_label(method))} in {plain(listed(names))}" for method, names in shown.items())
     return (
-        f"#### {plain(method_label(best))} has the best figure in {len(wins[best])} of {measured}\n"
-        f"{plain(metrics[:1].upper() + metrics[1:])}: means over {n} samples. The stronger the blue, the better the"
-        " method beside the others in its column; intervals are below."
+        f"#### {plain(method_label(best))} leads in {len(shown[best])} of {counted(len(found), 'figure')}\n"
+        f"By more than chance ahead of all others: {leading}. Shown are {told}"
     )
+
+
+def _lead(scores: Sequence[Score]) -> tuple[str, float] | None:
+    """The method with the best mean, and how likely its lead over each other is by chance; None of fewer than two.
+
+    Over all others it is the largest p-value of the paired tests: each lead has to hold. Once one is likely to be
+    chance, no more are tested.
+    """
+    from xaibench.comparison.paired import sign_flip_p
+
+    known = sorted((one for one in scores if not math.isnan(one.mean)), key=lambda one: one.mean)
+    if len(known) < 2:
+        return None
+    best, *others = known[::-1] if known[0].higher_is_better else known
+    largest = 0.0
+    for other in others:
+        gaps = best.values - other.values
+        largest = max(largest, sign_flip_p(gaps[~gaps.isnan()]))
+        if largest >= _LEVEL:
+            break
+    return best.method, largest
 
 
 def _show_scores(scores: Mapping[str, Mapping[str, Score]], trust: Mapping[str, Attribution]) -> None:
