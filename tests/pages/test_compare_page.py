@@ -13,9 +13,10 @@ from streamlit.testing.v1 import AppTest
 from xaibench import load_data, load_model
 from xaibench.card import Card, CompressionConfig
 from xaibench.comparison import Comparison
+from xaibench.comparison.verdict import points
 from xaibench.evaluate import Judgement, Plan
 from xaibench.jobs import jobs, stop
-from xaibench.pages.compare.pair import headline
+from xaibench.pages.compare.pair import headline, in_plain_words
 from xaibench.pages.compare.sources import Source, pairs, sources
 from xaibench.pages.compare.standings import Question, Standing, groups, in_words
 from xaibench.report import run
@@ -47,13 +48,36 @@ def test_a_finished_comparison_stands_there_at_once(opened: Opened, shipped: Pat
     found = Comparison.model_validate_json(kept)
     text = shown(app)
     assert found.verdict in text
-    assert f"#### {headline(found)}".replace("\\", "") in text
+    top = app.markdown[0].value.replace("\\", "")
+    assert top == f"#### {headline(found)}\n{in_plain_words(found)}".replace("\\", "")
+    assert "p =" not in top
+    assert "p <" not in top
+    tests = next(table.value for table in app.dataframe if "McNemar, corrected" in table.value)
+    assert [f"{found.names[0]} alone right" in tests, list(tests["Points"])] == [
+        True,
+        [points(test.difference) for test in found.tests],
+    ]
     bars = chart(app)["data"]
     assert [bar["y"] for bar in bars] == [[test.accuracy[side] for test in found.tests] for side in (0, 1)]
     assert found.within is not None
     assert [line["y"] for line in chart(app, 1)["data"]] == [list(curve) for curve in found.within.curves]
     shown_figures = [one for one in found.figures if one.found]
     assert len(chart(app, 2)["data"][0]["y"]) == len(shown_figures)
+
+
+def test_a_comparison_is_told_in_plain_words(shipped: Path) -> None:
+    kept = (shipped / "reports" / "digits-cnn-hardened" / "compare.json").read_text(encoding="utf-8")
+    found = Comparison.model_validate_json(kept)
+    said = in_plain_words(found)
+    assert "Under attack digits-cnn-robust gets" in said
+    assert "more than chance explains" in said
+    outcomes = [one.outcome for one in found.figures if one.p_value is not None]
+    assert f"{outcomes.count('better')} better" in said
+    level = found.model_copy(
+        update={"tests": tuple(one.model_copy(update={"adjusted": 1.0, "p_value": 1.0}) for one in found.tests)}
+    )
+    assert headline(level) == "No difference is shown, neither under attack nor on unchanged samples"
+    assert "more than chance explains" not in in_plain_words(level)
 
 
 def test_two_without_a_comparison_are_judged_by_what_is_kept(opened: Opened, shipped: Path) -> None:
@@ -99,6 +123,9 @@ def test_many_are_ranked_among_their_like(opened: Opened, shipped: Path) -> None
     assert list(tables[0]["Under attack"])[2] == kept.robust_accuracy
     assert list(tables[1]["Model or report"]) == ["cancer-mlp"]
     assert list(tables[1][""]) == ["–"]
+    assert "Proved" not in tables[0]
+    assert chart(app)["data"][1]["y"] == list(tables[0]["Model or report"])
+    assert chart(app)["data"][1]["x"] == list(tables[0]["Under attack"])
     assert "evidence-cnn: nothing is kept" in app.info[0].value.replace("\\", "")
     assert "stand apart, and are not ranked" in shown(app)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -10,14 +11,16 @@ from xaibench.pages.compare.charts import accuracy_bars, curves_chart, differenc
 from xaibench.pages.shared.charts import STILL, described, paired_bars
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.text import plain
-from xaibench.reading import radius_axis
+from xaibench.reading import counted, listed, percent, radius_axis
 
 if TYPE_CHECKING:
     from xaibench.comparison import Comparison
     from xaibench.comparison.results import Within
     from xaibench.pages.compare.evidence import Evidence
 
-__all__ = ["show_pair"]
+__all__ = ["headline", "in_plain_words", "show_pair"]
+
+_OUTCOMES = ("better", "worse", "higher", "lower")
 
 _GROUPS = {
     "distances": "Distance",
@@ -32,7 +35,7 @@ _GROUPS = {
 def show_pair(evidence: Evidence) -> None:
     """All that is known of two, the verdict first."""
     found = evidence.found
-    st.markdown(f"#### {headline(found)}\n{plain(found.verdict)}")
+    st.markdown(f"#### {headline(found)}\n{plain(in_plain_words(found))}")
     st.caption(plain(evidence.origin))
     left, right = st.columns(2, gap="large")
     with left:
@@ -75,24 +78,59 @@ def headline(found: Comparison) -> str:
     robust = found.tests[1] if len(found.tests) > 1 else None
     if robust is None:
         return f"{second}: {points(clean.difference)} points of accuracy" if clean.found else "No difference is shown"
-    won = f"{points(robust.difference)} points under attack" if robust.found else "no shown difference under attack"
-    paid = (
-        f"{points(clean.difference)} points on unchanged samples" if clean.found else "none shown on unchanged samples"
+    if not clean.found and not robust.found:
+        return "No difference is shown, neither under attack nor on unchanged samples"
+    won, paid = (
+        f"{points(test.difference)} points {where}" if test.found else f"no difference shown {where}"
+        for test, where in ((robust, "under attack"), (clean, "on unchanged samples"))
     )
     return f"{second}: {won}, {paid}"
 
 
-def _show_tests(found: Comparison) -> None:
-    from xaibench.comparison.verdict import p_text
+def in_plain_words(found: Comparison) -> str:
+    """What the tests say, without their numbers: accuracy under attack and unchanged, and all other figures."""
+    if found.same_model:
+        return found.verdict
+    first, second = found.names
+    said = []
+    for test in found.tests[::-1]:
+        where = "On unchanged samples" if test.what == "clean" else "Under attack"
+        one, other = map(percent, test.accuracy)
+        means = "more than chance explains" if test.found else "which may be chance"
+        said.append(
+            f"{where} {second} gets {other} right and {first} {one}, {means}."
+            if one != other
+            else f"{where} both get {one} right."
+        )
+    tested = [one for one in found.figures if one.p_value is not None]
+    outcomes: Counter[str] = Counter(one.outcome for one in tested)
+    if tested:
+        named = [f"{count} {outcome}" for outcome in _OUTCOMES if (count := outcomes[outcome])]
+        rest = outcomes["not shown"]
+        parts = [*named, f"{rest} without a shown difference"] if rest else named
+        said.append(f"Of {counted(len(tested), 'other figure')} {second} has {listed(parts)}.")
+    return " ".join(said)
 
-    for test in found.tests:
-        where = "Unchanged" if test.what == "clean" else "Under attack"
-        p = p_text(test.p_value if test.adjusted is None else test.adjusted)
-        st.caption(
-            plain(
-                f"{where}: {found.names[0]} alone is right on {test.only_first}, {found.names[1]} alone on"
-                f" {test.only_second} of {found.n} samples ({p}, McNemar, corrected)."
-            )
+
+def _show_tests(found: Comparison) -> None:
+    """The verdict with its p-values, and which samples decide it."""
+    from xaibench.comparison.verdict import p_text, points
+
+    with st.expander("The tests behind it"):
+        st.markdown(plain(found.verdict))
+        st.dataframe(
+            [
+                {
+                    "On samples": "unchanged" if test.what == "clean" else "under attack",
+                    f"{found.names[0]} alone right": test.only_first,
+                    f"{found.names[1]} alone right": test.only_second,
+                    "Points": points(test.difference),
+                    "McNemar, corrected": p_text(test.p_value if test.adjusted is None else test.adjusted),
+                    "Difference": "shown" if test.found else "not shown",
+                }
+                for test in found.tests
+            ],
+            hide_index=True,
         )
 
 
