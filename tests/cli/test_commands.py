@@ -17,6 +17,7 @@ from xaibench.card import Card, RobustAccuracy
 from xaibench.cli import run
 from xaibench.data import data_names, load_data
 from xaibench.evaluate import ModelOptions, Plan
+from xaibench.reading import percent
 from xaibench.registry import Spec
 
 
@@ -63,8 +64,32 @@ def test_models_show_gives_the_card(how: str, answer: Any, toy_models: Path) -> 
     assert "breast-cancer" in answer("models", "show", name)
 
 
+def test_models_show_gives_the_robust_accuracy(answer: Any, root: Path, tmp_path: Path) -> None:
+    found = Card.read(root / "models" / "digits-cnn" / "config.json").robustness[0]
+    shown = " ".join(answer("models", "show", str(root / "models" / "digits-cnn")).split())
+    share = percent(found.robust_accuracy)
+    assert f"robust accuracy, linf 0.1 {share} (62.7 % to 72.3 %) by autoattack, on all 359 rows of test" in shown
+
+
+def test_data_that_are_not_here_are_said_to_be_away(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XAIBENCH_DATA_HOME", raising=False)
+    row = next(row for row in answer("data", "--json") if row["name"] == "cifar10")
+    assert row["here"] == "no"
+    assert row["rows"] is None
+
+
 def test_data_lists_names_and_describes_one(answer: Any) -> None:
-    assert answer("data", "--json") == list(data_names())
+    listed = {row["name"]: row for row in answer("data", "--json")}
+    assert listed.keys() >= set(data_names())
+    assert listed["digits"] == {
+        "name": "digits",
+        "task": "image",
+        "classes": 10,
+        "shape": "1 x 8 x 8",
+        "split": "test",
+        "rows": 359,
+        "here": "yes",
+    }
     assert "digits" in answer("data").split()
     facts = answer("data", "show", "digits", "--n", "30", "--json")
     data = load_data("digits", n=30)

@@ -51,6 +51,18 @@ def parse(line: str) -> None:
     command.make_context(command.name, arguments).close()
 
 
+@pytest.mark.parametrize("name", ["data", "models"])
+def test_a_group_shows_its_examples(name: str) -> None:
+    assert f"xaibench {name} show digits" in (get_command(app).commands[name].help or "")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", ["explain", "rank-explainers"])
+def test_one_method_is_as_good_a_name_as_methods(command: str) -> None:
+    for option in ("--method", "--methods"):
+        context = COMMANDS[command].make_context(command, ["digits-cnn", option, "saliency"])
+        assert context.params["methods"] == ["saliency"]
+
+
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in NEEDS_NO_SECOND_EXAMPLE])
 def test_every_command_teaches_by_examples_that_parse(name: str) -> None:
     found = examples(COMMANDS[name])

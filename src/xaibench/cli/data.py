@@ -12,12 +12,14 @@ from xaibench.cli.options import AsJson, Limit, Seed, Split
 
 __all__ = ["data_app"]
 
-data_app = typer.Typer(help="List the data sets known by name, or describe one.", rich_markup_mode="rich")
+data_app = typer.Typer(rich_markup_mode="rich")
 
 
 @data_app.callback(invoke_without_command=True)
 def list_data(context: typer.Context, as_json: AsJson = False) -> None:
     """List the data sets known by name, or describe one.
+
+    Of those that can be read without the network, the list says what they are.
 
     [dim]xaibench data[/]
     [dim]xaibench data show digits[/]
@@ -25,13 +27,40 @@ def list_data(context: typer.Context, as_json: AsJson = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from xaibench.data import data_names
+    from xaibench.data import data_names, names_at_hand
 
-    names = list(data_names())
+    at_hand = names_at_hand()
+    rows = [_facts(name) if name in at_hand else _unknown(name) for name in sorted({*data_names(), *at_hand})]
     if as_json:
-        print_json(names)
+        print_json(rows)
     else:
-        print("\n".join(names))
+        print_table([list(row.values()) for row in rows], header=list(rows[0]))
+
+
+def _facts(name: str) -> dict[str, object]:
+    """What a data set at hand is, of the split that models are measured on."""
+    from xaibench.data import load_data, measured_split, row_count
+    from xaibench.errors import InputError
+
+    try:
+        split = measured_split(name)
+        data = load_data(name, split, n=1)
+        rows = row_count(name, split)
+    except InputError:
+        return _unknown(name)
+    shape = " x ".join(map(str, data.inputs.shape[1:])) if hasattr(data.inputs, "shape") else None
+    return _unknown(name) | {
+        "task": data.task,
+        "classes": len(data.class_names),
+        "shape": shape,
+        "split": split,
+        "rows": rows,
+        "here": "yes",
+    }
+
+
+def _unknown(name: str) -> dict[str, object]:
+    return {"name": name, "task": None, "classes": None, "shape": None, "split": None, "rows": None, "here": "no"}
 
 
 @data_app.command("show")

@@ -42,6 +42,8 @@ def explain(
     methods: Annotated[
         list[str] | None,
         typer.Option(
+            "--methods",
+            "--method",
             help="all, names with commas, or name:key=value,...; repeat for several. A first few by default.",
             autocompletion=completion.explainer,
         ),

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xaibench.cli import completion
 from xaibench.cli.console import print_json, print_table, say
 from xaibench.cli.options import AsJson
+from xaibench.reading import percent
+
+if TYPE_CHECKING:
+    from xaibench.card import RobustAccuracy
 
 __all__ = ["models_app"]
 
-models_app = typer.Typer(help="List the trained classifiers at hand, or describe one.", rich_markup_mode="rich")
+models_app = typer.Typer(rich_markup_mode="rich")
 
 
 @models_app.callback(invoke_without_command=True)
@@ -71,12 +75,13 @@ def add_model(
     from pydantic import ValidationError
 
     from xaibench.card import first_problem
-    from xaibench.data import load_data, measured_split
+    from xaibench.data import check_at_hand, load_data, measured_split
     from xaibench.errors import InputError
     from xaibench.homes import find_model
     from xaibench.intake import Request, read_hub_name, take_in
 
     hub = read_hub_name(name)
+    check_at_hand(data)
     names = load_data(data, measured_split(data), n=1).class_names if in_order else ()
     try:
         request = Request(title=title or hub.title[:80], format="hub", hub=str(hub), data=data, class_names=names)
@@ -120,12 +125,24 @@ def show_model(
         ("architecture", f"{card.architecture.name}({params})"),
         ("input shape", " x ".join(map(str, card.input_shape))),
         ("classes", ", ".join(card.class_names)),
-        ("data", f"{card.data.name}, trained on {card.data.train_split}"),
+        ("data", f"{card.data.name}, trained on {card.data.train_split}" if card.data.digest else card.data.name),
         ("weights digest", card.weights_digest),
         *((f"{split}: {key}", value) for split, values in card.metrics.items() for key, value in _figures(values)),
+        *map(_robustness, card.robustness),
     ]
     print_table(facts, header=("", ""))
 
 
 def _figures(metrics: dict[str, object]) -> list[tuple[str, object]]:
     return [(key, value) for key, value in metrics.items() if isinstance(value, int | float)]
+
+
+def _robustness(measured: RobustAccuracy) -> tuple[str, str]:
+    """Robust accuracy in one threat, and where it was measured."""
+    low, high = map(percent, measured.interval)
+    rows = {"all": "all", "first": "the first", "drawn": "drawn"}[measured.rows]
+    return (
+        f"robust accuracy, {measured.norm} {measured.eps:g}",
+        f"{percent(measured.robust_accuracy)} ({low} to {high}) by {measured.attack},"
+        f" on {rows} {measured.n} rows of {measured.split}",
+    )

@@ -28,6 +28,8 @@ def rank_explainers(
     methods: Annotated[
         list[str] | None,
         typer.Option(
+            "--methods",
+            "--method",
             help="all, names with commas, or name:key=value,...; repeat for several. All by default.",
             autocompletion=completion.explainer,
         ),
