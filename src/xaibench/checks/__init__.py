@@ -1,6 +1,6 @@
 """Self-checks: can a robustness number be trusted?"""
 
-from xaibench.checks.base import Case, Check, Outcome, Report, Status, Verdict, checks, examine, verdict_of
+from xaibench.checks.base import Case, Check, Outcome, Report, Status, Verdict, bound_of, checks, examine, verdict_of
 from xaibench.checks.gradients import FiniteDifferences, UnstableGradients, ZeroGradients
 from xaibench.checks.outputs import BatchDependence, ProbabilitiesNotLogits, RandomModel, StoredAdversarials
 from xaibench.checks.planted import PlantedAdversarials
@@ -36,6 +36,7 @@ __all__ = [
     "UnstableGradients",
     "Verdict",
     "ZeroGradients",
+    "bound_of",
     "checks",
     "examine",
     "verdict_of",

@@ -18,7 +18,19 @@ from xaibench.rng import SampleRng
 from xaibench.threats import Threat
 from xaibench.types import Classifier, Progress
 
-__all__ = ["Case", "Check", "Outcome", "Report", "Status", "Verdict", "checks", "examine", "graded", "verdict_of"]
+__all__ = [
+    "Case",
+    "Check",
+    "Outcome",
+    "Report",
+    "Status",
+    "Verdict",
+    "bound_of",
+    "checks",
+    "examine",
+    "graded",
+    "verdict_of",
+]
 
 Status = Literal["pass", "warning", "fail", "skipped"]
 Verdict = Literal["reliable", "doubtful", "unreliable"]
@@ -99,7 +111,8 @@ class Check(Protocol):
 
     Its answer depends on the case alone; its thresholds are fields. ``thorough`` says that it costs more than a small
     share of an evaluation. One that does not may do more where those are made too: ``if_thorough`` holds its fields
-    for that.
+    for that. One whose figure should be no smaller than its limit, where others should be no larger, says so by a class
+    variable ``floor``.
     """
 
     name: ClassVar[str]
@@ -112,6 +125,18 @@ class Check(Protocol):
 
 checks: Registry[Check] = Registry("check")
 """Self-checks by name."""
+
+
+def bound_of(check: str, limit: float) -> str:
+    """What a check wants of its figure, for reading; a check that is not known here has a limit alone.
+
+    >>> bound_of("unknown", 0.5)
+    '0.5'
+    """
+    value = f"{limit:.3g}".replace("-", "−")
+    if check not in checks:
+        return value
+    return f"{'at least' if getattr(checks.get(check), 'floor', False) else 'at most'} {value}"
 
 
 def verdict_of(statuses: Sequence[Status]) -> Verdict:

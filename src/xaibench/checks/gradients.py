@@ -111,6 +111,7 @@ class FiniteDifferences:
 
     name: ClassVar[str]
     thorough: ClassVar[bool] = False
+    floor: ClassVar[bool] = True
 
     samples: int = 8
     directions: int = 16

@@ -141,6 +141,7 @@ class ProbabilitiesNotLogits:
 
     name: ClassVar[str]
     thorough: ClassVar[bool] = False
+    floor: ClassVar[bool] = True
 
     samples: int = 16
     limit: float = 1e-4

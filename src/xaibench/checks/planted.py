@@ -32,6 +32,7 @@ class PlantedAdversarials:
 
     name: ClassVar[str]
     thorough: ClassVar[bool] = True
+    floor: ClassVar[bool] = True
 
     samples: int = 32
     inner: int = 50

@@ -27,6 +27,7 @@ class Units:
 
     name: ClassVar[str]
     thorough: ClassVar[bool] = False
+    floor: ClassVar[bool] = True
 
     limit: float = 1e-3
     filled: float = 0.02

@@ -9,6 +9,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from torch import Tensor
 
+from xaibench.checks import bound_of
 from xaibench.drawing.labels import FIGURES, method_label, stage_label
 from xaibench.evaluate.align import are_numbers
 from xaibench.evaluate.hardness import Robustness
@@ -104,13 +105,11 @@ def environment() -> Environment:
         method=method_label,
         stage=stage_label,
         seconds=lambda value: "–" if value is None else f"{value:.1f}",
-        thousands=lambda count: format(count, "," if isinstance(count, int) else "").replace(
-            ",", "\N{NARROW NO-BREAK SPACE}"
-        ),
+        thousands=lambda count: f"{count:,}" if isinstance(count, int) else count,
         norm=norm_label,
         signed=signed,
     )
-    environment.globals["range_of"] = range
+    environment.globals.update(range_of=range, bound_of=bound_of)
     return environment
 
 

@@ -126,6 +126,7 @@ def show_classes(robustness: Robustness) -> None:
 
 def show_checks(checks: SelfChecks) -> None:
     """Whether the numbers can be trusted, what was checked, and what to do about it."""
+    from xaibench.checks import bound_of
     from xaibench.drawing.labels import name_label
 
     order = ["fail", "warning", "pass", "skipped"]
@@ -137,8 +138,8 @@ def show_checks(checks: SelfChecks) -> None:
             {
                 "Self-check": name_label(one.check),
                 "Outcome": _STATUS[one.status],
-                "Figure": one.figure,
-                "Limit": one.limit,
+                "Figure": "–" if one.figure is None else f"{one.figure:.3g}".replace("-", "−"),
+                "Limit": "–" if one.limit is None else bound_of(one.check, one.limit),
                 "What it means": one.advice,
             }
             for one in sorted(checks.outcomes, key=lambda one: order.index(one.status))
@@ -146,8 +147,6 @@ def show_checks(checks: SelfChecks) -> None:
         hide_index=True,
         height="content",
         column_config={
-            "Figure": st.column_config.NumberColumn(format="%.3g"),
-            "Limit": st.column_config.NumberColumn(format="%.3g"),
             "What it means": st.column_config.TextColumn(width="large"),
         },
     )
