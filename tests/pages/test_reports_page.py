@@ -157,12 +157,17 @@ def test_verifying_starts_a_run_and_shows_what_it_found(
     button = next(each for each in app.button if each.label == "Verify its claims")
     button.click().run()
     assert not app.exception
-    from xaibench.jobs import jobs, stop
+    from xaibench.jobs import jobs
 
     (job,) = jobs("verify")
     assert job.arguments == ("verify", str(reports / "digits-cnn"))
     assert app.query_params["verified"] == job.id
-    stop(job)
+    next(each for each in app.button if each.label == "Verify its claims").click().run()
+    assert [each.id for each in jobs("verify")] == [job.id], "one at a time"
+    again = opened("reports", report="digits-cnn")
+    assert again.button(key=f"stop-{job.id}").label == "Stop", "a page opened anew finds it too"
+    again.button(key=f"stop-{job.id}").click().run()
+    assert jobs("verify")[0].stopping or not jobs("verify")[0].is_alive
 
 
 def test_what_a_verification_found_is_of_the_report_as_it_was(

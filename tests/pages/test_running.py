@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from xaibench.files import write_json
+from xaibench.jobs.locks import try_lock
 from xaibench.places import runs_home
 
 Opened = Callable[..., AppTest]
@@ -52,6 +53,66 @@ def test_damaged_records_of_a_run_harm_no_page(opened: Opened, stopped: Path) ->
         app = opened(page, model="toy-image", run="stopped")
         assert not app.exception
         assert not app.error
+
+
+def test_a_home_that_cannot_be_written_is_said_in_a_line(
+    opened: Opened, toy_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XAIBENCH_RUNS_HOME", str(tmp_path / "file" / "runs"))
+    app = opened("compare", a="toy-image", b="toy-table")
+    next(button for button in app.button if button.label == "Compare them").click().run()
+    assert not app.exception
+    assert any("cannot be written" in error.value for error in app.error)
+
+
+def alive(kind: str, *arguments: str) -> Path:
+    """The folder of a run that seems to run for as long as the test does."""
+    folder = runs_home() / kind
+    told = {"kind": kind, "title": f"The {kind}", "arguments": arguments, "out": None, "created": 1, "queued": 1}
+    write_json(folder / "job.json", told)
+    write_json(folder / "running.json", {"started": 1.0})
+    assert try_lock(folder / "lock") is not None
+    return folder
+
+
+PLACES = {
+    ("report", "report", "toy-image"): ("robustness", "run"),
+    ("harden", "harden", "toy-image"): ("harden", "run"),
+    ("compare", "compare", "toy-image", "toy-table"): ("compare", "comparison"),
+    ("rank", "rank-explainers", "toy-image"): ("explanations", "ranking_run"),
+    ("verify", "verify", "somewhere/digits-cnn"): ("reports", "verified"),
+}
+
+
+def test_runs_of_all_kinds_are_listed_on_reports_and_stopped_there(opened: Opened) -> None:
+    folders = [alive(*told) for told in PLACES]
+    app = opened("reports")
+    assert not app.exception
+    for folder in folders:
+        app.button(key=f"end-{folder.name}").click().run()
+        assert (folder / "stop").exists()
+        assert app.button(key=f"end-{folder.name}").label == "Stopping"
+        assert app.button(key=f"end-{folder.name}").disabled
+
+
+@pytest.mark.parametrize("told", PLACES)
+def test_a_run_in_the_list_leads_to_its_page(opened: Opened, told: tuple[str, ...]) -> None:
+    folder, (page, key) = alive(*told), PLACES[told]
+    app = opened("reports")
+    app.button(key=f"open-{folder.name}").click().run()
+    assert not app.exception
+    assert app.session_state["_address.page"] == page
+    assert app.session_state["_address.kept"][key] == folder.name
+
+
+def test_a_waiting_run_names_what_it_waits_for(opened: Opened, stopped: Path) -> None:
+    (stopped / "ended.json").unlink()
+    assert try_lock(stopped / "lock") is not None
+    alive("verify", "verify", "somewhere/digits-cnn")
+    app = opened("robustness", model="toy-image", run="stopped")
+    assert any("Waits for another run" in one.value for one in app.caption)
+    assert app.button(key="ahead-verify").label == "The verify"
 
 
 def test_a_full_queue_is_said_in_a_line(opened: Opened, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

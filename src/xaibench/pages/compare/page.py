@@ -90,7 +90,7 @@ def _show_two(first: Source, second: Source) -> None:
 
 
 def _start(first: Source, second: Source) -> None:
-    from xaibench.pages.shared.running import launch, show_job
+    from xaibench.pages.shared.running import COMPARISON, launch, show_job
 
     st.subheader("Measure it anew")
     st.caption(
@@ -112,6 +112,6 @@ def _start(first: Source, second: Source) -> None:
         digest = hashlib.sha256("\0".join(arguments).encode()).hexdigest()[:8]
         out = inside(reports_home(), f"compare-{first.name[:35]}-{second.name[:35]}-{digest}")
         title = f"{first.label} against {second.label}"
-        launch(lambda: start((*arguments, "--out", str(out)), kind="compare", title=title, out=out), key="comparison")
-    if run := keep("comparison"):
+        launch(lambda: start((*arguments, "--out", str(out)), kind="compare", title=title, out=out), key=COMPARISON)
+    if run := keep(COMPARISON):
         show_job(run)

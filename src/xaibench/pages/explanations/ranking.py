@@ -173,7 +173,7 @@ def _table(found: RankingRecord) -> None:
 
 
 def _start(model: str) -> None:
-    from xaibench.pages.shared.running import launch, show_job
+    from xaibench.pages.shared.running import RANKING, launch, show_job
 
     st.subheader("Rank the methods on a model of yours")
     with st.form("rank", border=False):
@@ -190,6 +190,6 @@ def _start(model: str) -> None:
         arguments = ("rank-explainers", model, "--n", str(n))
         out = place_of(arguments)
         title = f"Ranking of explainers on {model}"
-        launch(lambda: start((*arguments, "--out", str(out)), kind="rank", title=title, out=out), key="ranking_run")
-    if run := keep("ranking_run"):
+        launch(lambda: start((*arguments, "--out", str(out)), kind="rank", title=title, out=out), key=RANKING)
+    if run := keep(RANKING):
         show_job(run)

@@ -5,30 +5,22 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.errors import InputError
 from xaibench.pages.reports.frame import framed
 from xaibench.pages.reports.shelf import Item
+from xaibench.pages.reports.verified import show_verified
 from xaibench.pages.shared import finished
-from xaibench.pages.shared.address import keep
 from xaibench.pages.shared.limits import MEGABYTE
 from xaibench.pages.shared.links import link_button
-from xaibench.pages.shared.running import launch
-from xaibench.pages.shared.text import plain, problem
-
-if TYPE_CHECKING:
-    from xaibench.jobs import Job
+from xaibench.pages.shared.text import plain
 
 __all__ = ["show_opened"]
 
 _HEIGHT = 900
 _LARGEST_PAGE = 20 * MEGABYTE
 _LARGEST_ZIP = 200 * MEGABYTE
-_VERIFIED = "verified"
-"""The run that verifies, in the address."""
 _COLOURS = {"reliable": "blue", "doubtful": "orange", "unreliable": "orange"}
 
 
@@ -41,7 +33,7 @@ def show_opened(item: Item) -> None:
         st.markdown(plain(item.verdict))
     _downloads(item)
     if item.kind == "report" and item.document is not None:
-        _verify(item, item.document)
+        show_verified(item, item.document)
     if item.page is None:
         st.info("Its page, index.html, is missing: the numbers are in report.json.")
     elif item.page.stat().st_size > _LARGEST_PAGE:
@@ -102,74 +94,3 @@ def _packed(name: str, files: tuple[Path, ...]) -> bytes:
         for path in files:
             archive.write(path, f"{name}/{path.name}")
     return target.getvalue()
-
-
-def _verify(item: Item, document: Path) -> None:
-    """A button that checks every claim again, in a process of its own, and what it found line by line."""
-    from xaibench.homes import model_names
-    from xaibench.jobs import find, start
-
-    if finished.report(item.name).plan.model not in model_names():
-        st.caption("It can be verified where its model is: `xaibench verify` in a terminal there.")
-        return
-    folder = str(document.parent)
-    if st.button("Verify its claims", icon=":material/fact_check:", help="Derives every number again from the model"):
-        launch(lambda: start(("verify", folder), kind="verify", title=f"Verify {item.name}"), key=_VERIFIED)
-    name = keep(_VERIFIED)
-    if not name:
-        return
-    try:
-        job = find(name)
-    except InputError:
-        return
-    if job.kind != "verify" or job.arguments[1:] != (folder,):
-        return
-    if _has_changed(item, document, job):
-        st.info("The report has changed since it was verified: verify it again.")
-    else:
-        st.fragment(_claims, run_every=1.0 if job.is_alive else None)(name, job.is_alive)
-
-
-def _has_changed(item: Item, document: Path, job: Job) -> bool:
-    """Whether any file is another than was verified; where nothing was, whether any was written since.
-
-    What a verification finds first names the document by its digest, and that states those of all other files.
-    """
-    from xaibench.report.verify import DIGITS
-
-    found = job.result.partition("\n")[0]
-    if "digest" not in found and job.state != "finished":
-        return any(path.stat().st_mtime > job.queued for path in item.files)
-    stated = finished.report(item.name).stated
-    return f" {finished.digest(document)[:DIGITS]}," not in found or any(
-        finished.digest(document.parent / name) != digest for name, digest in stated.items()
-    )
-
-
-def _claims(name: str, was_alive: bool) -> None:
-    from xaibench.jobs import find
-
-    try:
-        job = find(name)
-    except InputError:  # another session has removed it
-        return
-    if was_alive and not job.is_alive:
-        st.rerun()
-    with st.container(border=True):
-        lines = [line for line in job.result.splitlines() if line.strip()]
-        st.markdown(_verdict(job, len(lines)))
-        if lines:
-            st.code("\n".join(lines), language=None, wrap_lines=True)
-
-
-def _verdict(job: Job, held: int) -> str:
-    if job.is_alive:
-        return f"Verifying: {held} groups of claims hold so far."
-    if job.state == "finished":
-        return (
-            f"**Every claim holds** of the page, the numbers and the examples as they lie here: {held} groups were"
-            " derived again and agree."
-        )
-    if job.state == "stopped":
-        return f"**Stopped** before every claim was checked: {held} groups held until then."
-    return f"**It could not be verified**: {problem(job.message)}"

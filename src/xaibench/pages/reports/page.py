@@ -11,6 +11,7 @@ from xaibench.pages.reports.shelf import Item, read_items
 from xaibench.pages.shared.address import put
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.options import choose_one
+from xaibench.pages.shared.running import show_jobs
 from xaibench.pages.shared.tables import share_table
 from xaibench.pages.shared.text import plain, problem
 from xaibench.places import reports_home
@@ -21,6 +22,8 @@ __all__ = ["show"]
 _NONE = ""
 _FEWEST, _MOST = 2, 6
 """Reports that can be compared at once."""
+_RUNS = 20
+"""The latest runs that are listed."""
 
 
 def show() -> None:
@@ -45,6 +48,8 @@ def show() -> None:
     for item in items:
         if item.kind is None:
             st.warning(f"**{plain(item.name)}** cannot be read: {problem(item.reason)}", icon=":material/broken_image:")
+    with st.expander("Runs of all pages", icon=":material/history:"):
+        show_jobs(most=_RUNS)
     if whole and opened is not None:
         from xaibench.pages.reports.opened import show_opened
 

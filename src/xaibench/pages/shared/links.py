@@ -29,7 +29,12 @@ def link_button(
     icon: str | None = None,
     kind: Kind = "secondary",
     width: Literal["stretch", "content"] = "stretch",
+    told: str | None = None,
     **choices: str,
 ) -> None:
-    """A button that leads to a page."""
-    st.button(label, key=key, icon=icon, type=kind, on_click=go_to, args=(page,), kwargs=choices, width=width)
+    """A button that leads to a page, also out of a part of a page that runs alone; a pointer is ``told`` more of it."""
+    st.button(
+        label, key=key, icon=icon, type=kind, on_click=go_to, args=(page,), kwargs=choices, width=width, help=told
+    )
+    if TARGET in st.session_state:  # the router, which goes there first of all, has not run
+        st.rerun()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from xaibench.errors import InputError
 from xaibench.pages.shared.address import chosen, forget, put
+from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.text import plain, problem
 
 if TYPE_CHECKING:
@@ -18,10 +20,10 @@ if TYPE_CHECKING:
 
     from xaibench.jobs import Forecast, Job, Stage
 
-__all__ = ["RUN", "launch", "show_job", "show_jobs", "when"]
+__all__ = ["COMPARISON", "RANKING", "RUN", "VERIFIED", "launch", "show_job", "show_jobs", "stop_button", "when"]
 
-RUN = "run"
-"""The key of a run in the address."""
+RUN, COMPARISON, RANKING, VERIFIED = "run", "comparison", "ranking_run", "verified"
+"""Keys of runs in the address: of the Robustness and Harden pages, and of those that show more than one run."""
 
 _EVERY = 1.0
 """Seconds between two looks at a run that is alive."""
@@ -36,6 +38,10 @@ _LOOKS = {
 _LOG_LINES = 40
 _HARDLY_LEFT = 0.5
 """Seconds below which nothing is said to be left."""
+_PATIENCE = "10 s"
+"""After which a run that was asked to stop is ended by force."""
+_REFUSED = "_running.refused"
+"""Where in the session the reason lies why a run did not stop."""
 _GONE = "That run is not here any more: it has been removed."
 
 
@@ -63,8 +69,8 @@ def show_job(job_id: str) -> None:
     st.fragment(_draw, run_every=_EVERY if alive else None)(job_id, alive)
 
 
-def show_jobs(kind: str, *, key: str = RUN, most: int = 8) -> None:
-    """The latest runs of a kind, each with a button that opens it (its id goes to ``key`` of the address)."""
+def show_jobs(kind: str | None = None, *, most: int = 8) -> None:
+    """The latest runs of a kind, or of all, each with a button that opens it on its page."""
     from xaibench.jobs import jobs
 
     found = jobs(kind)
@@ -73,15 +79,10 @@ def show_jobs(kind: str, *, key: str = RUN, most: int = 8) -> None:
     for job in found[:most]:
         with st.container(horizontal=True, vertical_alignment="center"):
             _badge(job)
-            st.button(
-                plain(job.title),
-                key=f"open-{job.id}",
-                type="tertiary",
-                help=f"Show this run of {when(job.created)}",
-                on_click=put,
-                kwargs={key: job.id},
-            )
-            if not job.is_alive:
+            _link(job, "open")
+            if job.is_alive:
+                stop_button(job, key=f"end-{job.id}")
+            else:
                 st.button(
                     "Remove",
                     key=f"remove-{job.id}",
@@ -89,7 +90,7 @@ def show_jobs(kind: str, *, key: str = RUN, most: int = 8) -> None:
                     type="tertiary",
                     help="Take it off this list; what it wrote stays",
                     on_click=_remove,
-                    args=(job, key),
+                    args=(job,),
                 )
 
 
@@ -134,8 +135,10 @@ def _state(job: Job) -> None:
     from xaibench.cli.stages import show_time
 
     ran = f"{show_time(job.seconds)} so far" if job.is_alive else f"after {show_time(job.seconds)}"
-    if job.state == "waiting":
-        st.caption(_queue(job))
+    if job.stopping:
+        st.caption(f"Stopping, {ran}: it ends in {_PATIENCE} at the latest.")
+    elif job.state == "waiting":
+        _queue(job)
     elif job.state == "running":
         stage = job.stage
         left = job.left
@@ -187,25 +190,86 @@ def _whole(left: Forecast, *, of_others: bool) -> str:
     return f"{low} to {high} left, judged by other models" if of_others and low != high else f"about {high} left"
 
 
-def _queue(job: Job) -> str:
+def _ahead(job: Job) -> list[Job]:
+    """The runs that a waiting one waits for, that which comes next to its end first."""
     from xaibench.jobs import jobs
 
-    ahead = [
+    found = [
         other
         for other in jobs()
         if other.state == "running" or (other.state == "waiting" and (other.queued, other.id) < (job.queued, job.id))
     ]
+    return sorted(found, key=lambda other: (other.state != "running", other.queued, other.id))
+
+
+def _queue(job: Job) -> None:
+    """What a waiting run waits for, each with a button that opens it."""
+    ahead = _ahead(job)
     if not ahead:
-        return "Its turn comes now."
-    return f"Waits for {len(ahead)} other {'run' if len(ahead) == 1 else 'runs'}: one after the other has the machine."
+        st.caption("Its turn comes now.")
+        return
+    runs = "another run" if len(ahead) == 1 else f"{len(ahead)} other runs"
+    st.caption(f"Waits for {runs}: one after the other has the machine.")
+    for other in ahead:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            _badge(other)
+            _link(other, "ahead")
+
+
+def _link(job: Job, key: str) -> None:
+    """The title of a run as a button that opens it on its page."""
+    page, choices = _place(job)
+    if page:
+        told = f"Show this run of {when(job.created)}"
+        link_button(
+            plain(job.title), page, key=f"{key}-{job.id}", kind="tertiary", width="content", help=told, **choices
+        )
+    else:
+        st.markdown(plain(job.title), width="content")
+
+
+def _place(job: Job) -> tuple[str, dict[str, str]]:
+    """The page that a run belongs to and what its address says there; no page for a kind that none shows."""
+    subject = Path(job.arguments[1]).name if len(job.arguments) > 1 else ""
+    return {
+        "report": ("robustness", {"model": subject, RUN: job.id}),
+        "harden": ("harden", {"model": subject, RUN: job.id}),
+        "compare": ("compare", {COMPARISON: job.id}),
+        "rank": ("explanations", {"view": "ranking", "model": subject, RANKING: job.id}),
+        "verify": ("reports", {"report": subject, VERIFIED: job.id}),
+    }.get(job.kind, ("", {}))
+
+
+def stop_button(job: Job, key: str = "") -> None:
+    """A button that asks a run to stop; once that is asked, it says so."""
+    st.button(
+        "Stopping" if job.stopping else "Stop",
+        key=key or f"stop-{job.id}",
+        icon=":material/stop:",
+        disabled=job.stopping,
+        help="What it has finished is kept",
+        on_click=_stop,
+        args=(job,),
+    )
+    if refused := st.session_state.pop(_REFUSED, None):
+        st.error(problem(refused))
+
+
+def _stop(job: Job) -> None:
+    """Callback: the run is drawn after it, so that it says at once that it stops."""
+    from xaibench.jobs import stop
+
+    try:
+        stop(job)
+    except InputError as error:
+        st.session_state[_REFUSED] = str(error)
 
 
 def _buttons(job: Job) -> None:
-    from xaibench.jobs import resume, stop
+    from xaibench.jobs import resume
 
     if job.is_alive:
-        if st.button("Stop", key=f"stop-{job.id}", icon=":material/stop:", disabled=job.stopping):
-            _try(lambda: stop(job))
+        stop_button(job)
     elif job.state != "finished" and st.button("Resume", key=f"resume-{job.id}", icon=":material/play_arrow:"):
         _try(lambda: resume(job))
 
@@ -233,10 +297,11 @@ def _details(job: Job) -> None:
         st.code("\n".join(log.splitlines()[-_LOG_LINES:]), language=None, wrap_lines=True)
 
 
-def _remove(job: Job, key: str) -> None:
+def _remove(job: Job) -> None:
     from xaibench.jobs import remove
 
-    if chosen(key) == job.id:
-        forget(key)
+    for key in (RUN, COMPARISON, RANKING, VERIFIED):
+        if chosen(key) == job.id:
+            forget(key)
     with suppress(InputError):  # another session has removed or resumed it: the list shows how it stands
         remove(job)
