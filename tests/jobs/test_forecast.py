@@ -47,6 +47,16 @@ def test_finished_units_tell_what_is_left_of_a_stage() -> None:
     assert found == Forecast(low=2 * 20 - 10 + 12, high=42.0)
 
 
+@pytest.mark.parametrize("now", [73.1, 300.0, 3000.0])
+@pytest.mark.parametrize(("shape", "rest"), [(SHAPE, 12.0), ({**SHAPE, "proofs": 0.0}, 0.0)])
+def test_a_stage_that_drags_after_its_first_units_leaves_a_lower_bound(
+    now: float, shape: dict[str, float], rest: float
+) -> None:
+    verdict = Stage("verdict", 1, 3, "", 0, 13.0, 33.0)
+    found = forecast([*stages(*HALF[:3]), verdict], [shape], others=False, now=now)
+    assert found == Forecast(low=rest, high=rest, is_least=True)
+
+
 def test_stages_that_were_passed_over_are_not_waited_for() -> None:
     ran = (*HALF[:3], ("proofs", 3.0, False))
     assert ahead(stages(*ran), SHAPE) == ()

@@ -88,22 +88,56 @@ def test_figures_are_those_of_report_and_judgement(kept: tuple[Report, Judgement
         row: letter == "w" for row, letter in second.outcomes.items()
     }
     (inner,) = figures("toy-image", card, "linf", 0.05)
-    assert inner.accuracy == robustness.worst_case.accuracy[robustness.radii.index(0.05)]
+    place = robustness.radii.index(0.05)
+    assert inner.accuracy == robustness.worst_case.accuracy[place]
+    assert inner.interval == robustness.worst_case.interval[place] != robustness.worst_case.interval[0]
     assert figures("toy-image", card, "l2", EPS) == ()
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "says"),
+    ("one", "other", "attack", "says"),
     [
-        ("rrbw" * 30, "rrbw" * 20 + "r", "On the 81 rows that both attacked, both leave the same 41 right"),
-        ("rrbw" * 30, "rrbw" * 30, "The figures agree."),
-        ("rrbw" * 30, "rbbw" * 30, "leaves 30 right, and PGD (120) 60: the attack explains the 25.0 points"),
-        ("rrbw" * 30, "rbbw" * 20, "leaves 20 right, and PGD (120) 40: the attack explains some of the 25.0 points"),
-        ("bbbbrrrr" + "r" * 20, "rrrrbbbb" + "b" * 20, "not overlap. On the 28 rows"),
+        ("rrbw" * 30, "rrbw" * 20 + "r", "pgd", "On the 81 rows that both attacked, both leave the same 41 right"),
+        ("rrbw" * 30, "rrbw" * 30, "pgd", "The figures agree."),
+        ("rrbw" * 30, "rbbw" * 30, "fgsm", "leaves 30 right, and PGD (120) 60: the attack explains the 25.0 points"),
+        ("rrbw" * 30, "rbbw" * 20, "fgsm", "leaves 20 right, and PGD (120) 40: the attack explains the 25.0 points"),
+        ("bbbbrrrr" + "r" * 20, "rrrrbbbb" + "b" * 20, "pgd", "not overlap. On the 28 rows"),
     ],
 )
-def test_rows_that_both_attacked_tell_what_explains_a_difference(one: str, other: str, says: str) -> None:
-    assert says in told([figure(one), figure(other)], "now")
+def test_rows_that_both_attacked_tell_what_explains_a_difference(one: str, other: str, attack: str, says: str) -> None:
+    assert says in told([figure(one), figure(other, attack=attack)], "now")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "says"),
+    [
+        (
+            ("r" * 10 + "b" * 40, 35),
+            ("r" * 40 + "b" * 10, 10),
+            "these 60.0 points, and the other rows narrow them to 5.0",
+        ),
+        (
+            ("r" * 10 + "b" * 40, 0),
+            ("r" * 20 + "b" * 30, 40),
+            "these 20.0 points, and the other rows widen them to 50.0",
+        ),
+    ],
+)
+def test_what_the_shared_rows_make_is_held_against_the_whole(
+    low: tuple[str, int], high: tuple[str, int], says: str
+) -> None:
+    """Each has 50 rows of its own beside the 50 shared ones, so many of them robust."""
+    weak, strong = (figure(shared + "r" * own + "b" * (50 - own)) for shared, own in (low, high))
+    moved = {row if row < 50 else row + 50: letter for row, letter in strong.outcomes.items()}
+    said = told([weak, replace(strong, attacks=("fgsm",), outcomes=moved)], "now")
+    assert "On the 50 rows that both attacked" in said
+    assert f"the attack explains {says} points." in said
+
+
+def test_the_same_attack_on_the_same_rows_is_not_what_explains_a_difference() -> None:
+    said = told([figure("rrrrbbbbbb"), figure("rrrrrbbbbb")], "now")
+    assert "settings of the attack or chance explain the 10.0 points" in said
+    assert "the attack explains" not in said
 
 
 def test_rows_that_the_same_weights_judge_differently_are_not_the_same_rows() -> None:

@@ -35,7 +35,8 @@ def forecast(stages: Sequence[Stage], like: Sequence[Shape], *, others: bool, no
 
     Its pace is what its finished stages took beside the same ones of a shape. The first is left out, for it loads the
     model, and so are those that an interrupted run had begun. What is left of the stage under way is told by the units
-    that are finished of it, if any are. ``others`` says that the shapes are of other models.
+    that are finished of it, if any are; one that takes longer than they told drags. ``others`` says that the shapes are
+    of other models.
     """
     spent = {stage.name: stage.seconds for stage in stages[1:] if stage.is_done and not stage.base}
     spread = _SPREAD if others else 1.0
@@ -68,7 +69,7 @@ def _by(
     low = high = 0.0
     is_least = False
     if under_way is not None and (own := under_way.seconds_left(now)) is not None:
-        low = high = own
+        low, high, is_least = own, own, own == 0
     elif under_way is not None:
         own, ran = pace * shape.get(under_way.name, 0.0), max(0.0, now - under_way.began)
         low, high, is_least = max(0.0, own / spread - ran), max(0.0, own * spread - ran), ran > own * spread

@@ -106,7 +106,9 @@ def _equal(same: Sequence[Figure]) -> str:
     if len({one.attacks for one in same}) == 1:
         return "The figures agree."
     by = f", by {listed(attacks)}" if len(attacks) > 1 else ""
-    return f"The figures are equal, though different attacks made them{by}: equal shares need not be of the same samples."
+    return (
+        f"The figures are equal, though different attacks made them{by}: equal shares need not be of the same samples."
+    )
 
 
 def _stated(one: RobustAccuracy, data: str, kept: Judgement | None) -> Figure:
@@ -154,17 +156,27 @@ def _shared_rows(low: Figure, high: Figure) -> str:
     if not pairs or any("w" in pair and set(pair) != {"w"} for pair in pairs):  # the same weights err on the same rows
         return ""
     kept = [sum(pair[side] == "r" for pair in pairs) for side in (0, 1)]
-    gap = f"{100 * (high.accuracy - low.accuracy):.1f} points between them"
+    gap = _points(high.accuracy - low.accuracy)
     both = f"On the {counted(len(pairs), 'row')} that both attacked"
     if all(one == other for one, other in pairs):
         names = "both" if low.by == high.by else f"{low.by} and {high.by}"
-        return f"{both}, {names} leave the same {kept[0]} right: the other rows explain the {gap}, not the attacks."
+        return f"{both}, {names} leave the same {kept[0]} right: the other rows explain the {gap} between them, not the attacks."
     found = f"{both}, {low.by} ({low.n} in all) leaves {kept[0]} right, and {high.by} ({high.n}) {kept[1]}"
     if kept[0] >= kept[1]:
-        return f"{found}: the other rows explain the {gap}, not the attacks."
+        return f"{found}: the other rows explain the {gap} between them, not the attacks."
+    cause = "the attack explains" if low.attacks != high.attacks else "settings of the attack or chance explain"
     if len(pairs) == low.n == high.n:
-        return f"{found}: the attack explains the {gap}, for the rows are the same."
-    return f"{found}: the attack explains some of the {gap}, the other rows the rest."
+        return f"{found}: {cause} the {gap} between them, for the rows are the same."
+    apart = (kept[1] - kept[0]) / len(pairs)
+    if _points(apart) == gap:
+        return f"{found}: {cause} the {gap} between them."
+    change = "narrow" if apart > high.accuracy - low.accuracy else "widen"
+    return f"{found}: {cause} these {_points(apart)}, and the other rows {change} them to {gap}."
+
+
+def _points(share: float) -> str:
+    """A difference of shares for reading."""
+    return f"{100 * share:.1f} points"
 
 
 def _unshared(low: Figure, high: Figure, *, overlap: bool) -> str:
