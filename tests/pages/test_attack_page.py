@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -12,17 +14,21 @@ import streamlit as st
 import torch
 from streamlit.testing.v1 import AppTest
 
-from xaibench import load_data, load_model
+from xaibench import load_data, load_model, robustness
 from xaibench.attacks import PGD, attacks
 from xaibench.attacks.base import attacks_for
 from xaibench.evaluate.settle import customary_eps, customary_threat
 from xaibench.metrics.agreement import rank_correlation
+from xaibench.pages.attack import edges
 from xaibench.pages.attack.choices import Plan, reach
 from xaibench.pages.attack.downloads import as_npz
 from xaibench.pages.attack.notice import agreement
 from xaibench.pages.shared.pictures import changed_words
 from xaibench.registry import Spec
 from xaibench.robustness import strike
+
+if TYPE_CHECKING:
+    from xaibench.pages.shared.subject import Subject
 
 Opened = Callable[..., AppTest]
 
@@ -156,6 +162,17 @@ def test_words_that_were_exchanged_are_marked(opened: Opened) -> None:
     assert "makes it say" in text
     assert "<del" in text
     assert "<ins" in text
+    assert "No attack knows what words mean to a reader" in text
+
+
+def test_a_radius_reads_the_same_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(model=load_model("toy-image"), norm="linf", eps=0.1, largest=0.4, attack=Spec("pgd"))
+    monkeypatch.setattr(robustness, "edge", lambda *_, **__: robustness.Edge(no=0.1, yes=0.18125000001))
+    monkeypatch.setattr(edges, "strike_at", lambda *_: SimpleNamespace(broken=True))
+    monkeypatch.setattr(edges, "_key", lambda *_: "a test")
+    found = edges._search(cast("Subject", None), plan)
+    assert found.edge.yes == 0.18125
+    assert reach(plan, found.edge.yes) == "0.1812 in any pixel"
 
 
 def test_hostile_words_stay_text() -> None:
@@ -198,6 +215,9 @@ def test_a_sample_that_stands_says_what_it_takes_and_shows_it(opened: Opened) ->
     assert "After: " in text, "the change is shown although it is larger than what was chosen"
     label = digit(row)[1]
     assert f"what speaks for **{label}** and against it" in text
+    assert f"random changes of at most {needed[1]} in any pixel" in text
+    assert f"Within {needed[1]} in any pixel, as all above" in text
+    assert f"first breaks **{label}** at **{needed[1]} in any pixel**" in text
     app.button(key="to least").click().run()
     assert f"makes it say **{needed[2]}** with" in text_of(app)
     assert float(address(app, "eps")) > 0.005

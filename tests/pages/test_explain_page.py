@@ -58,7 +58,7 @@ def test_page_says_what_the_model_says_and_explains_by_the_usual_methods(
     row = app.sidebar.selectbox(key="sample").value
     x = rows.inputs[row : row + 1]
     x = x if isinstance(x, torch.Tensor) else classifier.encode(x)
-    probabilities = classifier.logits(x)[0].softmax(dim=0)
+    probabilities = classifier.logits(x)[0].double().softmax(dim=0)
     name = classifier.class_names[int(probabilities.argmax())]
     assert f"It says **{name}** with {percent(float(probabilities.max()))}" in text
     found = compare_explainers(classifier, x, methods=DEFAULT_PANEL[classifier.task])
@@ -164,7 +164,7 @@ def test_parts_go_by_importance_until_the_mind_changes(opened: Opened) -> None:
     press(app, "removal.one")
     assert removed(app) == order[:1]
     text = shown(app)
-    now = model.logits(parts.without(order[:1]))[0].softmax(dim=0)
+    now = model.logits(parts.without(order[:1]))[0].double().softmax(dim=0)
     assert "Without the region it " in text
     assert f"**{int(now.argmax())}** ({percent(float(now.max()))})" in text
     press(app, "removal.until")
@@ -219,7 +219,7 @@ def test_a_feature_takes_its_mean(opened: Opened) -> None:
     assert isinstance(data.inputs, torch.Tensor)
     x = data.inputs[4:5].clone()
     x[0, 2] = model.card.mean[2]
-    now = model.logits(x)[0].softmax(dim=0)
+    now = model.logits(x)[0].double().softmax(dim=0)
     text = shown(app)
     assert f"With {data.feature_names[2]} replaced it " in text
     assert f"**{model.class_names[int(now.argmax())]}** ({percent(float(now.max()))})" in text

@@ -6,8 +6,9 @@ import re
 
 import torch
 
+from xaibench.drawing.colours import BLUE, VIOLET
 from xaibench.pages.shared.charts import paired_bars
-from xaibench.pages.shared.pictures import attribution_figure, figure, shaded_words
+from xaibench.pages.shared.pictures import attribution_figure, changed_words, figure, shaded_words
 from xaibench.pages.shared.text import plain
 
 
@@ -44,3 +45,23 @@ def test_bars_stand_in_order_and_read_as_percent() -> None:
     assert list(after.text) == ["20 %", "80 %"]
     assert before.marker.color != after.marker.color
     assert chart.layout.yaxis.autorange == "reversed"
+
+
+def test_bars_without_a_sign_have_the_colour_of_no_side() -> None:
+    values = {"attribution": [0.5, 0.1]}
+    assert set(paired_bars(["a", "b"], values, signed=False).data[0].marker.color) == {VIOLET}
+    assert set(paired_bars(["a", "b"], values).data[0].marker.color) == {BLUE}
+
+
+def test_of_a_long_text_the_changes_and_what_stands_around_them_are_shown() -> None:
+    before = [f"w{place}" for place in range(100)]
+    after = [*before[:50], "new", *before[51:]]
+    marked = re.sub(r"<[^>]+>", "", changed_words(before, after, around=2)).split()
+    assert marked == ["…", "w48", "w49", "w50", "new", "w51", "w52", "…"]
+    assert changed_words(before, after, around=60) == changed_words(before, after)
+
+
+def test_words_can_be_marked_and_left_out() -> None:
+    html = shaded_words(["a", "b", "c", "d", ""], torch.ones(5), signed=True, marked={1}, shown={1})
+    assert re.sub(r"<[^>]+>", "", html).split() == ["…", "b", "…"]
+    assert html.count("underline") == 1

@@ -137,6 +137,18 @@ def test_a_long_text_stays_out_of_the_address_and_too_long_a_one_is_not_read(ope
     assert len(app.sidebar.text_area(key="text").value) < 1000
 
 
+def test_too_long_a_text_is_cut_and_that_is_said(opened: Opened) -> None:
+    app = opened("explain", model="toy-text", method="saliency", input="own")
+    area = app.sidebar.text_area(key="text")
+    assert not area.max_chars, "or the browser drops a longer text without a word"
+    area.set_value("good " * 1200).run()
+    assert app.sidebar.text_area(key="text").value == "good " * 1000
+    told = "Cut to its first 5,000 characters: it had 6,000."
+    assert told in [caption.value for caption in app.sidebar.caption]
+    app.sidebar.text_area(key="text").set_value("good").run()
+    assert told not in [caption.value for caption in app.sidebar.caption]
+
+
 def test_values_of_ones_own_are_bounded_and_belong_to_their_row(opened: Opened) -> None:
     app = opened("explain", model="toy-table", method="saliency", input="own", sample="4", edits="4:1=1e9,2=oops,99=3")
     assert not app.exception

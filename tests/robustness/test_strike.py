@@ -62,7 +62,7 @@ def test_what_is_found_is_what_the_attack_finds_alone(build: type, attack: PGD) 
     assert int(model.predict(result.found)) == int(result.after.argmax()) != label
     assert bool(contains(Linf(0.3), result.found, x, model.bounds))
     with torch.no_grad():
-        assert torch.allclose(result.before, model.logits(x)[0].softmax(dim=0), atol=1e-6)
+        assert torch.allclose(result.before, model.logits(x)[0].double().softmax(dim=0), atol=1e-6)
     alone = attack(model, x, torch.tensor([label]), Linf(0.3), ids=torch.tensor([0]))
     assert torch.equal(alone, result.found)
 

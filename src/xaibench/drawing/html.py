@@ -5,7 +5,7 @@ Every text is escaped here. Colours are those of the report: blue for, orange ag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "SMALL",
     "attribution_figure",
     "badge",
     "card",
@@ -31,6 +32,8 @@ _SMALL = 64
 """Pictures below this many pixels a side are enlarged without smoothing."""
 _NARROWEST = 11
 """Width, in letters' heights, below which pictures of a gallery do not shrink: two stand side by side on a phone."""
+SMALL = 8
+"""The same for galleries of three that belong together: a sample, a change of it, and what came of it."""
 _FEATURES = 10
 _BADGES = {
     "trusted": (_FOR, "✓"),
@@ -60,16 +63,30 @@ def attribution_figure(values: Tensor, caption: str, *, signed: bool) -> str:
     return figure(picture, caption, side=max(values.shape[1:]))
 
 
-def shaded_words(words: Sequence[str], values: Tensor, *, signed: bool) -> str:
-    """Words as HTML on grounds in the colour and strength of their attributions (length,); padding is left out."""
+def shaded_words(
+    words: Sequence[str],
+    values: Tensor,
+    *,
+    signed: bool,
+    marked: Container[int] = (),
+    shown: Container[int] | None = None,
+) -> str:
+    """Words as HTML on grounds in the colour and strength of their attributions (length,); padding is left out.
+
+    Those at the places ``marked`` are underlined; for what is not ``shown``, if that is given, there are three dots.
+    """
     positive = _FOR if signed else _STRONG
     shares = (values / values.abs().amax().clamp_min(1e-30)).tolist()
-    spans = [
-        f'<span style="background:rgba({_AGAINST if share < 0 else positive},{0.8 * abs(share) ** 0.7:.2f});'
-        f'border-radius:0.2rem;padding:0.05rem 0.15rem">{escape(word)}</span>'
-        for word, share in zip(words, shares, strict=True)
-        if word
-    ]
+    spans: list[str] = []
+    for place, (word, share) in enumerate(zip(words, shares, strict=True)):
+        if shown is not None and place not in shown:
+            spans += ["…"] * (bool(word) and spans[-1:] != ["…"])
+        elif word:
+            mark = ";text-decoration:underline 2px;font-weight:600" if place in marked else ""
+            spans.append(
+                f'<span style="background:rgba({_AGAINST if share < 0 else positive},{0.8 * abs(share) ** 0.7:.2f});'
+                f'border-radius:0.2rem;padding:0.05rem 0.15rem{mark}">{escape(word)}</span>'
+            )
     return f'<p style="line-height:1.9;overflow-wrap:anywhere">{" ".join(spans)}</p>'
 
 
@@ -89,10 +106,10 @@ def feature_bars(names: Sequence[str], values: Tensor, *, signed: bool) -> str:
     return f'<div style="{grid}">{"".join(rows)}</div>'
 
 
-def gallery(cells: Iterable[str]) -> str:
-    """Pieces of HTML side by side, as many in a row as the window has room for."""
+def gallery(cells: Iterable[str], *, narrowest: int = _NARROWEST) -> str:
+    """Pieces of HTML side by side, as many in a row as the window has room for, each of so many letters' heights."""
     inside = "".join(f'<div style="min-width:0">{cell}</div>' for cell in cells)
-    columns = f"repeat(auto-fill,minmax(min({_NARROWEST}rem,45%),1fr))"
+    columns = f"repeat(auto-fill,minmax(min({narrowest}rem,45%),1fr))"
     return f'<div style="display:grid;gap:1.25rem 1rem;grid-template-columns:{columns}">{inside}</div>'
 
 

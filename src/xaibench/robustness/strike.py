@@ -230,4 +230,4 @@ def _succeeded(answer: int, notes: Trajectory) -> bool:
 
 def _probabilities(model: Classifier, x: Tensor, guard: AbstractContextManager[Any]) -> Tensor:
     with guard, torch.no_grad():
-        return model.logits(x)[0].softmax(dim=0).float().cpu()
+        return model.logits(x)[0].cpu().double().softmax(dim=0)  # in float what is all but sure would be sure

@@ -24,12 +24,15 @@ _HEIGHT, _ABOVE = 260, 28
 """Pixels of a chart, and of the room above it for what stands over a line."""
 
 
-def show_course(names: Sequence[str], trajectory: Trajectory, *, key: str) -> None:
-    """The probabilities of the label and of the class that it gave way to, and the loss, pass by pass."""
+def show_course(names: Sequence[str], trajectory: Trajectory, *, key: str, rival: int | None = None) -> None:
+    """The probabilities of the label and of a ``rival``, and the loss, pass by pass.
+
+    The rival is by default the class aimed at, or else the likeliest wrong one in the last pass.
+    """
     import plotly.graph_objects as go
 
     probabilities, losses = trajectory.probabilities, trajectory.losses
-    label, rival = trajectory.label, _rival(trajectory)
+    label, rival = trajectory.label, _rival(trajectory) if rival is None else rival
     step = max(1, -(-len(trajectory) // _POINTS))
     drawn = sorted({*range(0, len(trajectory), step), len(trajectory) - 1})
     distances = [f"distance {trajectory.distances[place]:.3g}" for place in drawn]
@@ -121,7 +124,6 @@ def _confidence(radius: float, strike: Strike) -> float:
 
 
 def _rival(trajectory: Trajectory) -> int:
-    """The class aimed at, or else the likeliest wrong one in the last pass."""
     if trajectory.target is not None:
         return trajectory.target
     last = trajectory.logits[-1].clone()

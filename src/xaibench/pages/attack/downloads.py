@@ -81,7 +81,7 @@ def _after_rounding(subject: Subject, strike: Strike) -> str:
     if pixels.shape != strike.found.shape:
         return "A picture cannot hold this many channels."
     rounded: Tensor = low + (high - low) * pixels.to(strike.found) / 255
-    said = cached.said(subject.model, rounded, (subject.model.digest, cached.fingerprint(rounded)))
+    said = cached.said(subject.model, rounded, (subject.key[0], cached.fingerprint(rounded)))
     name = plain(subject.model.class_names[int(said.argmax())])
     if int(said.argmax()) == int(strike.after.argmax()):
         return f"Rounded to 8 bits, as the picture is, it still makes the model say {name}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import streamlit as st
@@ -121,12 +121,14 @@ def _search(subject: Subject, plan: Plan) -> _Found:
     bar = st.progress(0.0, "Looking for the smallest epsilon")
 
     def breaks(radius: float) -> bool:
-        radius = int(radius) if plan.whole else float(f"{radius:.6g}")
+        radius = _tidy(plan, radius)
         tried[radius] = strike_at(subject, plan, radius)
         bar.progress(min(1.0, len(tried) / (1 + _HALVINGS + len(_BETWEEN))), f"epsilon {radius:g}")
         return tried[radius].broken
 
     found = edge(breaks, plan.largest, steps=_HALVINGS, whole=plan.whole)
+    if found.yes is not None:
+        found = replace(found, no=_tidy(plan, found.no), yes=_tidy(plan, found.yes))
     end = found.yes if found.yes is not None else plan.largest
     for share in _BETWEEN:
         if not plan.whole and share * end >= plan.largest * 1e-3:
@@ -134,6 +136,11 @@ def _search(subject: Subject, plan: Plan) -> _Found:
     bar.empty()
     result = _Found(edge=found, tried=tuple(sorted(tried.items())))
     return store().put(_key(subject, plan), result)
+
+
+def _tidy(plan: Plan, radius: float) -> float:
+    """A radius that reads the same wherever it stands."""
+    return int(radius) if plan.whole else float(f"{radius:.6g}")
 
 
 def _proof(subject: Subject, plan: Plan, found: _Found) -> _Proof | None:
@@ -172,8 +179,6 @@ def _nearest(subject: Subject, plan: Plan) -> float | None:
     """The distance of the example that an attack on the smallest perturbation finds; None without one."""
     if plan.norm in ("words", "spatial") or plan.target is not None or plan.immutable:
         return None
-    from dataclasses import replace
-
     from xaibench.registry import Spec
 
     minimal = replace(plan, attack=Spec("fmn"))

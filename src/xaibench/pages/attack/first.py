@@ -35,7 +35,7 @@ def first_row(model: Classifier, data: Data, said: Tensor) -> int | None:
         return None
     if model.task == "text":
         return int(right[0])
-    distance = cached.boundary_distances(model, few, (model.digest, few.digest))[right]
+    distance = cached.boundary_distances(model, few, (cached.identity(model), few.digest))[right]
     usual = customary_eps("linf", model.task, tuple(few.inputs.shape[1:]), model.bounds)  # type: ignore[union-attr]
     near = right[distance <= _SHARE * usual]
     return int(near[told[near].amax(dim=1).argmax()]) if len(near) else int(right[distance.argmin()])

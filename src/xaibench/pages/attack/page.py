@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -69,11 +70,15 @@ def _attack(subject: Subject, methods: tuple[str, ...]) -> None:
         _say(subject, plan, strike)
         if not strike.broken:
             _say_least(subject, plan, least)
-    _results(subject, plan, strike, methods, least[1] if least is not None and least[1].broken else strike)
+    if not strike.broken and least is not None and least[1].broken:
+        _results(subject, plan, replace(plan, eps=least[0]), least[1], methods)
+    else:
+        _results(subject, plan, plan, strike, methods)
 
 
-def _results(subject: Subject, plan: Plan, strike: Strike, methods: tuple[str, ...], shown: Strike) -> None:
-    """What the attack did; ``shown`` is it, or the one at the breaking point where it did nothing."""
+def _results(subject: Subject, plan: Plan, shown: Plan, strike: Strike, methods: tuple[str, ...]) -> None:
+    """What the attack did at the radius of ``shown``: the plan's, or the breaking point where the plan does nothing."""
+    from xaibench.pages.attack.choices import reach
     from xaibench.pages.attack.curves import show_course
     from xaibench.pages.attack.downloads import show_downloads
     from xaibench.pages.attack.edges import show_edge
@@ -84,19 +89,22 @@ def _results(subject: Subject, plan: Plan, strike: Strike, methods: tuple[str, .
 
     sight, chart = st.columns([2.2, 1], gap="large")
     with sight:
-        show_sight(subject, shown)
+        show_sight(subject, strike)
     with chart:
         views = {"before": View(x=strike.x, probabilities=strike.before, explanations={}, refused={})}
-        if shown.broken:
-            views["after"] = View(x=shown.found, probabilities=shown.after, explanations={}, refused={})
+        if strike.broken:
+            views["after"] = View(x=strike.found, probabilities=strike.after, explanations={}, refused={})
         show_probabilities(subject.model, views)
-    show_figures(subject, plan, strike)
+    show_figures(subject, shown, strike)
     if strike.broken:
-        show_downloads(subject, plan, strike)
+        show_downloads(subject, shown, strike)
     st.subheader("How the attack went")
-    show_course(subject.model.class_names, strike.trajectory, key="course")
+    if shown is not plan:
+        st.caption(f"Within {plain(reach(shown))}, as all above; not within the epsilon that was chosen.")
+    rival = int(strike.after.argmax()) if strike.broken else None
+    show_course(subject.model.class_names, strike.trajectory, key="course", rival=rival)
     edge = st.container()
-    show_notice(subject, shown, methods)
+    show_notice(subject, strike, methods)
     with edge:  # last, for it takes the longest
         show_edge(subject, plan, strike)
 
@@ -153,7 +161,7 @@ def _easier(subject: Subject) -> int | None:
     model, data = subject.model, subject.data
     if subject.row is None or model.task == "text":
         return None
-    place = first_row(model, data, cached.probabilities(model, data, (model.digest, data.digest)))
+    place = first_row(model, data, cached.probabilities(model, data, (cached.identity(model), data.digest)))
     row = None if place is None else int(data.ids[place])
     return row if row != subject.row else None
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.drawing.html import figure, gallery, table
+from xaibench.drawing.edits import AROUND, LONG
+from xaibench.drawing.html import SMALL, figure, gallery, table
 from xaibench.pages.shared.pictures import changed_words
 from xaibench.pages.shared.views import feature_names, show_change
 from xaibench.reading import percent
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["show_sight"]
 
 _MOST_FEATURES = 12
+_MEANING = (
+    "No attack knows what words mean to a reader. Read it again: where the exchange turns what the text says, another"
+    " answer is right, and only where it still says the same was the model fooled."
+)
 
 
 def show_sight(subject: Subject, strike: Strike) -> None:
@@ -45,7 +50,7 @@ def _show_image(subject: Subject, strike: Strike) -> None:
             figure(perturbation_picture(found - x), change, side=side),
             figure(photo(found, bounds), after, side=side),
         ]
-    st.html(gallery(cells))
+    st.html(gallery(cells, narrowest=SMALL))
 
 
 def _said(subject: Subject, probabilities: Tensor) -> str:
@@ -54,9 +59,15 @@ def _said(subject: Subject, probabilities: Tensor) -> str:
 
 def _show_text(subject: Subject, strike: Strike) -> None:
     before, after = (subject.model.tokens(x)[0] for x in (subject.x, strike.found))
-    st.html(changed_words(before, after))
+    if not strike.broken or sum(map(bool, before)) <= LONG:
+        st.html(changed_words(before, after))
+    else:
+        st.html(changed_words(before, after, around=AROUND))
+        with st.expander("The whole text"):
+            st.html(changed_words(before, after))
     if strike.broken:
         st.caption("Struck out: the words of the text. Underlined: what the attack put in their places.")
+        st.caption(_MEANING)
 
 
 def _show_table(subject: Subject, strike: Strike) -> None:

@@ -31,7 +31,7 @@ def show_alike(subject: Subject) -> None:
     if card is None:
         return
     try:
-        data = cached.samples(subject.model, card.data.name, card.data.train_split, subject.model.digest)
+        data = cached.samples(subject.model, card.data.name, card.data.train_split, subject.key[0])
         found = cached.alike(subject.model, subject.x, data, min(_NEAREST, len(data)), (*subject.key, data.digest))
     except UnsupportedError as error:
         st.caption(problem(error))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from xaibench.drawing.html import SMALL
 from xaibench.errors import UnsupportedError
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import part
@@ -80,7 +81,8 @@ def _show_difference(subject: Subject, found: CounterfactualResult) -> None:
                     figure(photo(found.original[0], bounds), "Before", side=side),
                     figure(perturbation_picture(delta), f"What changed, magnified {times:.0f} times", side=side),
                     figure(photo(found.inputs[0], bounds), "After", side=side),
-                ]
+                ],
+                narrowest=SMALL,
             )
         )
     elif model.task == "tabular":

@@ -1,4 +1,7 @@
-"""What the pages compute, each thing once: keyed by the digest of the model, the input and the method's spec."""
+"""What the pages compute, each thing once: keyed by what it was computed from.
+
+Of a model that is its `identity`, of data its digest, of an input its `fingerprint`, of a method its spec.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,7 @@ __all__ = [
     "classifier",
     "explained",
     "fingerprint",
+    "identity",
     "one_at_a_time",
     "picture",
     "probabilities",
@@ -46,6 +50,9 @@ SHOWN = 500
 _BATCH = 100
 """Rows that are classified while other sessions wait for a model."""
 
+_SECONDS = 30.0
+"""As long a reader waits for one explanation, and other sessions for the model."""
+
 one_at_a_time = threading.RLock()
 """Sessions share a model, which stands still for one analysis at a time."""
 
@@ -58,12 +65,22 @@ def card(name: str) -> Card:
     return Card.read(find_model(name) / "config.json")
 
 
+def classifier(name: str) -> Classifier:
+    """A model by name; any change of its description, in which the digest of its weights stands, loads it again."""
+    return _classifier(name, _digest(card(name).model_dump_json()))
+
+
 @st.cache_resource(show_spinner="Loading the model", max_entries=4)
-def classifier(name: str, digest: str) -> Classifier:
-    """A model by name; another ``digest`` of its weights loads it again."""
+def _classifier(name: str, description: str) -> Classifier:
     from xaibench.zoo import find_model, load_model
 
     return load_model(find_model(name))
+
+
+def identity(model: Classifier) -> str:
+    """A digest of all that is known of a model: what it computes, the names of its classes, and its description."""
+    known = "" if model.card is None else model.card.model_dump_json()
+    return _digest("\n".join((model.digest, *model.class_names, known)))
 
 
 @st.cache_resource(show_spinner="Loading the data", max_entries=4)
@@ -79,13 +96,13 @@ def rows(name: str, split: str) -> Data:
 
 def subject_rows(name: str) -> tuple[Classifier, Data]:
     """A model by name, and the rows of its own data."""
-    known = card(name)
-    return classifier(name, known.weights_digest), rows(known.data.name, known.data.test_split)
+    model, known = classifier(name), card(name).data
+    return model, samples(model, known.name, known.test_split, identity(model))
 
 
 @st.cache_resource(show_spinner="Loading the samples", max_entries=8)
 def samples(_model: Classifier, name: str, split: str, key: str, asked: int | None = None) -> Data:
-    """The rows to choose from, with classes and columns in the model's order; ``key`` is the model's digest.
+    """The rows to choose from, with classes and columns in the model's order; ``key`` is the model's identity.
 
     ``asked`` joins them: a row of the split that a link names, in case it is none of them.
     """
@@ -101,14 +118,14 @@ def samples(_model: Classifier, name: str, split: str, key: str, asked: int | No
 
 @st.cache_data(show_spinner="Classifying the samples", max_entries=16)
 def probabilities(_model: Classifier, _data: Data, key: tuple[str, str]) -> Tensor:
-    """Probabilities (n, classes) of the rows; ``key`` is the digests of model and data."""
+    """Probabilities (n, classes) of the rows; ``key`` is the model's identity and the digest of the data."""
     import torch
 
     found = []
     for start in range(0, len(_data), _BATCH):
         with one_at_a_time, torch.no_grad():
             found.append(_model.logits(_data.inputs[start : start + _BATCH]).cpu())
-    return torch.cat(found).softmax(dim=1)
+    return torch.cat(found).double().softmax(dim=1)  # in float what is all but sure would be sure
 
 
 @st.cache_data(show_spinner=False, max_entries=4096)
@@ -127,7 +144,7 @@ def picture(content: bytes, shape: tuple[int, ...]) -> FittedImage:
 
 @st.cache_data(show_spinner="Measuring how near the samples are to the decision boundary", max_entries=16)
 def boundary_distances(_model: Classifier, _data: Data, key: tuple[str, str]) -> Tensor:
-    """First-order distances (n,) of the rows to the decision boundary; ``key`` is the digests of model and data.
+    """First-order distances (n,) of the rows to the decision boundary; ``key`` as of `probabilities`.
 
     The linear estimate of Moosavi-Dezfooli et al., *DeepFool* (CVPR 2016): the margin between the two highest logits
     over the dual norm of its gradient. In Linf, for tables in shares of each feature's range; for text in L2 of the
@@ -159,26 +176,28 @@ def boundary_distances(_model: Classifier, _data: Data, key: tuple[str, str]) ->
 
 @st.cache_data(show_spinner=False, max_entries=2048)
 def said(_model: Classifier, _x: Tensor, key: tuple[str, str]) -> Tensor:
-    """Probabilities (classes,) of one input (1, ...); ``key`` is the digests of model and input."""
+    """Probabilities (classes,) of one input (1, ...); ``key`` is the model's identity and the input's fingerprint."""
     import torch
 
     with one_at_a_time, torch.no_grad():
-        return _model.logits(_x)[0].softmax(dim=0).cpu()
+        return _model.logits(_x)[0].cpu().double().softmax(dim=0)
 
 
 @st.cache_data(show_spinner="Explaining", max_entries=512)
 def explained(
     _model: Classifier, _x: Tensor, target: int, spec: str, key: tuple[str, str], *, checked: bool = False
 ) -> Attribution:
-    """An explanation of class ``target`` at one input (1, ...); ``key`` is the digests of model and input.
+    """An explanation of class ``target`` at one input (1, ...); ``key`` as of `said`.
 
-    ``checked`` makes the checks too that explain again: under noise, and for random weights.
+    ``checked`` makes the checks too that explain again: under noise, and for random weights. After `_SECONDS` it is
+    given up; of checks, those that were not made by then.
     """
     import torch
 
     from xaibench.explainers import explain
+    from xaibench.patience import patience
 
-    with one_at_a_time:
+    with one_at_a_time, patience(_SECONDS):
         return explain(_model, _x, torch.tensor([target]), method=spec, trust="full" if checked else "quick")
 
 
@@ -193,7 +212,7 @@ def changed(_model: Classifier, _x: Tensor, goal: int | None, key: tuple[str, st
 
 @st.cache_data(show_spinner="Comparing with the training samples", max_entries=128)
 def alike(_model: Classifier, _x: Tensor, _data: Data, k: int, key: tuple[str, str, str]) -> Neighbours:
-    """The ``k`` rows nearest to one input (1, ...); ``key`` is the digests of model, input and data."""
+    """The ``k`` rows nearest to one input (1, ...); ``key`` as of `said`, and the data's digest."""
     from xaibench.examples import nearest_neighbours
 
     with one_at_a_time:
@@ -203,3 +222,7 @@ def alike(_model: Classifier, _x: Tensor, _data: Data, k: int, key: tuple[str, s
 def fingerprint(x: Tensor) -> str:
     """A digest of one input."""
     return hashlib.sha256(x.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

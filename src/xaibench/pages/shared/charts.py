@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from xaibench.drawing.charts import laid_out, names_down
-from xaibench.drawing.colours import BLUE, ORANGE
+from xaibench.drawing.colours import BLUE, ORANGE, VIOLET
 from xaibench.reading import percent
 
 __all__ = ["STILL", "described", "paired_bars", "prepare"]
@@ -29,10 +29,12 @@ def paired_bars(
     *,
     limits: tuple[float, float] | None = None,
     axis: str = "",
+    signed: bool = True,
 ) -> Any:
     """Horizontal bars, one group per name from the top down, one colour per series, as a Plotly figure.
 
-    ``limits`` bound the axis; (0, 1) reads as percent. Of one series alone, negative values have the other colour.
+    ``limits`` bound the axis; (0, 1) reads as percent. Of one series alone, negative values have the other colour,
+    and values that are not ``signed`` that of no side.
     """
     import plotly.graph_objects as go
 
@@ -44,7 +46,7 @@ def paired_bars(
                 y=list(names),
                 x=list(values),
                 orientation="h",
-                marker_color=colour if shares or len(series) > 1 else [_COLOURS[value < 0] for value in values],
+                marker_color=colour if shares or len(series) > 1 else [_looks(value, signed) for value in values],
                 text=[percent(value) if shares else f"{value:.3g}" for value in values],
                 textposition="outside",
                 textfont={"size": 13},
@@ -67,6 +69,10 @@ def paired_bars(
         bargroupgap=0.1,
         showlegend=len(series) > 1,
     )
+
+
+def _looks(value: float, signed: bool) -> str:
+    return _COLOURS[value < 0] if signed else VIOLET
 
 
 def described(names: Sequence[str], series: Mapping[str, Sequence[float]]) -> str:

@@ -24,6 +24,8 @@ __all__ = ["edited_row", "typed_text", "uploaded_picture"]
 
 _PICTURE = "_own.picture"
 """Where in the session the upload lies, so that it is there on other pages too."""
+_CUT = "_own.cut"
+"""Where in the session the length of a text stands that was cut; 0 where none was."""
 _SHARED = 300
 """Characters of a text that still go into the address."""
 
@@ -72,12 +74,20 @@ def typed_text(start: str) -> str | None:
         valid=lambda text: len(text) <= TEXT_LENGTH,
         share=lambda text: len(text) <= _SHARED,
         height=200,
-        max_chars=TEXT_LENGTH,
+        on_change=_cut_text,
     )
+    if typed := st.session_state.get(_CUT):
+        st.sidebar.caption(f"Cut to its first {TEXT_LENGTH:,} characters: it had {typed:,}.")
     if not text.strip():
         st.info("Type a text at the side.")
         return None
     return text
+
+
+def _cut_text() -> None:
+    """Cut what was typed here: a browser that is told the limit drops a longer text without a word."""
+    text = st.session_state["text"]
+    st.session_state["text"], st.session_state[_CUT] = text[:TEXT_LENGTH], max(0, len(text) - TEXT_LENGTH) and len(text)
 
 
 def edited_row(model: Classifier, data: Data, row: int, x: Tensor) -> Tensor:

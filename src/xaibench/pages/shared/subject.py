@@ -68,8 +68,8 @@ class Subject:
 
     @cached_property
     def key(self) -> tuple[str, str]:
-        """Digests of the model and the input, for caches."""
-        return self.model.digest, cached.fingerprint(self.x)
+        """Of the model and the input, for caches."""
+        return cached.identity(self.model), cached.fingerprint(self.x)
 
 
 def choose_model() -> str | None:
@@ -105,7 +105,7 @@ def _say_here(*parts: str) -> None:
     chosen_here = escape(", ".join(parts))
     st.session_state[_HERE].html(
         f"<style>@media (min-width: {_FOLDED + 1}px) {{ .xai-here {{ display: none; }} }}</style>"
-        f'<div class="xai-here"><strong>{chosen_here}</strong>: choose at the side, which » opens.</div>'
+        f'<div class="xai-here"><strong>{chosen_here}</strong>. To choose another, open the side with » above.</div>'
     )
 
 
@@ -128,12 +128,12 @@ def choose_subject(first: First | None = None) -> Subject | None:
     if name is None:
         return None
     card = cached.card(name)
-    model = cached.classifier(name, card.weights_digest)
+    model = cached.classifier(name)
     asked = chosen("sample")
     asked_row = int(asked) if _ROW.fullmatch(asked) else None
-    data = cached.samples(model, card.data.name, card.data.test_split, model.digest)
+    data = cached.samples(model, card.data.name, card.data.test_split, cached.identity(model))
     if asked_row is not None and asked_row not in data.ids:
-        data = cached.samples(model, card.data.name, card.data.test_split, model.digest, asked_row)
+        data = cached.samples(model, card.data.name, card.data.test_split, cached.identity(model), asked_row)
     with st.sidebar:
         sources = {"data": "From the data", "own": _OWN[model.task]}
         source = choose_view("Input", sources, key="input", width="stretch")
@@ -147,7 +147,7 @@ def choose_subject(first: First | None = None) -> Subject | None:
 def _row(name: str, model: Classifier, data: Data, first: First | None = None) -> Subject | None:
     from xaibench.types import model_inputs
 
-    said = cached.probabilities(model, data, (model.digest, data.digest))
+    said = cached.probabilities(model, data, (cached.identity(model), data.digest))
     place = choose_row(model, data, said, None if first is None else first(model, data, said))
     if place is None:
         return None
@@ -182,5 +182,5 @@ def _own(name: str, model: Classifier, data: Data) -> Subject | None:
         if row is None or row.row is None:
             return None
         x = edited_row(model, data, row.row, row.x)
-    said = cached.said(model, x, (model.digest, cached.fingerprint(x)))
+    said = cached.said(model, x, (cached.identity(model), cached.fingerprint(x)))
     return Subject(name=name, model=model, data=data, x=x, probabilities=said, text=text)

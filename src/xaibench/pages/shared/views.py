@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.drawing.labels import method_label
+from xaibench.drawing.edits import AROUND, LONG
+from xaibench.drawing.labels import edited, method_label
 from xaibench.errors import InputError
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.charts import STILL, described, paired_bars
@@ -68,7 +69,7 @@ def view_of(
     ``target`` is the class to explain, None for the predicted one. Explanations come with their quick checks; those of
     methods in ``checked`` with all.
     """
-    key = (model.digest, cached.fingerprint(x))
+    key = (cached.identity(model), cached.fingerprint(x))
     probabilities = cached.said(model, x, key)
     explanations, refused = {}, {}
     for method in methods:
@@ -106,7 +107,10 @@ def show_change(model: Classifier, data: Data, before: Tensor, after: Tensor, *,
     """Bars of what was changed in a table's row, (1, features) each, as a share of each feature's range."""
     span = before.new_tensor(model.bounds.span)
     names = feature_names(data, before.shape[1])
-    _show_bars(names, {"change": ((after - before) / span)[0]}, axis="share of the feature's range", key=key)
+    change = ((after - before) / span)[0]
+    _show_bars(names, {"change": change}, axis="share of the feature's range", key=key)
+    if (moved := int((change != 0).sum())) > _MOST_FEATURES:
+        st.caption(f"The {_MOST_FEATURES} that moved most, of {moved} that moved.")
 
 
 def show_explanations(
@@ -137,14 +141,15 @@ def show_explanations(
     ]
     if not cells:
         return
+    meaning = legend(signed=any(cell.signed for cell in cells), unsigned=not all(cell.signed for cell in cells))
     if model.task != "tabular":
-        st.caption(legend(signed=any(cell.signed for cell in cells), unsigned=not all(cell.signed for cell in cells)))
-    elif len(views) == 1 and any(cell.signed for cell in cells):
-        st.caption("Blue speaks for the class, orange against it; beside each feature stands its value.")
+        st.caption(meaning)
+    elif len(views) == 1:
+        st.caption(f"{meaning} Beside each feature stands its value.")
     if model.task == "image":
         st.html(gallery(cell.picture(model, opacity) for cell in cells))
     elif model.task == "text":
-        st.html("".join(cell.heading(model) + cell.words(model) for cell in cells))
+        _show_texts(model, cells)
     else:
         _show_tables(model, data, cells, key=key)
 
@@ -176,8 +181,24 @@ class _Cell:
             model
         )
 
-    def words(self, model: Classifier) -> str:
-        return shaded_words(model.tokens(self.x)[0], self.values, signed=self.signed)
+    def words(self, model: Classifier, marked: Container[int] = (), shown: Container[int] | None = None) -> str:
+        return shaded_words(model.tokens(self.x)[0], self.values, signed=self.signed, marked=marked, shown=shown)
+
+
+def _show_texts(model: Classifier, cells: Sequence[_Cell]) -> None:
+    """Shaded words; of two versions of a text with their differences marked, and of a long one what lies near them."""
+    texts = {cell.when: model.tokens(cell.x)[0] for cell in cells}
+    marked = {
+        when: {place for other in texts.values() for place, odd in enumerate(edited(words, other)) if odd}
+        for when, words in texts.items()
+    }
+    near = {place + step for places in marked.values() for place in places for step in range(-AROUND, AROUND + 1)}
+    length = max(sum(map(bool, words)) for words in texts.values())
+    parts = [None] if not near or length <= LONG else [near, None]
+    for shown in parts:
+        html = "".join(cell.heading(model) + cell.words(model, marked[cell.when], shown) for cell in cells)
+        with st.expander("The whole texts") if shown is None and len(parts) > 1 else st.container():
+            st.html(html)
 
 
 def _show_tables(model: Classifier, data: Data, cells: Sequence[_Cell], *, key: str) -> None:
@@ -193,10 +214,10 @@ def _show_tables(model: Classifier, data: Data, cells: Sequence[_Cell], *, key: 
                 told: Sequence[str] = names
                 if len(own) == 1:
                     told = [f"{name} = {value:.4g}" for name, value in zip(names, own[0].x[0].tolist(), strict=True)]
-                _show_bars(told, series, axis="attribution", key=f"{key} {method}")
+                _show_bars(told, series, axis="attribution", key=f"{key} {method}", signed=own[0].signed)
 
 
-def _show_bars(names: Sequence[str], values: Mapping[str, Tensor], *, axis: str, key: str) -> None:
+def _show_bars(names: Sequence[str], values: Mapping[str, Tensor], *, axis: str, key: str, signed: bool = True) -> None:
     import torch
 
     size = torch.stack(list(values.values())).abs().amax(dim=0)
@@ -204,5 +225,5 @@ def _show_bars(names: Sequence[str], values: Mapping[str, Tensor], *, axis: str,
     top = [index for index in top if size[index] > 0] or top[:1]
     shown = [names[index] for index in top]
     series = {label: [float(each[index]) for index in top] for label, each in values.items()}
-    chart = paired_bars(shown, series, axis=axis)
+    chart = paired_bars(shown, series, axis=axis, signed=signed)
     st.plotly_chart(chart, key=f"bars {key}", config=STILL, alt=described(shown, series))
