@@ -85,15 +85,33 @@ def test_every_published_pair_was_measured_alike() -> None:
         ((0.9, 0.85), (0.1, 0.6), "rose from 10 % to 60 %, at a cost of 5.0 points of clean accuracy"),
         ((0.8, 0.85), (0.6, 0.5), "fell from 60 % to 50 %, with 5.0 points more clean accuracy"),
         ((0.8, 0.8), (0.6, 0.6), "is still 60 %; clean accuracy is still 80 %"),
+        ((0.8, 0.8), (0.60001, 0.60004), "Accuracy under attack is still 60 %;"),
+        ((0.8, 0.8), (0.6, 0.61), "is 61 %, before 60 %: 1000 rows show no difference; clean"),
+        ((0.8, 0.8), (0.0, 0.0), "is still 0 %;"),
     ],
 )
 def test_sentences_say_what_happened(clean: tuple[float, float], robust: tuple[float, float], expected: str) -> None:
-    outcome = Outcome(before="a", after="b", clean=clean, robust=robust, norm="linf", eps=0.1, attack="pgd", n=100)
+    outcome = Outcome(before="a", after="b", clean=clean, robust=robust, norm="linf", eps=0.1, attack="pgd", n=1000)
     assert expected in outcome.sentence
 
 
+def test_one_row_shows_no_gain() -> None:
+    both = {"clean": (1.0, 1.0), "robust": (0.0, 1.0)}
+    one, ten = (Outcome(before="a", after="b", **both, norm="linf", eps=0.1, attack="pgd", n=n) for n in (1, 10))
+    assert (one.gain_is_shown, ten.gain_is_shown) == (False, True)
+    assert "1 row shows no difference" in one.sentence
+
+
 def test_no_outcome_of_what_is_not_finished() -> None:
-    for text in ("", "{", "[]", '{"before": 1, "after": 2}', '{"before": {"clean": 1}, "after": {}}'):
+    side = {"clean": 0.5, "robust": 7.0, "n": 9}
+    for text in (
+        json.dumps({"before": side, "after": side}),
+        "",
+        "{",
+        "[]",
+        '{"before": 1, "after": 2}',
+        '{"before": {"clean": 1}, "after": {}}',
+    ):
         assert outcome_of(text, before="a", after="b", norm="linf", eps=0.1) is None
 
 
@@ -153,7 +171,7 @@ def test_training_becomes_a_model_and_the_page_shows_it(opened: Opened, own_mode
     ended(job)
     app = opened("harden", run=job.id, model="toy-image")
     told = json.loads(jobs()[0].result)
-    assert f"from {percent(told['before']['robust'])} to {percent(told['after']['robust'])}" in said(app)
+    assert all(percent(told[side]["robust"]) in said(app) for side in ("before", "after"))
     assert "toy-table-robust is among the models" in said(app)
     assert "toy-table-robust" in app.sidebar.selectbox(key="model").options
     history = Card.read(own_models / "toy-table-robust" / "config.json").history

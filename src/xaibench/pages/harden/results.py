@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,17 +35,34 @@ class Outcome:
     @property
     def sentence(self) -> str:
         """The finding, in words and numbers."""
-        kept, gained = self.clean[1] - self.clean[0], self.robust[1] - self.robust[0]
-        rose = "rose" if gained > 0 else "fell"
-        if not gained:
+        kept = self.clean[1] - self.clean[0]
+        if self.gain_is_shown:
+            rose = "rose" if self.robust[1] > self.robust[0] else "fell"
+            robust = f"Accuracy under attack {rose} from {percent(self.robust[0])} to {percent(self.robust[1])}"
+        elif percent(self.robust[0]) == percent(self.robust[1]):
             robust = f"Accuracy under attack is still {percent(self.robust[1])}"
         else:
-            robust = f"Accuracy under attack {rose} from {percent(self.robust[0])} to {percent(self.robust[1])}"
+            robust = (
+                f"Accuracy under attack is {percent(self.robust[1])}, before {percent(self.robust[0])}:"
+                f" {'1 row shows' if self.n == 1 else f'{self.n} rows show'} no difference"
+            )
         if abs(kept) < 0.0005:
             return f"{robust}; clean accuracy is still {percent(self.clean[1])}."
         cost = "at a cost of" if kept < 0 else "with"
         points = f"{100 * abs(kept):.1f} points {'of' if kept < 0 else 'more'} clean accuracy"
         return f"{robust}, {cost} {points} ({percent(self.clean[0])} to {percent(self.clean[1])})."
+
+    @property
+    def gain_is_shown(self) -> bool:
+        """Whether the 95 % interval of the change under attack excludes none (Newcombe, Stat. Med. 17, 1998: 10).
+
+        The rows are the same before and after, which would make it narrower; but which of them changed is not kept.
+        """
+        from xaibench.metrics.intervals import wilson_interval
+
+        low, high = sorted(self.robust)
+        (_, above), (below, _) = (wilson_interval(round(share * self.n), self.n) for share in (low, high))
+        return high - low > math.hypot(high - below, above - low)
 
     @property
     def source(self) -> str:
@@ -69,6 +87,8 @@ def outcome_of(result: str, *, before: str, after: str, norm: str, eps: float) -
         told = json.loads(result)
         sides = told["before"], told["after"]
         clean, robust = (tuple(float(side[key]) for side in sides) for key in ("clean", "robust"))
+        if not all(0 <= share <= 1 for share in (*clean, *robust)) or sides[1]["n"] < 1:
+            return None
         return Outcome(
             before=before,
             after=after,
