@@ -48,7 +48,6 @@ def test_the_table_has_the_figures_of_the_reports(opened: Opened, reports: Path)
     assert (row["Proved"], row["Robust"]) == report.results.robustness.bracket
     assert row["Samples"] == report.data.n
     assert row["Date"] == report.timings.finished[:10]
-    assert row["Format"] == report.schema_version
     assert table.loc["digits-cnn-hardened", "Kind"] == "comparison"
     assert table.index[0] == LEADERBOARD
 

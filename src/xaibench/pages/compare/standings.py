@@ -166,6 +166,7 @@ def show_standings(chosen: Sequence[Source]) -> None:
         st.dataframe(
             share_table([_row(one, own) for one in own], _SHARES),
             hide_index=True,
+            placeholder="–",
             key=f"standings {place}",
         )
         with_curves = [one for one in own if len(one.radii) > 1]

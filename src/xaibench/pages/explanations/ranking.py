@@ -165,6 +165,7 @@ def _table(found: RankingRecord) -> None:
     st.dataframe(
         share_table(rows, ("First in",)),
         hide_index=True,
+        placeholder="–",
         column_config={
             **{head: st.column_config.NumberColumn(format="%.3f") for head in heads.values()},
             "First in": st.column_config.NumberColumn(help="Share of redrawn samples on which the method comes first"),

@@ -64,7 +64,6 @@ def _table(items: list[Item]) -> list[Item]:
         "Clean": st.column_config.NumberColumn(help="Accuracy on the samples as they are"),
         "Samples": st.column_config.NumberColumn(help="How many were measured", format="localized"),
         "Self-checks": st.column_config.TextColumn(help="Whether the robust accuracy can be taken at its word"),
-        "Format": st.column_config.NumberColumn(help="Version of the document's schema"),
     }
     rows = [
         {
@@ -79,13 +78,13 @@ def _table(items: list[Item]) -> list[Item]:
             "Data": item.data,
             "Threat": item.threat,
             "Date": item.date,
-            "Format": item.version,
         }
         for item in items
     ]
     event = st.dataframe(
         share_table(rows, ("Robust", "Proved", "Clean")),
         hide_index=True,
+        placeholder="–",
         column_config=columns,
         on_select="rerun",
         selection_mode="multi-row",

@@ -42,7 +42,6 @@ class Item:
     proved: float | None = None
     verdict: str = ""
     date: str = ""
-    version: int | None = None
 
 
 def read_items() -> tuple[Item, ...]:
@@ -99,7 +98,6 @@ def _report(name: str, folder: Path) -> Item:
         n=report.data.n,
         verdict=("not attacked" if robustness is None else "not checked") if checks is None else checks.verdict,
         date=report.timings.finished[:10],
-        version=report.schema_version,
     )
 
 
@@ -113,7 +111,6 @@ def _comparison(name: str, folder: Path) -> Item:
         model=" → ".join(told.names),
         data=told.data,
         verdict=told.verdict,
-        version=told.schema_version,
     )
 
 
