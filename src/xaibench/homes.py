@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from xaibench.errors import unknown_name
 from xaibench.places import is_plain
 
-__all__ = ["WEIGHTS", "find_model", "model_folder", "model_homes", "model_names"]
+__all__ = ["WEIGHTS", "find_model", "model_folder", "model_homes", "model_names", "typed_title"]
 
 WEIGHTS = {"torch": "model.safetensors", "keras": "model.keras", "exported": "model.pt2"}
 """The file that holds a model's weights in its folder, by framework."""
@@ -38,6 +39,17 @@ def find_model(name: str) -> Path:
 def model_folder(source: str | Path) -> Path:
     """The folder of a model given by the folder itself, or by name."""
     return Path(source) if (Path(source) / "config.json").is_file() else find_model(str(source))
+
+
+def typed_title(folder: Path) -> str:
+    """What a model was called where it was added through the app; empty for any other."""
+    if not folder.name.startswith("own-"):
+        return ""
+    try:
+        told = json.loads((folder / "added.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(told.get("title", "")) if isinstance(told, dict) else ""
 
 
 def _folders() -> dict[str, Path]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,23 @@ def test_an_address_opens_nothing_but_models_at_hand(opened: Opened, name: str) 
     app = opened("models", details=name)
     assert not app.exception
     assert not app.error
+
+
+def test_a_model_of_ones_own_goes_by_the_name_that_was_typed(opened: Opened, home: Path) -> None:
+    own = home / "own-wrong-6191b3"
+    shutil.copytree(home / "toy-image", own)
+    told = Request(title=f"Wrong {HOSTILE}"[:80], format="pt", data="digits")
+    (own / "added.json").write_text(told.model_dump_json(), encoding="utf-8")
+    app = opened("models")
+    shown = html(app)
+    assert f"<h4>{escape(told.title)}</h4>" in shown
+    assert shown.count(">yours<") == 1
+    assert shown.index(">yours<") < shown.index("<h4>toy-image</h4>"), "the reader's own come first"
+    assert "toy-image" not in re.findall("<h4>(.*?)</h4>", html(opened("models", whose="own")))
+    app = opened("explain", model=own.name, method="saliency")
+    assert f"{told.title} ({own.name})" in app.sidebar.selectbox(key="model").options
+    (own / "added.json").write_text("{", encoding="utf-8")
+    assert ">yours<" not in html(opened("models"))
 
 
 @pytest.mark.parametrize("key", ["model", "details"])

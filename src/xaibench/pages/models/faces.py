@@ -57,8 +57,9 @@ def face(entry: Entry) -> str:
     badges = [_TASKS[card.task], _FRAMEWORKS[card.framework], card.data.name, _size(entry.mb)]
     marks = "".join(f'<span class="xb-badge">{escape(badge)}</span>' for badge in badges)
     robust = '<span class="xb-badge robust">robust</span>' if entry.is_robust else ""
+    own = '<span class="xb-badge robust">yours</span>' if entry.own else ""
     return (
-        f'<div class="xb-face"><h4>{escape(card.name)}</h4><div>{robust}{marks}</div>'
+        f'<div class="xb-face"><h4>{escape(entry.title)}</h4><div>{own}{robust}{marks}</div>'
         f'<p class="what">{escape(card.summary)}</p>{_bar(card)}<p>{_figures(card)}</p></div>'
     )
 

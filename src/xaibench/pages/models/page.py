@@ -23,6 +23,7 @@ _ALL = "All"
 _TASKS = {_ALL: _ALL, "image": "Images", "text": "Text", "tabular": "Tables"}
 _FRAMEWORKS = {_ALL: _ALL, "torch": "PyTorch", "keras": "Keras", "exported": "torch.export"}
 _TRAININGS = {_ALL: _ALL, "plain": "Plain", "robust": "Robust"}
+_WHOSE = {_ALL: _ALL, "own": "Yours", "others": "Others"}
 _VIEWS = {"gallery": "Gallery", "add": "Add your own"}
 _COLUMNS = 3
 
@@ -85,6 +86,7 @@ def _gallery(whole: list[Entry]) -> None:
     st.html(LEGEND)
     for task, title in _TASKS.items():
         entries = [entry for entry in chosen if entry.card is not None and entry.card.task == task]
+        entries.sort(key=lambda entry: not entry.own)
         if not entries:
             continue
         st.subheader(title, anchor=False)
@@ -117,6 +119,7 @@ def _filtered(whole: list[Entry]) -> list[Entry]:
         task = _filter("Task", "task", _TASKS, {card.task for _, card in pairs})
         framework = _filter("Framework", "framework", _FRAMEWORKS, {card.framework for _, card in pairs})
         training = _filter("Training", "training", _TRAININGS, {_training(entry) for entry in whole})
+        whose = _filter("Whose", "whose", _WHOSE, {_whose(entry) for entry in whole})
         names = [_ALL, *sorted({card.data.name for _, card in pairs})]
         data = choose_one(st.selectbox, "Data", names, key="trained_on", width=180)
     return [
@@ -125,6 +128,7 @@ def _filtered(whole: list[Entry]) -> list[Entry]:
         if task in (_ALL, card.task)
         and framework in (_ALL, card.framework)
         and training in (_ALL, _training(entry))
+        and whose in (_ALL, _whose(entry))
         and data in (_ALL, card.data.name)
     ]
 
@@ -136,6 +140,10 @@ def _filter(label: str, key: str, names: dict[str, str], present: set[str]) -> s
 
 def _training(entry: Entry) -> str:
     return "robust" if entry.is_robust else "plain"
+
+
+def _whose(entry: Entry) -> str:
+    return "own" if entry.own else "others"
 
 
 def _empty() -> None:

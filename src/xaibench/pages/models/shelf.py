@@ -9,7 +9,7 @@ import streamlit as st
 
 from xaibench.card import Card
 from xaibench.errors import InputError
-from xaibench.homes import WEIGHTS, model_homes
+from xaibench.homes import WEIGHTS, model_homes, typed_title
 from xaibench.places import is_plain
 
 __all__ = ["Entry", "read_shelf"]
@@ -27,6 +27,8 @@ class Entry:
     card: Card | None = None
     reason: str = ""
     mb: float = 0.0
+    own: str = ""
+    """What it was called where it was added through the app; empty for others."""
 
     @property
     def is_robust(self) -> bool:
@@ -38,7 +40,7 @@ class Entry:
     @property
     def title(self) -> str:
         """Its name for people."""
-        return self.name if self.card is None else self.card.name
+        return self.own or (self.name if self.card is None else self.card.name)
 
 
 def read_shelf() -> tuple[Entry, ...]:
@@ -63,7 +65,9 @@ def _read(folder: Path) -> Entry:
         stat = path.stat()
         card = _card(str(path), (stat.st_mtime_ns, stat.st_size))
         weights = folder / WEIGHTS[card.framework]
-        return Entry(name=folder.name, folder=folder, card=card, mb=weights.stat().st_size / 1e6)
+        return Entry(
+            name=folder.name, folder=folder, card=card, mb=weights.stat().st_size / 1e6, own=typed_title(folder)
+        )
     except InputError as error:
         return Entry(name=folder.name, folder=folder, reason=str(error))
     except OSError as error:

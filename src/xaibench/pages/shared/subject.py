@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -87,7 +87,7 @@ def choose_model() -> str | None:
     name = choose_one(
         st.sidebar.selectbox,
         "Model",
-        names,
+        _titles(names),
         key="model",
         default=first,
         sticks=True,
@@ -96,8 +96,16 @@ def choose_model() -> str | None:
     )
     here = st.empty()
     st.session_state[_HERE] = here
-    _say_here(name)
+    _say_here(_titles([name])[name])
     return name
+
+
+def _titles(names: Sequence[str]) -> dict[str, str]:
+    """What people call models: those that they added by the names that they typed, beside those of the folders."""
+    from xaibench.homes import model_homes, typed_title
+
+    found = {name: typed_title(model_homes()[0] / name) for name in names}
+    return {name: f"{title} ({name})" if title else name for name, title in found.items()}
 
 
 def _say_here(*parts: str) -> None:
@@ -140,7 +148,7 @@ def choose_subject(first: First | None = None) -> Subject | None:
     subject = _own(name, model, data) if source == "own" else _row(name, model, data, first)
     if subject is not None:
         where = _OWN[model.task].lower() if subject.row is None else f"row {subject.row} of {data.name}"
-        _say_here(name, where)
+        _say_here(_titles([name])[name], where)
     return subject
 
 
