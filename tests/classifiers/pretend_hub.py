@@ -61,7 +61,10 @@ def write_checkpoint(folder: Path, kind: str = "vit", names: Sequence[str] = DIG
 
 @contextmanager
 def served(home: Path, *, gated: Sequence[str] = (), sizes: dict[str, int] | None = None) -> Iterator[str]:
-    """The address of a Hub that holds ``home/owner/name``; ``sizes`` are stated in place of the true ones."""
+    """The address of a Hub that holds ``home/owner/name``; ``sizes`` are stated in place of the true ones.
+
+    It answers nobody who says who he is, and has files of `REVISION` alone.
+    """
 
     class Hub(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -71,12 +74,15 @@ def served(home: Path, *, gated: Sequence[str] = (), sizes: dict[str, int] | Non
             self._answer(with_body=False)
 
         def _answer(self, *, with_body: bool) -> None:
+            if "Authorization" in self.headers:
+                return self._send(401, b"", {"X-Error-Message": "somebody said who he is"})
             path = self.path.partition("?")[0].strip("/")
             if path.startswith("api/models/"):
                 return self._tell(path.removeprefix("api/models/"))
             repository, _, rest = path.partition("/resolve/")
-            file = home / repository / rest.partition("/")[2]
-            if not file.is_file() or repository in gated:
+            revision, _, name = rest.partition("/")
+            file = home / repository / name
+            if not file.is_file() or repository in gated or revision != REVISION:
                 return self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
             content = file.read_bytes()
             headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": REVISION}

@@ -179,9 +179,20 @@ def test_what_is_said_of_a_model_is_checked(told: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("data", ["/etc", "../data", "owner/name", "no-such-set"])
 def test_only_data_sets_with_a_name_are_read(home: Path, data: str) -> None:
-    with pytest.raises(InputError, match="data sets that have a name"):
+    with pytest.raises(InputError, match=f"at hand here .*breast-cancer, .*got '{data}'$"):
         take_in(weights(data=data), io.BytesIO(b"x"))
     assert not home.exists() or not any(home.iterdir())
+
+
+def test_a_second_model_waits_for_the_first(home: Path) -> None:
+    with (
+        door._ONE_AT_A_TIME,
+        pytest.raises(InputError, match=r"another model is being added: .* in 10 minutes at most"),
+    ):
+        take_in(weights(), io.BytesIO(b"x"))
+    with pytest.raises(InputError, match="expected a file, got none"):
+        take_in(weights())
+    assert not any(home.iterdir())
 
 
 def test_only_what_was_added_can_be_removed(home: Path, toy_models: Path) -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pretend_hub import REVISION, served, write_checkpoint
-from torch import Tensor
+from torch import Tensor, nn
 
 from xaibench import TorchClassifier, explain, load_data, load_model
 from xaibench.card import Card
-from xaibench.classifiers.hubs import read_repository
+from xaibench.classifiers.hubs import Checkpoint, HubNetwork, read_repository
 from xaibench.errors import InputError, UnsupportedError
 from xaibench.intake import Request, apart, door, from_hub, names, read_hub_name, take_in
 from xaibench.intake import __main__ as steps
@@ -132,17 +136,33 @@ def test_every_kind_of_network_works_with_its_layers(kind: str, tmp_path: Path) 
 
 @needs_transformers
 def test_coloured_pictures_are_normalised_by_the_classifier(tmp_path: Path) -> None:
-    words = ("Airplane", "auto_mobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-    repository = write_checkpoint(tmp_path / "repository", names=words[::-1])
-    checkpoint = read_repository(repository)
-    assert checkpoint.options["mean"] == (0.5, 0.4, 0.3)
-    assert checkpoint.options["std"] == (0.2, 0.3, 0.25)
-    assert checkpoint.options["class_names"] == words[::-1]
+    repository = write_checkpoint(tmp_path / "repository", names=("Great_Owl", "cat"))
+    data = tmp_path / "coloured.npz"
+    x = np.random.default_rng(0).random((40, 3, 8, 8), np.float32)
+    np.savez(data, X=x, y=np.arange(40) % 2, class_names=["cat", "great owl"])
+    made = looked_at(repository, tmp_path / "aside", data=str(data))
+    model, card = load_model(made), Card.read(made / "config.json")
+    assert torch.allclose(model.logits(torch.tensor(x)), expected(repository, torch.tensor(x)), atol=1e-5)
+    assert model.class_names == ("great owl", "cat")
+    assert (card.mean, card.std) == ((0.5, 0.4, 0.3), (0.2, 0.3, 0.25))
+    assert "mean" not in card.architecture.params
+
+
+def test_coloured_pictures_are_no_inputs_of_a_network_for_grey_ones() -> None:
+    checkpoint: Any = SimpleNamespace(params={"network_shape": [1, 8, 8]}, options={})
+    with pytest.raises(InputError, match="expected pictures with the 1 channels of the model, got 3"):
+        from_hub._fitted(checkpoint, (3, 8, 8), ("a", "b"))
+
+
+def test_a_network_that_its_configuration_does_not_tell_is_refused(tmp_path: Path) -> None:
+    there, anew = (nn.Sequential(nn.Flatten(), nn.Linear(64, 3), last) for last in (nn.Tanh(), nn.Identity()))
+    checkpoint = Checkpoint(network=there, classes=3, architecture="timm", params={}, options={})
+    with pytest.raises(InputError, match="computes something else"):
+        from_hub._save(checkpoint, HubNetwork(anew, channels=1, size=(8, 8)), tmp_path / "weights", (1, 8, 8))
+    assert not (tmp_path / "weights").exists()
 
 
 def named(*given: str) -> Any:
-    from types import SimpleNamespace
-
     return SimpleNamespace(options={"class_names": given})
 
 
@@ -173,14 +193,23 @@ def test_classes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 classes, got 10|classes that the model knows") as caught:
         looked_at(repository, tmp_path / "aside")
     assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="expected a model of 10 classes, one for each name, got 2"):
+        looked_at(repository, tmp_path / "ordered", class_names=tuple("abcdefghij"))
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [("breast-cancer", "data of images"), ("../x", "data sets that have a name")]
+    ("data", "message"),
+    [
+        ("breast-cancer", "data of images"),
+        ("../x", "expected data that are at hand here"),
+        ("cifar", r"at hand here \(breast-cancer, .*got 'cifar'$"),
+        ("cifar10", "got 'cifar10', which is read from .* below XAIBENCH_DATA_HOME"),
+    ],
 )
 def test_data_that_do_not_fit_are_refused_before_the_download(
     data: str, message: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("XAIBENCH_DATA_HOME", raising=False)
     monkeypatch.setattr(door, "run_apart", lambda *_, **__: pytest.fail("a process was started"))
     with pytest.raises(InputError, match=message):
         take_in(request(data=data))
@@ -307,7 +336,8 @@ def test_a_missing_package_is_named(name: str, extra: str, home: Path, monkeypat
 
 
 def files(repository: Path, **contents: bytes) -> None:
-    for name, content in {"config.json": b"{}", "model.safetensors": b"x" * 5000, **contents}.items():
+    needed = {"config.json": b"{}", "preprocessor_config.json": b"{}", "model.safetensors": b"x" * 5000}
+    for name, content in {**needed, **contents}.items():
         (repository / name).write_bytes(content)
 
 
@@ -325,8 +355,23 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], lis
 
 
 def test_only_what_is_needed_is_fetched(hub: Callable[..., Path], fetched: Callable[[], list[str]]) -> None:
-    files(hub(), **{"modeling_evil.py": b"import os", "pytorch_model.bin": b"x", "preprocessor_config.json": b"{}"})
+    files(hub(), **{"modeling_evil.py": b"import os", "pytorch_model.bin": b"x"})
     assert fetched() == ["config.json", "model.safetensors", "preprocessor_config.json"]
+
+
+@pytest.mark.parametrize("config", [b"{}", b'{"architecture": "tiny"}', b"["])
+def test_how_pixels_are_prepared_is_known_before_the_weights_are_fetched(
+    config: bytes, hub: Callable[..., Path], fetched: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    repository = hub()
+    files(repository, **{"config.json": config})
+    (repository / "preprocessor_config.json").unlink()
+    if b"architecture" in config:
+        assert fetched() == ["config.json", "model.safetensors"], "timm says it in the configuration"
+        return
+    with pytest.raises(InputError, match=r"expected (preprocessor_config\.json|a config\.json in JSON)"):
+        fetched()
+    assert not (tmp_path / "aside" / REPOSITORY / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(
@@ -369,6 +414,19 @@ def test_files_that_are_larger_than_was_said_are_refused(
         fetched()
 
 
+def test_no_more_is_written_than_was_allowed(hub: Callable[..., Path], tmp_path: Path) -> None:
+    files(hub(sizes={"model.safetensors": 10}))
+    folder = put_aside(tmp_path / "aside", request())
+    limited = (
+        "import sys; from pathlib import Path; from xaibench.intake import __main__ as steps, download;"
+        "steps.HUB_BYTES = 4000; download.missing_package = lambda _: None;"
+        "sys.exit(steps.main('download', Path(sys.argv[1]), 'own-tiny'))"
+    )
+    assert subprocess.run([sys.executable, "-c", limited, str(folder)], check=False).returncode == 1
+    refusal = (folder / apart.REFUSAL).read_text(encoding="utf-8")
+    assert "expected model.safetensors of owner/tiny to come whole, got: [Errno 27] File too large" in refusal
+
+
 def test_a_hub_out_of_reach_is_said(fetched: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match="could not be reached"):
@@ -386,7 +444,12 @@ def test_a_step_that_nobody_waits_for_ends_by_itself(tmp_path: Path, monkeypatch
     assert 300 < alarms[0] < 600
 
 
-def test_the_host_s_own_access_is_not_used() -> None:
+def test_the_host_s_own_access_is_not_used(
+    hub: Callable[..., Path], fetched: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    files(hub())
+    assert "model.safetensors" in fetched(), "the Hub refuses whoever says who he is"
     kept = apart._environment("download", Path("/x"))
     assert "HF_TOKEN" not in kept
     assert kept["HF_HOME"] == "/x/cache"

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from xaibench.errors import InputError
 
-__all__ = ["check_moments", "check_processing", "checked_arguments", "checked_config", "pixel_moments"]
+__all__ = [
+    "check_moments",
+    "check_processing",
+    "checked_arguments",
+    "checked_config",
+    "is_of_timm",
+    "picture_size",
+    "pixel_moments",
+    "read_config",
+]
 
 _IDLE = frozenset(
     {"architectures", "dtype", "id2label", "label2id", "model_type", "num_labels", "torch_dtype"}
@@ -29,6 +40,24 @@ _FILES = frozenset({"class_info_file", "repo_path"})
 """Settings of image processors that name a file to read."""
 _DEEPEST = 8
 _LEAST_STD = 1e-9
+_SIDE = 224
+"""Of pictures, where a checkpoint does not say it: that of ImageNet."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The ``config.json`` of a repository; `InputError` where there is none that can be read."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise InputError("expected a config.json in JSON, got none or a damaged one") from None
+    if not isinstance(config, dict):
+        raise InputError(f"expected a config.json of named settings, got {type(config).__name__}")
+    return config
+
+
+def is_of_timm(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is as timm writes it, which says there how pixels are prepared, not in another file."""
+    return "architecture" in config and "model_type" not in config
 
 
 def checked_config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,6 +130,21 @@ def check_moments(mean: Sequence[float], std: Sequence[float], channels: int) ->
             raise InputError(
                 f"expected finite means and standard deviations above 0 of pixels, got {centre} and {scale}"
             )
+
+
+def picture_size(processor: Any) -> tuple[int, int]:
+    """Height and width that an image processor of `transformers` brings pictures to.
+
+    >>> from types import SimpleNamespace
+    >>> picture_size(SimpleNamespace(do_center_crop=True, crop_size={"height": 4, "width": 5}, size={}))
+    (4, 5)
+    """
+    crop = getattr(processor, "crop_size", None) if getattr(processor, "do_center_crop", False) else None
+    size = crop or getattr(processor, "size", None) or {}
+    height, width = (int(size.get(key) or size.get("shortest_edge") or _SIDE) for key in ("height", "width"))
+    if min(height, width) < 1:
+        raise InputError(f"expected pictures of at least one pixel, got {height} x {width}")
+    return height, width
 
 
 def pixel_moments(processor: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

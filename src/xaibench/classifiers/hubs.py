@@ -21,7 +21,10 @@ from xaibench.classifiers.hub_config import (
     check_processing,
     checked_arguments,
     checked_config,
+    is_of_timm,
+    picture_size,
     pixel_moments,
+    read_config,
 )
 from xaibench.classifiers.interface import Options
 from xaibench.errors import InputError, first_line
@@ -41,8 +44,6 @@ HUBS = ("hf", "timm")
 """What stands before the colon."""
 
 _EXTRAS = {"timm": "timm", "transformers": "hub"}
-_SIDE = 224
-"""Of images, where a checkpoint does not say it: that of ImageNet."""
 _NUMBERED = re.compile(r"LABEL_(\d+)")
 
 
@@ -51,6 +52,7 @@ class Checkpoint:
     """A trained network, the architecture that builds it anew without weights, and what it says of its inputs."""
 
     network: nn.Module
+    classes: int
     architecture: str
     params: Mapping[str, Any]
     options: Options
@@ -115,14 +117,9 @@ def read_repository(folder: Path) -> Checkpoint:
     They are as `transformers` or timm write them. Raises `InputError` for what is no image classifier, or does not fit
     together.
     """
+    config = read_config(folder)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise InputError("expected a config.json in JSON, got none or a damaged one") from None
-    if not isinstance(config, dict):
-        raise InputError(f"expected a config.json of named settings, got {type(config).__name__}")
-    try:
-        if "architecture" in config and "model_type" not in config:
+        if is_of_timm(config):
             return _timm_repository(folder, config)
         check_processing(_processing(folder))
         return _from_transformers(str(folder))
@@ -210,6 +207,7 @@ def _timm_repository(folder: Path, config: Mapping[str, Any]) -> Checkpoint:
     network.load_state_dict(state)
     return Checkpoint(
         network=network.eval(),
+        classes=classes,
         architecture="timm",
         params={"model": model, "args": args, "network_shape": list(shape)},
         options=_timm_options(told, {**told, **config}),
@@ -236,10 +234,7 @@ def _from_transformers(name: str) -> Checkpoint:
             f"expected a trained classifier, got weights without {untrained[0]!r}: a network before it was fine-tuned?"
         )
     processor = transformers.AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
-    size = getattr(processor, "crop_size", None) or getattr(processor, "size", None) or {}
-    height, width = (int(size.get(key) or size.get("shortest_edge") or _SIDE) for key in ("height", "width"))
-    if min(height, width) < 1:
-        raise InputError(f"expected pictures of at least one pixel, got {height} x {width}")
+    height, width = picture_size(processor)
     channels = int(getattr(network.config, "num_channels", 3))
     names = network.config.id2label
     options = Options(
@@ -253,6 +248,7 @@ def _from_transformers(name: str) -> Checkpoint:
         options |= Options(mean=moments[0], std=moments[1])
     return Checkpoint(
         network=network.eval(),
+        classes=int(network.config.num_labels),
         architecture="transformers",
         params={"model_type": model_type, "config": config, "network_shape": list(options["input_shape"] or ())},
         options=options,

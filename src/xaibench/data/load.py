@@ -22,7 +22,15 @@ from xaibench.data.source import Rows, Source, select_rows
 from xaibench.errors import InputError, unknown_name
 from xaibench.places import is_plain
 
-__all__ = ["data_at_hand", "data_names", "load_data", "measured_split", "names_at_hand", "row_count"]
+__all__ = [
+    "check_at_hand",
+    "data_at_hand",
+    "data_names",
+    "load_data",
+    "measured_split",
+    "names_at_hand",
+    "row_count",
+]
 
 _BUILTIN: dict[str, Callable[[], Source]] = {
     "breast-cancer": breast_cancer,
@@ -105,6 +113,14 @@ def names_at_hand() -> tuple[str, ...]:
     folders = home.iterdir() if home and home.is_dir() else ()
     own = [path.name for path in folders if is_plain(path.name) and _holds_tables(path)]
     return tuple(sorted({*filter(data_at_hand, data_names()), *own}))
+
+
+def check_at_hand(name: str) -> None:
+    """Refuse all but `names_at_hand`; `InputError` says which these are, and where a set of the Hub would lie."""
+    names = names_at_hand()
+    if name not in names:
+        place = f", which is read from {KNOWN[name]} below XAIBENCH_DATA_HOME" if name in KNOWN else ""
+        raise InputError(f"expected data that are at hand here ({', '.join(names)}), got {name!r:.80}{place}")
 
 
 def measured_split(name: str) -> str:

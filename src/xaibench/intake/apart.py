@@ -20,7 +20,7 @@ from xaibench.intake.request import REPOSITORY
 __all__ = ["MADE", "REFUSAL", "SOURCE", "Step", "run_apart"]
 
 Step = Literal["download", "examine"]
-"""``download`` reaches the network and reads no model; ``examine`` reads the model, and reaches nothing."""
+"""``download`` asks the Hub and reads no model; ``examine`` reads it, with the client of the Hub switched off."""
 
 MADE: Final = "made"
 """The folder that an examination leaves: the model's own."""

@@ -8,14 +8,15 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from xaibench.data import load_data, measured_split, names_at_hand
+from xaibench.data import check_at_hand, load_data, measured_split
 from xaibench.errors import InputError
 from xaibench.homes import model_homes
-from xaibench.intake.apart import MADE, run_apart
+from xaibench.intake.apart import MADE, Step, run_apart
 from xaibench.intake.limits import HUB_SECONDS, MEGABYTE, MODEL_BYTES, MODEL_SECONDS, MOST_ADDED
 from xaibench.intake.names import downloads_allowed, missing_package, read_hub_name
 from xaibench.intake.request import UPLOAD, Request
@@ -47,56 +48,65 @@ def take_in(
     are off, and where `MOST_ADDED` have been added already.
     """
     if not _ONE_AT_A_TIME.acquire(blocking=False):
-        raise InputError("another model is being looked at: try again in a minute")
+        minutes = 2 * HUB_SECONDS // 60
+        raise InputError(f"another model is being added: try again when that is done, in {minutes} minutes at most")
     try:
-        _check_data(request)
+        steps, seconds = _check(request)
         home = model_homes()[0]
         home.mkdir(parents=True, exist_ok=True)
         _make_room(home)
-        aside = home / f"{_ASIDE}{secrets.token_hex(8)}"
-        aside.mkdir()
-        try:
-            name = f"own-{_slug(request.title)}{secrets.token_hex(3)}"
-            seconds = MODEL_SECONDS
-            if request.format == "hub":
-                _check_hub(request.hub)
-                seconds = HUB_SECONDS
-            elif upload is None:
-                raise InputError("expected a file, got none")
-            else:
-                _receive(upload, aside / f"{UPLOAD}.{request.format}", MODEL_BYTES)
-            if tokenizer is not None:
-                _receive(tokenizer, aside / "tokenizer.json", _TOKENIZER_BYTES)
-            (aside / "request.json").write_text(request.model_dump_json(), encoding="utf-8")
-            if request.format == "hub":
-                run_apart("download", aside.resolve(), name, seconds=seconds, tell=tell)
-            run_apart("examine", aside.resolve(), name, seconds=seconds, tell=tell)
-            (aside / MADE / _MARK).write_text(request.model_dump_json(indent=2), encoding="utf-8")
-            os.rename(aside / MADE, home / name)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        name = f"own-{_slug(request.title)}{secrets.token_hex(3)}"
+        with _aside(home) as folder:
+            _put(folder, request, upload, tokenizer)
+            for step in steps:
+                run_apart(step, folder, name, seconds=seconds, tell=tell)
+            (folder / MADE / _MARK).write_text(request.model_dump_json(indent=2), encoding="utf-8")
+            os.rename(folder / MADE, home / name)
     finally:
         _ONE_AT_A_TIME.release()
     return name
 
 
-def _check_data(request: Request) -> None:
-    """Refuse data that are not at hand, and for a model of a hub all but images, before anything is received."""
-    if request.data not in names_at_hand():
-        raise InputError(f"expected one of the data sets that have a name, got {request.data!r:.80}")
-    if request.format == "hub":
-        task = load_data(request.data, measured_split(request.data), n=1).task
-        if task != "image":
-            raise InputError(f"expected data of images for a model of a hub, got {task} data ({request.data})")
+def _check(request: Request) -> tuple[tuple[Step, ...], float]:
+    """The steps that a request takes, and seconds for each; refuses what need not be tried, before it is received.
 
-
-def _check_hub(text: str) -> None:
-    """Refuse what need not be tried: names that are none, downloads that are off, packages that are not there."""
-    name = read_hub_name(text)
+    That are data that are not at hand and, of a hub, data of no images, names that are none, downloads that are off,
+    and packages that are not there.
+    """
+    check_at_hand(request.data)
+    if request.format != "hub":
+        return ("examine",), MODEL_SECONDS
+    task = load_data(request.data, measured_split(request.data), n=1).task
+    if task != "image":
+        raise InputError(f"expected data of images for a model of a hub, got {task} data ({request.data})")
+    name = read_hub_name(request.hub)
     if not downloads_allowed():
         raise InputError("downloads are switched off here: upload the model's files instead")
     if how := missing_package(name.hub):
         raise InputError(f"expected the package that reads {name.hub}: models, got none: {how}")
+    return ("download", "examine"), HUB_SECONDS
+
+
+@contextmanager
+def _aside(home: Path) -> Iterator[Path]:
+    """A folder among the models that is none of them, and is gone after."""
+    folder = (home / f"{_ASIDE}{secrets.token_hex(8)}").resolve()
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put(folder: Path, request: Request, upload: BinaryIO | None, tokenizer: BinaryIO | None) -> None:
+    """Write what came into the folder where it is looked at."""
+    if request.format != "hub":
+        if upload is None:
+            raise InputError("expected a file, got none")
+        _receive(upload, folder / f"{UPLOAD}.{request.format}", MODEL_BYTES)
+    if tokenizer is not None:
+        _receive(tokenizer, folder / "tokenizer.json", _TOKENIZER_BYTES)
+    (folder / "request.json").write_text(request.model_dump_json(), encoding="utf-8")
 
 
 def is_added(folder: Path) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from xaibench.classifiers.hub_config import is_of_timm, read_config
 from xaibench.errors import InputError, first_line
 from xaibench.files import write_json
 from xaibench.intake.apart import SOURCE
@@ -18,7 +19,9 @@ from xaibench.intake.request import REPOSITORY, Request
 __all__ = ["download"]
 
 _WEIGHTS = "model.safetensors"
-_MOST = {"config.json": 2 * MEGABYTE, "preprocessor_config.json": MEGABYTE, _WEIGHTS: HUB_BYTES}
+_PROCESSING = "preprocessor_config.json"
+_MOST = {"config.json": 2 * MEGABYTE, _PROCESSING: MEGABYTE, _WEIGHTS: HUB_BYTES}
+"""Bytes of the files that are fetched, in this order."""
 _NEEDED = ("config.json", _WEIGHTS)
 _CONNECT_SECONDS = 10.0
 
@@ -38,11 +41,9 @@ def download(folder: Path) -> None:
     write_json(folder / SOURCE, {"name": str(name), "revision": revision, "bytes": sum(sizes.values())})
     for file in sizes:
         _fetch(repository, file, revision, folder / REPOSITORY)
+        if file == "config.json" and _PROCESSING not in sizes and not is_of_timm(read_config(folder / REPOSITORY)):
+            raise InputError(f"expected {_PROCESSING} in {repository}, which tells how pixels are prepared, got none")
     shutil.rmtree(folder / REPOSITORY / ".cache", ignore_errors=True)
-    for file in sizes:
-        path = folder / REPOSITORY / file
-        if path.is_symlink() or path.stat().st_size > _MOST[file]:
-            raise InputError(f"expected {file} of at most {_MOST[file] // MEGABYTE} MB, got a larger one")
 
 
 def _repository(name: HubName) -> str:
@@ -100,3 +101,6 @@ def _fetch(repository: str, file: str, revision: str, folder: Path) -> None:
         hf_hub_download(repository, file, revision=revision, local_dir=folder, token=False, endpoint=endpoint)
     except Exception as error:  # as above, and a full disk
         raise InputError(f"expected {file} of {repository} to come whole, got: {first_line(error)}") from None
+    path = folder / file
+    if path.is_symlink() or path.stat().st_size > _MOST[file]:
+        raise InputError(f"expected {file} of at most {_MOST[file] // MEGABYTE} MB, got a larger one")

@@ -36,6 +36,8 @@ def weights_of_hub(request: Request, data: Data, folder: Path, weights: Path) ->
     assert isinstance(data.inputs, Tensor)
     shape = tuple(data.inputs.shape[1:])
     names = request.class_names or _class_names(checkpoint, data.class_names)
+    if len(names) != checkpoint.classes:
+        raise InputError(f"expected a model of {len(names)} classes, one for each name, got {checkpoint.classes}")
     params, options = _fitted(checkpoint, shape, names)
     built = architectures.create(Spec(checkpoint.architecture, params)).build()
     _save(checkpoint, built, weights, shape)
