@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
+from xaibench.evaluate import Plan
 from xaibench.pages import router
 
 Opened = Callable[..., AppTest]
@@ -21,6 +23,17 @@ def homes(toy_models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(toy_models))
     monkeypatch.setenv("XAIBENCH_REPORTS_HOME", str(tmp_path / "reports"))
     monkeypatch.setenv("XAIBENCH_RUNS_HOME", str(tmp_path / "runs"))
+
+
+@pytest.fixture(scope="session")
+def plan_of() -> Callable[..., Plan]:
+    """A plan for 40 samples of a model that measures nothing but attacks, beside the fields that are given."""
+
+    def make(model: Path, **fields: Any) -> Plan:
+        nothing = {"samples": 0, "proofs": 0, "minimal": 0, "corruptions": 0, "assessed": 0, "checks": False}
+        return Plan.model_validate({"model": str(model), "n": 40, "eps": 0.1, "explainers": (), **nothing, **fields})
+
+    return make
 
 
 @pytest.fixture(autouse=True)

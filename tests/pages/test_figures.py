@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -25,25 +26,13 @@ EPS = 0.1
 
 
 @pytest.fixture(scope="module")
-def measured(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Judgement]:
+def measured(
+    toy_models: Path, tmp_path_factory: pytest.TempPathFactory, plan_of: Callable[..., Plan]
+) -> tuple[Path, Judgement]:
     """A report on drawn rows of `toy-image`, and a judgement of all rows by the same attack."""
     out = tmp_path_factory.mktemp("figures") / "toy"
     folder = toy_models / "toy-image"
-    plan = Plan(
-        model=str(folder),
-        n=40,
-        eps=EPS,
-        curve=(0.05,),
-        attacks=("pgd",),
-        samples=0,
-        explainers=(),
-        proofs=0,
-        minimal=0,
-        corruptions=0,
-        assessed=0,
-        checks=False,
-    )
-    run(plan, out=out)
+    run(plan_of(folder, eps=EPS, curve=(0.05,), attacks=("pgd",)), out=out)
     card = Card.read(folder / "config.json")
     data = load_data(card.data.name, card.data.test_split)
     return out, judge(load_model(folder), data, name="toy-image", attack="pgd", eps=EPS, rows="all")
@@ -111,27 +100,19 @@ def test_rows_that_both_attacked_tell_what_explains_a_difference(one: str, other
 @pytest.mark.parametrize(
     ("low", "high", "says"),
     [
-        (
-            ("r" * 10 + "b" * 40, 35),
-            ("r" * 40 + "b" * 10, 10),
-            "these 60.0 points, and the other rows narrow them to 5.0",
-        ),
-        (
-            ("r" * 10 + "b" * 40, 0),
-            ("r" * 20 + "b" * 30, 40),
-            "these 20.0 points, and the other rows widen them to 50.0",
-        ),
+        ((10, 35), (40, 10), "these 60.0 points, and the other rows narrow them to 5.0 points"),
+        ((10, 0), (20, 40), "these 20.0 points, and the other rows widen them to 50.0 points"),
     ],
 )
 def test_what_the_shared_rows_make_is_held_against_the_whole(
-    low: tuple[str, int], high: tuple[str, int], says: str
+    low: tuple[int, int], high: tuple[int, int], says: str
 ) -> None:
-    """Each has 50 rows of its own beside the 50 shared ones, so many of them robust."""
-    weak, strong = (figure(shared + "r" * own + "b" * (50 - own)) for shared, own in (low, high))
+    """Each attacks 50 shared rows and 50 of its own; the numbers are those left right."""
+    weak, strong = (figure("".join("r" * kept + "b" * (50 - kept) for kept in pair)) for pair in (low, high))
     moved = {row if row < 50 else row + 50: letter for row, letter in strong.outcomes.items()}
     said = told([weak, replace(strong, attacks=("fgsm",), outcomes=moved)], "now")
     assert "On the 50 rows that both attacked" in said
-    assert f"the attack explains {says} points." in said
+    assert f"the attack explains {says}." in said
 
 
 def test_the_same_attack_on_the_same_rows_is_not_what_explains_a_difference() -> None:
@@ -207,11 +188,35 @@ def test_pages_set_them_side_by_side(
     ):
         assert f"{100 * share:.1f} %".replace(".0 %", " %") in row
     assert ("shown here" in rows[1]) == (page == "robustness")
+    assert "other weights" not in table
+    (said,) = [one.value for one in app.markdown if "both attacked" in one.value]
+    assert "On the 40 rows" in said
     links = [button for button in app.button if button.key.startswith("figure-")]
     assert len(links) == (page == "models")
     for link in links:
         link.click().run()
         assert not app.exception
+
+
+def test_figures_of_other_weights_are_marked_and_left_aside(opened: Opened, kept: tuple[Report, Judgement]) -> None:
+    path = reports_home() / "robust" / "toy-image.json"
+    path.write_text(kept[1].model_copy(update={"weights_digest": "0" * 64}).model_dump_json(), encoding="utf-8")
+    app = opened("robustness", model="toy-image")
+    (table,) = [one.proto.body for one in app.get("html") if "<tbody>" in one.proto.body]
+    assert ["other weights" in row for row in table.split("<tbody>")[1].split("</tr>")[:-1]] == [True, False]
+    assert any("1 figure of other weights" in one.value for one in app.markdown)
+
+
+def test_of_many_figures_it_is_said_which_are_shown(opened: Opened, kept: tuple[Report, Judgement]) -> None:
+    for name in "abcdefgh":
+        shutil.copytree(reports_home() / "toy", reports_home() / name)
+    app = opened("robustness", model="toy-image")
+    (said,) = [one.value for one in app.caption if one.value.startswith("8 of 10")]
+    assert said == "8 of 10: those of its card and the latest reports."
+    year = str(datetime.fromisoformat(kept[0].timings.finished).year)
+    links = [button.label for button in app.button if button.key.startswith("figure-")]
+    assert len(links) == 6
+    assert all(f" {year}, " in label for label in links)
 
 
 def test_one_figure_alone_gets_no_table(opened: Opened, kept: tuple[Report, Judgement]) -> None:

@@ -25,23 +25,11 @@ Opened = Callable[..., AppTest]
 
 
 @pytest.fixture(scope="module")
-def measured(toy_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def measured(toy_models: Path, tmp_path_factory: pytest.TempPathFactory, plan_of: Callable[..., Plan]) -> Path:
     """A report on `toy-image` with every part of the page in it."""
     out = tmp_path_factory.mktemp("measured") / "toy"
-    plan = Plan(
-        model=str(toy_models / "toy-image"),
-        n=40,
-        eps=0.1,
-        curve=(0.05, 0.2),
-        attacks=("fgsm", "verdict-quick"),
-        samples=0,
-        explainers=(),
-        proofs=10,
-        minimal=8,
-        corruptions=4,
-        assessed=0,
-    )
-    run(plan, out=out)
+    fields = {"curve": (0.05, 0.2), "attacks": ("fgsm", "verdict-quick"), "proofs": 10, "minimal": 8, "corruptions": 4}
+    run(plan_of(toy_models / "toy-image", checks=True, **fields), out=out)
     return out
 
 
@@ -184,26 +172,43 @@ def test_a_run_shows_its_stage_and_the_time_left(opened: Opened, running: Job) -
     assert "Stage 2, Verdict: 1 of 3" in text
     assert "standing 7" in text
     assert "about 40 s left in this stage" in text
+    assert bar.proto.value == 33
     assert "**\\*toy\\* \\<b\\>run\\</b\\>**" in [element.value for element in app.markdown]
+    order = [element.type for element in app.main if element.type in ("progress", "number_input")]
+    assert order[0] == "progress", "the run stands above what starts another"
     app.button(f"stop-{running.id}").click().run()
     assert find(running.id).stopping
     assert app.button(f"stop-{running.id}").disabled
     assert address(app, "run") == running.id
-    order = [element.type for element in app.main if element.type in ("progress", "number_input")]
-    assert order[0] == "progress", "the run stands above what starts another"
 
 
 @pytest.mark.parametrize(
-    ("expected", "says"),
-    [(100.0, "about 40 s left · "), (59.0, "about 40 s left in this stage"), (None, "in this stage")],
+    ("expected", "says", "share"),
+    [
+        (100.0, "about 40 s left · ", 60),
+        (59.0, "about 40 s left in this stage", 33),
+        (None, "about 40 s left in this stage", 33),
+    ],
 )
 def test_a_run_tells_what_is_left_of_the_whole_while_that_was_expected(
-    opened: Opened, running: Job, expected: float | None, says: str
+    opened: Opened, running: Job, expected: float | None, says: str, share: int
 ) -> None:
     told = json.loads((running.folder / "job.json").read_text())
     (running.folder / "job.json").write_text(json.dumps({**told, "expected": expected}))
     (bar,) = opened("robustness", model="toy-image", run=running.id).get("progress")
     assert says in bar.proto.text.replace("\\", "")
+    assert bar.proto.value == share
+
+
+def test_of_a_stage_that_drags_after_its_first_units_no_end_is_told(opened: Opened, running: Job) -> None:
+    path = running.folder / "progress.json"
+    told = json.loads(path.read_text())
+    now = told["stages"][-1]["changed"]
+    told["stages"][-1] |= {"began": now - 3000, "changed": now - 2980}
+    path.write_text(json.dumps(told))
+    (bar,) = opened("robustness", model="toy-image", run=running.id).get("progress")
+    assert "Stage 2, Verdict: 1 of 3 · standing 7 · 60 s so far" in bar.proto.text.replace("\\", "")
+    assert bar.proto.value == 33
 
 
 @pytest.mark.parametrize(
@@ -211,6 +216,12 @@ def test_a_run_tells_what_is_left_of_the_whole_while_that_was_expected(
     [
         ({"expected": 99.0, "like": [{"pgd": 15.0, "verdict": 100.0, "proofs": 10.0}]}, "about 3 min left"),
         ({"like": [{"pgd": 15.0, "verdict": 100.0}]}, "60 s to 8 min left, judged by other models"),
+        ({"like": [{"pgd": 15.0, "verdict": 12.5, "proofs": 2.5}]}, "· at least 2 s left"),
+        ({"like": [{"pgd": 15.0, "verdict": 12.5}]}, "standing 7 · 60 s so far"),
+        (
+            {"expected": 99.0, "like": [{"pgd": 15.0, "verdict": 31.0}, {"pgd": 15.0, "verdict": 85.0}]},
+            "42 s to 2 min left ·",
+        ),
         ({"expected": 99.0, "like": [{"pgd": 15.0, "verdict": 5.0, "proofs": 10.0}]}, "of up to 4, Verdict"),
         ({"expected": 99.0, "like": [{"pgd": 15.0, "verdict": 5.0, "proofs": 10.0}]}, "at least 20 s left"),
         ({"expected": 99.0, "like": "soon"}, "about 39 s left"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from xaibench.pages.robustness import plan
+from xaibench.pages.robustness import launch, plan
 from xaibench.pages.robustness.plan import PRESETS, Wanted, estimate, shape
 from xaibench.report import Report
 
@@ -37,3 +37,29 @@ def test_a_shape_has_the_stages_that_this_size_has() -> None:
     attack = before.plan.attacks[-1]
     assert found[attack] == pytest.approx(before.timings.seconds[attack] * 10 / before.data.n)
     assert list(found) == [stage for stage in before.timings.seconds if stage in found], "in their order"
+
+
+@pytest.mark.parametrize(
+    ("other", "taken"),
+    [({}, True), ({"task": "tabular"}, False), ({"norm": "l2"}, False), ({"attacks": ("square",)}, False)],
+)
+@pytest.mark.parametrize("own", [True, False])
+def test_a_run_is_judged_by_reports_of_its_kind_alone(
+    monkeypatch: pytest.MonkeyPatch, other: dict[str, object], taken: bool, own: bool
+) -> None:
+    """The model's own report goes before those of others, and is of its task anyway."""
+    whole = Report.read(OLD)
+    wanted = Wanted(
+        model="m", task="image", preset=PRESETS["quick"], n=10, norm="linf", eps=0.06, attack=whole.plan.attacks[-1]
+    )
+    found = whole.model_copy(
+        update={
+            "model": whole.model.model_copy(update={key: other[key] for key in other.keys() & {"task"}}),
+            "plan": whole.plan.model_copy(update={key: other[key] for key in other.keys() - {"task"}}),
+        }
+    )
+    monkeypatch.setattr(launch, "all_reports", lambda: [] if own else [found])
+    before = found if own else None
+    expected = [shape(wanted, found)] if taken or (own and "task" in other) else []
+    assert launch._like(wanted, before) == expected
+    assert (launch._expected(wanted, before) is not None) == bool(own and expected)

@@ -122,7 +122,7 @@ def _radius_help(task: str) -> str:
 
 
 def _expected(wanted: Wanted, before: Report | None) -> float | None:
-    """How many seconds the run will take; None without a report by the same attack: others differ a thousandfold."""
+    """How many seconds the run will take; None without a report by the same attack."""
     return estimate(wanted, before) if before is not None and _attacked_alike(wanted, before) else None
 
 
@@ -130,12 +130,13 @@ def _like(wanted: Wanted, before: Report | None) -> list[dict[str, float]]:
     """The shape of an earlier run of the model by the same attack, else those of other models of its kind."""
     if before is not None and _attacked_alike(wanted, before):
         return [shape(wanted, before)]
-    alike = [one for one in all_reports() if one.model.task == wanted.task and one.plan.norm == wanted.norm]
-    return [shape(wanted, one) for one in alike if _attacked_alike(wanted, one)][:_MOST_ALIKE]
+    alike = [one for one in all_reports() if one.model.task == wanted.task and _attacked_alike(wanted, one)]
+    return [shape(wanted, one) for one in alike[:_MOST_ALIKE]]
 
 
 def _attacked_alike(wanted: Wanted, before: Report) -> bool:
-    return before.plan.attacks[-1:] == (wanted.attack,)
+    """Whether an earlier run attacked so within the same norm: others differ a thousandfold."""
+    return (before.plan.norm, *before.plan.attacks[-1:]) == (wanted.norm, wanted.attack)
 
 
 def _duration(wanted: Wanted, before: Report | None) -> str:

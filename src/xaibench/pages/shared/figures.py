@@ -157,13 +157,14 @@ def _shared_rows(low: Figure, high: Figure) -> str:
         return ""
     kept = [sum(pair[side] == "r" for pair in pairs) for side in (0, 1)]
     gap = _points(high.accuracy - low.accuracy)
+    by_others = f"the other rows explain the {gap} between them, not the attacks"
     both = f"On the {counted(len(pairs), 'row')} that both attacked"
     if all(one == other for one, other in pairs):
         names = "both" if low.by == high.by else f"{low.by} and {high.by}"
-        return f"{both}, {names} leave the same {kept[0]} right: the other rows explain the {gap} between them, not the attacks."
+        return f"{both}, {names} leave the same {kept[0]} right: {by_others}."
     found = f"{both}, {low.by} ({low.n} in all) leaves {kept[0]} right, and {high.by} ({high.n}) {kept[1]}"
     if kept[0] >= kept[1]:
-        return f"{found}: the other rows explain the {gap} between them, not the attacks."
+        return f"{found}: {by_others}."
     cause = "the attack explains" if low.attacks != high.attacks else "settings of the attack or chance explain"
     if len(pairs) == low.n == high.n:
         return f"{found}: {cause} the {gap} between them, for the rows are the same."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,14 +95,16 @@ def show_jobs(kind: str | None = None, *, most: int = 8) -> None:
                 )
 
 
-def when(moment: float) -> str:
-    """A moment, in seconds since the epoch, in local time.
+def when(moment: float | str) -> str:
+    """A moment, in seconds since the epoch or as ISO 8601 writes it, in local time.
 
     >>> import os, time; os.environ["TZ"] = "UTC"; time.tzset()
     >>> when(0)
     '1 January 1970, 00:00'
+    >>> when("2026-03-01T12:30:00+00:00")
+    '1 March 2026, 12:30'
     """
-    told = time.localtime(moment)
+    told = time.localtime(datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment)
     return f"{told.tm_mday} {time.strftime('%B %Y, %H:%M', told)}"
 
 
@@ -164,30 +167,35 @@ def _progress(job: Job, stage: Stage | None, left: Forecast | None, ran: str) ->
     from xaibench.cli.stages import show_time
     from xaibench.drawing.labels import stage_label
 
-    whole = "" if left is None else _whole(left, of_others=job.expected is None)
+    whole = "" if left is None else _whole(left, job.seconds, of_others=job.expected is None)
     if stage is None:
         return " · ".join(filter(None, ["Putting together" if job.stages else "Beginning", whole, ran]))
-    in_stage = None if whole else job.seconds_left
+    in_stage = 0.0 if whole else job.seconds_left or 0.0
     most = "" if job.most_stages in (None, len(job.stages)) else f" of up to {job.most_stages}"
     parts = [
         f"Stage {len(job.stages)}{most}, {stage_label(stage.name)}: {stage.done} of {stage.total}",
         stage.info,
-        whole or ("" if in_stage is None else f"about {show_time(in_stage)} left in this stage"),
+        whole or ("" if in_stage < _HARDLY_LEFT else f"about {show_time(in_stage)} left in this stage"),
         ran,
     ]
     return " · ".join(filter(None, parts))
 
 
-def _whole(left: Forecast, *, of_others: bool) -> str:
-    """How long the whole still takes, with what that is judged by where it is not the model itself."""
+def _whole(left: Forecast, ran: float, *, of_others: bool) -> str:
+    """How long the whole still takes, with what that is judged by where it is not the model itself.
+
+    Other models tell the last stages of a run of ``ran`` seconds badly: once they leave it less than that, their range
+    is no more than a lower bound.
+    """
     from xaibench.cli.stages import show_time
 
     if left.high < _HARDLY_LEFT:
         return ""
     low, high = show_time(left.low), show_time(left.high)
-    if left.is_least:
-        return f"at least {low} left"
-    return f"{low} to {high} left, judged by other models" if of_others and low != high else f"about {high} left"
+    if left.is_least or (of_others and left.high < ran):
+        return f"at least {low} left" if left.low >= _HARDLY_LEFT else ""
+    judged = ", judged by other models" if of_others else ""
+    return f"{low} to {high} left{judged}" if low != high else f"about {high} left{judged}"
 
 
 def _ahead(job: Job) -> list[Job]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import streamlit as st
 from xaibench.drawing.colours import BLUE
 from xaibench.pages.shared.figures import Figure, figures, told
 from xaibench.pages.shared.links import link_button
+from xaibench.pages.shared.running import when
 from xaibench.pages.shared.text import plain
 from xaibench.reading import format_threat, percent
 
@@ -51,12 +51,13 @@ def show_side_by_side(name: str, card: Card, norm: str, eps: float, *, shown: st
         st.markdown(plain(said))
     st.html(_STYLE + _table(listed, card.weights_digest, shown))
     if len(known) > len(listed):
-        st.caption(f"The latest {len(listed)} of {len(known)}.")
+        sources = "the latest reports" if listed[0].report else "its card and the latest reports"
+        st.caption(f"{len(listed)} of {len(known)}: those of {sources}.")
     with st.container(horizontal=True):
         for one in listed:
             if one.report is not None and one.report != shown:
                 link_button(
-                    f"Open the report of {_when(one)}",
+                    f"Open the {_source(one)}",
                     "robustness",
                     key=f"figure-{norm}-{eps:g}-{one.report}",
                     icon=":material/shield:",
@@ -83,7 +84,6 @@ def _row(one: Figure, weights: str, shown: str | None) -> str:
         f'<div class="xb-span" aria-hidden="true"><i style="left:{low:.2%};width:{high - low:.2%}"></i>'
         f'<b style="left:{one.accuracy:.2%}"></b></div>'
     )
-    found = "its card" if one.report is None else f"report of {_when(one)}"
     marks = [
         *(["shown here"] if one.report is not None and one.report == shown else []),
         *(["other weights"] if one.weights != weights else []),
@@ -92,11 +92,10 @@ def _row(one: Figure, weights: str, shown: str | None) -> str:
         f"<b>{percent(one.accuracy)}</b> <small>({percent(low)} to {percent(high)})</small>{bar}",
         escape(one.by),
         escape(f"{_ROWS[one.rows].format(n=f'{one.n:,}')} of {one.data} ({one.split})"),
-        escape(found) + (f"<br><small>{', '.join(marks)}</small>" if marks else ""),
+        escape(_source(one)) + (f"<br><small>{', '.join(marks)}</small>" if marks else ""),
     )
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 
-def _when(one: Figure) -> str:
-    finished = datetime.fromisoformat(one.moment or "").astimezone()
-    return f"{finished.day} {finished:%b %H:%M}"
+def _source(one: Figure) -> str:
+    return "its card" if one.moment is None else f"report of {when(one.moment)}"
