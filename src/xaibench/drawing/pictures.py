@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "collapse",
     "delta_pixels",
+    "magnified",
     "map_picture",
     "map_pixels",
     "perturbation_picture",
@@ -46,6 +47,17 @@ def perturbation_picture(delta: Tensor) -> str:
     One channel: blue is brighter, orange is darker. Several: each colour by its own change around grey.
     """
     return _uri(delta_pixels(delta))
+
+
+def magnified(delta: Tensor, bounds: tuple[float, float]) -> str:
+    """How much larger than it is `perturbation_picture` shows a change of inputs within ``bounds``, in words.
+
+    >>> magnified(torch.tensor([0.02, -0.01]), (0.0, 1.0)), magnified(torch.tensor([1.0]), (0.0, 1.0))
+    ('magnified 50 times', 'at full strength')
+    """
+    times = (bounds[1] - bounds[0]) / float(delta.abs().amax().clamp_min(1e-12))
+    told = f"{times:.0f}" if times >= 10 else f"{times:.2g}"
+    return "at full strength" if told == "1" else f"magnified {told} times"
 
 
 def triptych(clean: Tensor, attacked: Tensor, bounds: tuple[float, float] = (0.0, 1.0)) -> Image:

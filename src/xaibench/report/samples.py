@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaibench.drawing.labels import edited, method_label
-from xaibench.drawing.pictures import collapse, map_picture, perturbation_picture, photo
+from xaibench.drawing.pictures import collapse, magnified, map_picture, perturbation_picture, photo
 from xaibench.evaluate.results import ExplainedSample, Map, View
 from xaibench.reading import percent
 from xaibench.report.schema import Report
@@ -151,13 +151,12 @@ class _Page:
 
     def _perturbation(self, sample: ExplainedSample, inputs: list[Tensor]) -> Panel:
         delta = inputs[1] - inputs[0]
-        low, high = self._range()
-        factor = (high - low) / max(float(delta.abs().amax()), 1e-12)
+        strength = magnified(delta, self._range())
         return Panel(
             title="Perturbation",
-            note=f"magnified ×{factor:.0f}",
+            note=strength,
             picture=perturbation_picture(delta),
-            alt=f"What {sample.attack} changed in sample {sample.id}, magnified {factor:.0f} times",
+            alt=f"What {sample.attack} changed in sample {sample.id}, {strength}",
         )
 
     def _range(self) -> tuple[float, float]:

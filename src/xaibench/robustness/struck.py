@@ -71,16 +71,15 @@ def _change(found: Strike) -> list[str]:
 
 
 def _pictures(found: Strike) -> list[str]:
-    from xaibench.drawing.pictures import perturbation_picture, photo
+    from xaibench.drawing.pictures import magnified, perturbation_picture, photo
 
     x, other = found.x[0], found.found[0]
     bounds = min(0.0, float(x.min()), float(other.min())), max(1.0, float(x.max()), float(other.max()))
     side = max(x.shape[1:])
     cells = [figure(photo(x, bounds), f"before: {_said(found.before)}", side=side)]
     if found.broken:
-        times = (bounds[1] - bounds[0]) / float((other - x).abs().amax().clamp_min(1e-12))
         cells += [
-            figure(perturbation_picture(other - x), f"the change, magnified {times:.2g} times", side=side),
+            figure(perturbation_picture(other - x), f"the change, {magnified(other - x, bounds)}", side=side),
             figure(photo(other, bounds), f"after: {_said(found.after)}", side=side),
         ]
     return cells

@@ -26,7 +26,8 @@ _DRAWS: Final = 100
 def show_figures(subject: Subject, plan: Plan, strike: Strike) -> None:
     """One line of figures, and a sentence about noise of the same size."""
     looks, passes = strike.trajectory.looks, len(strike.trajectory)
-    cost = (("looks at the model", f"{looks:,} in {passes:,} passes"), ("time", f"{strike.seconds:.2g} s"))
+    many = f"{looks:,}" if looks == passes else f"{looks:,} in {passes:,} pass{'es' * (passes > 1)}"
+    cost = (("looks at the model", many), ("time", f"{strike.seconds:.2g} s"))
     found = distances(plan, strike) if strike.broken else ()
     st.html(facts((*((f"{name} distance", value) for name, value in found), *cost)))
     if plan.norm == "spatial":

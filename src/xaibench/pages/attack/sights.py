@@ -33,7 +33,7 @@ def show_sight(subject: Subject, strike: Strike) -> None:
 
 
 def _show_image(subject: Subject, strike: Strike) -> None:
-    from xaibench.drawing.pictures import perturbation_picture, photo
+    from xaibench.drawing.pictures import magnified, perturbation_picture, photo
 
     model, x = subject.model, subject.x[0].cpu()
     bounds = model.bounds.extent
@@ -42,9 +42,8 @@ def _show_image(subject: Subject, strike: Strike) -> None:
     cells = [figure(photo(x, bounds), before, side=side)]
     if strike.broken:
         found = strike.found[0]
-        times = (bounds[1] - bounds[0]) / float((found - x).abs().amax().clamp_min(1e-12))
         colours = "blue is brighter, orange is darker" if len(x) == 1 else "grey is no change"
-        change = f"The change, magnified {times:.2g} times: {colours}"
+        change = f"The change, {magnified(found - x, bounds)}: {colours}"
         after = f"After: {_said(subject, strike.after)}"
         cells += [
             figure(perturbation_picture(found - x), change, side=side),

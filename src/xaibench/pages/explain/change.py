@@ -70,16 +70,15 @@ def _sentence(subject: Subject, found: CounterfactualResult, after: View) -> str
 def _show_difference(subject: Subject, found: CounterfactualResult) -> None:
     model = subject.model
     if model.task == "image":
-        from xaibench.drawing.pictures import perturbation_picture, photo
+        from xaibench.drawing.pictures import magnified, perturbation_picture, photo
 
         bounds = model.bounds.extent
         delta, side = (found.inputs - found.original)[0].cpu(), max(subject.x.shape[2:])
-        times = (bounds[1] - bounds[0]) / float(delta.abs().amax())
         st.html(
             gallery(
                 [
                     figure(photo(found.original[0], bounds), "Before", side=side),
-                    figure(perturbation_picture(delta), f"What changed, magnified {times:.0f} times", side=side),
+                    figure(perturbation_picture(delta), f"What changed, {magnified(delta, bounds)}", side=side),
                     figure(photo(found.inputs[0], bounds), "After", side=side),
                 ],
                 narrowest=SMALL,
