@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from xaibench.evaluate import Plan, run
 from xaibench.report import write_report
 from xaibench.report.leaderboard import Failure, collect, write_leaderboard
 from xaibench.report.pdf import print_page
+from xaibench.report.write import redraw
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Page
@@ -167,3 +169,22 @@ def test_a_report_prints_to_a_pdf(tmp_path: Path, browser: Browser) -> None:
     content = written.read_bytes()
     assert content.startswith(b"%PDF-")
     assert content.count(b"/Type /Page\n") + content.count(b"/Type /Page/") + content.count(b"/Type /Page ") > 3
+
+
+def test_a_printed_report_keeps_together_what_belongs_together(sheet: Page, tmp_path: Path) -> None:
+    shutil.copytree(REPORT.parent, tmp_path / "report")
+    redraw(tmp_path / "report")
+    opened(sheet, tmp_path / "report" / "index.html")
+    printed = sheet.pdf(prefer_css_page_size=True)
+    (width, height), *others = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", printed)
+    assert (round(float(width)), round(float(height))) == (595, 842), "A4"
+    assert len(others) <= 8
+    sheet.emulate_media(media="print")
+    charts = sheet.locator(".chart .still > svg, figure > svg").all()
+    heights = [box["height"] for chart in charts if (box := chart.bounding_box())]
+    assert 0 < max(heights) <= 62 * 96 / 25.4 + 1, "the first chart stands below the summary, not on a page of its own"
+    style = sheet.evaluate("""() => ['#again', 'thead', 'tbody tr:last-child', '.note:has(+ .samples)'].map(one => {
+        const style = getComputedStyle(document.querySelector(one));
+        return [style.breakInside, style.breakAfter, style.breakBefore].join(' ');
+    })""")
+    assert style == ["avoid auto auto", "avoid avoid auto", "avoid avoid avoid", "auto avoid auto"]
