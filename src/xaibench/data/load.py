@@ -107,7 +107,8 @@ def data_at_hand(name: str) -> bool:
 def names_at_hand() -> tuple[str, ...]:
     """The data sets that can be read without the network, sorted: those of `data_names`, and the host's own.
 
-    These are folders directly in ``$XAIBENCH_DATA_HOME`` that hold Parquet files, or a folder ``data`` of them.
+    These are folders directly in ``$XAIBENCH_DATA_HOME`` that hold Parquet files, or a folder ``data`` of them; with a
+    ``README.md`` that folder is a data set of the Hub, called ``data`` by its owner.
     """
     home = mirror_home()
     folders = home.iterdir() if home and home.is_dir() else ()
@@ -134,7 +135,9 @@ def measured_split(name: str) -> str:
 
 
 def _holds_tables(folder: Path) -> bool:
-    return any(any(place.glob("*.parquet")) for place in (folder, folder / "data"))
+    inner = folder / "data"
+    places = (folder,) if (inner / "README.md").exists() else (folder, inner)
+    return any(any(place.glob("*.parquet")) for place in places)
 
 
 def _source_of(name_or_path: str | Path, split: str) -> tuple[str, Source]:
