@@ -189,7 +189,7 @@ def test_pixels_that_cannot_be_prepared_are_refused(processing: dict[str, Any], 
 @pytest.mark.parametrize(("cropped", "side"), [(False, 16), (True, 12)])
 def test_pictures_are_of_the_size_that_the_network_was_trained_on(cropped: bool, side: int, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    told = {"do_center_crop": cropped, "crop_size": {"height": 12, "width": 12}}
+    told: dict[str, Any] = {"do_center_crop": cropped, "crop_size": {"height": 12, "width": 12}}
     found = read_repository(write_checkpoint(tmp_path, image_processor_type="EfficientNetImageProcessor", **told))
     assert found.options["input_shape"] == (3, side, side)
     assert found.params["network_shape"] == [3, side, side]
