@@ -115,6 +115,25 @@ def test_a_waiting_run_names_what_it_waits_for(opened: Opened, stopped: Path) ->
     assert app.button(key="ahead-verify").label == "The verify"
 
 
+def test_a_link_in_a_part_of_a_page_is_followed_also_when_it_is_gone(stopped: Path) -> None:
+    def part() -> None:
+        import streamlit as st
+
+        from xaibench.pages.shared.links import TARGET
+        from xaibench.pages.shared.running import show_job
+
+        if st.session_state.get("runs", 0) == 0:
+            st.session_state["runs"] = 1
+            st.session_state[TARGET] = "reports"
+            show_job("stopped")
+        st.session_state.pop(TARGET, None)
+        st.markdown("gone on")
+
+    app = AppTest.from_function(part, default_timeout=60).run()
+    assert not app.exception
+    assert [one.value for one in app.markdown] == ["gone on"], "the run was not drawn: all began again"
+
+
 def test_a_full_queue_is_said_in_a_line(opened: Opened, toy_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xaibench.jobs.queue.MOST_WAITING", 0)
     app = opened("compare", a="toy-image", b="toy-table")

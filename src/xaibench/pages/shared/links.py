@@ -8,7 +8,7 @@ import streamlit as st
 
 from xaibench.pages.shared.address import put
 
-__all__ = ["TARGET", "Kind", "go_to", "link_button"]
+__all__ = ["TARGET", "Kind", "follow", "go_to", "link_button"]
 
 Kind = Literal["primary", "secondary", "tertiary"]
 TARGET = "_link.target"
@@ -19,6 +19,12 @@ def go_to(page: str, **choices: str) -> None:
     """Callback of buttons: go to the page of this address (``"attack"``), with choices as its address has them."""
     put(**choices)
     st.session_state[TARGET] = page
+
+
+def follow() -> None:
+    """Go where a button led: in a part of a page that runs alone the router, which goes there first, does not run."""
+    if TARGET in st.session_state:
+        st.rerun()
 
 
 def link_button(
@@ -36,5 +42,4 @@ def link_button(
     st.button(
         label, key=key, icon=icon, type=kind, on_click=go_to, args=(page,), kwargs=choices, width=width, help=told
     )
-    if TARGET in st.session_state:  # the router, which goes there first of all, has not run
-        st.rerun()
+    follow()

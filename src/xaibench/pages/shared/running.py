@@ -13,7 +13,7 @@ import streamlit as st
 
 from xaibench.errors import InputError
 from xaibench.pages.shared.address import chosen, forget, put
-from xaibench.pages.shared.links import link_button
+from xaibench.pages.shared.links import follow, link_button
 from xaibench.pages.shared.text import plain, problem
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def when(moment: float | str) -> str:
 def _draw(job_id: str, was_alive: bool) -> None:
     from xaibench.jobs import find
 
+    follow()  # the run that a link named may have ended meanwhile, and the link with it
     try:
         job = find(job_id)
     except InputError:
