@@ -22,7 +22,11 @@ def write_checkpoint(folder: Path, kind: str = "vit", names: Sequence[str] = DIG
     import transformers
 
     numbered = dict(enumerate(names))
-    told = {"num_channels": 3, "id2label": numbered, "label2id": {name: index for index, name in numbered.items()}}
+    told: dict[str, Any] = {
+        "num_channels": 3,
+        "id2label": numbered,
+        "label2id": {name: index for index, name in numbered.items()},
+    }
     configs = {
         "convnext": lambda: transformers.ConvNextConfig(
             patch_size=2, num_stages=2, hidden_sizes=[8, 16], depths=[1, 1], **told
