@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from html import escape
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from xaibench.errors import InputError
 from xaibench.homes import model_names
 from xaibench.intake import Request
 from xaibench.pages.models import adding, hub
+from xaibench.pages.models.networks import networks_that_fit
 from xaibench.pages.shared.text import plain
 from xaibench.reading import percent
 
@@ -195,6 +197,18 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def download_button(app: AppTest) -> Any:
     return next(button for button in app.button if button.label == "Download and add it")
+
+
+def test_the_names_in_a_file_tell_the_network(toy_models: Path) -> None:
+    with (toy_models / "toy-image" / "model.safetensors").open("rb") as file:
+        fit = networks_that_fit(file, "image", [1, 8, 8])
+        assert "small_cnn" in fit
+        assert "deep_cnn" not in fit
+        assert file.tell() == 0
+    with (toy_models / "toy-table" / "model.safetensors").open("rb") as file:
+        assert networks_that_fit(file, "tabular", [30]) == ["mlp"]
+    for content in (b"", b"x" * 50, (3).to_bytes(8, "little") + b"[1]"):
+        assert networks_that_fit(BytesIO(content), "image", [1, 8, 8]) == []
 
 
 def test_a_model_of_a_hub_is_asked_for_by_its_name(

@@ -77,7 +77,7 @@ def _show_upload(source: str) -> None:
     tokenizer = None
     if data.task == "text":
         tokenizer = st.file_uploader("Its tokenizer.json", ["json"], key="tokenizer", max_upload_size=20)
-    architecture, params = choose_network(data) if source == "weights" else ("", {})
+    architecture, params = choose_network(data, file) if source == "weights" else ("", {})
     told = _what_it_is_called(f"My {data.name} model") | _what_the_file_does_not_tell(data)
     if st.button("Add it", type="primary", icon=":material/add:", disabled=file is None) and file is not None:
         suffix = file.name.rpartition(".")[2].lower()

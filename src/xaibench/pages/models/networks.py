@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import streamlit as st
 
 from xaibench.errors import InputError
 from xaibench.pages.shared.options import choose_one
-from xaibench.pages.shared.text import meaning
+from xaibench.pages.shared.text import meaning, plain
+from xaibench.reading import listed
 
 if TYPE_CHECKING:
+    from streamlit.runtime.uploaded_file_manager import UploadedFile
+
     from xaibench.data import Data
 
-__all__ = ["choose_network", "networks_for"]
+__all__ = ["choose_network", "networks_for", "networks_that_fit"]
 
 _TOKENS = 200
 """Length of texts that the widget begins with."""
 _LARGEST = 100_000
+_HEADER = 1 << 20
+"""Bytes of a file's header that are read at most: the names of its weights stand there."""
 _GIVEN = ("classes", "input_shape")
 
 
@@ -32,12 +38,47 @@ def networks_for(task: str) -> list[str]:
     return [name for name, cls in classes.items() if cls.framework == "torch" and cls.__module__ == family]
 
 
-def choose_network(data: Data) -> tuple[str, dict[str, Any]]:
-    """A network's name and parameters; its input shape and classes are those of the data."""
+def networks_that_fit(file: BinaryIO, task: str, input_shape: list[int]) -> list[str]:
+    """The networks whose weights, in their usual depth, have the names that a safetensors file has."""
+    import torch
+
+    from xaibench.architectures import architectures
+
+    found, names = [], _weight_names(file)
+    for name in networks_for(task) if names else ():
+        try:
+            with torch.device("meta"):
+                network = architectures.get(name)(input_shape=tuple(input_shape), classes=2).build()
+        except (TypeError, ValueError):  # it needs more than that, or other inputs
+            continue
+        if set(network.state_dict()) == names:
+            found.append(name)
+    return found
+
+
+def _weight_names(file: BinaryIO) -> set[str]:
+    """The names in the header of a safetensors file; none where it has no such header."""
+    file.seek(0)
+    size = int.from_bytes(file.read(8), "little")
+    try:
+        header = json.loads(file.read(size)) if size <= _HEADER else {}
+    except ValueError:
+        header = {}
+    file.seek(0)
+    return set(header) - {"__metadata__"} if isinstance(header, dict) else set()
+
+
+def choose_network(data: Data, file: UploadedFile | None = None) -> tuple[str, dict[str, Any]]:
+    """A network's name and parameters, at first one that fits the ``file``; input shape and classes are the data's."""
     from xaibench.architectures import architectures
 
     names = networks_for(data.task)
-    name = choose_one(st.selectbox, "Network", names, key="network")
+    fit = []
+    if file is not None and file.name.endswith(".safetensors") and not isinstance(data.inputs, tuple):
+        fit = networks_that_fit(file, data.task, [int(size) for size in data.inputs.shape[1:]])
+        told = f"go with {listed(fit)}" if fit else "go with none of these networks in its usual depth"
+        st.caption(plain(f"The names of the weights in {file.name} {told}."))
+    name = choose_one(st.selectbox, "Network", names, key="network", default=fit[0] if fit else None)
     cls = architectures.get(name)
     st.caption(meaning(cls))
     params: dict[str, Any] = {"input_shape": _input_shape(data), "classes": len(data.class_names)}
