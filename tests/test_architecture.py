@@ -19,6 +19,7 @@ LAYERS = (
     "files",
     "places",
     "homes",
+    "patience",
     "types",
     "registry",
     "rng",

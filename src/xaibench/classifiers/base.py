@@ -18,6 +18,7 @@ from xaibench.classifiers.interface import Interface
 from xaibench.classifiers.probe import Probe, missing_gradient, probe, probe_batch
 from xaibench.errors import InputError, UnsupportedError, unknown_name
 from xaibench.losses import resolve
+from xaibench.patience import check_patience
 from xaibench.types import AttentionGradient, Bounds, Capability, Inputs, Loss, LossGradient, Task, Vocabulary
 
 __all__ = ["ModelClassifier"]
@@ -150,14 +151,17 @@ class ModelClassifier:
         with torch.no_grad():
             x = self._read(x)
             quick = self._frozen(x)
-            if quick is not None:
-                return torch.no_grad()(lambda batch: quick(batch.to(self.device, self._engine.dtype)))
+
+        def fast(batch: Tensor) -> Tensor:
+            check_patience()
+            with torch.no_grad():
+                return quick(batch.to(self.device, self._engine.dtype))  # type: ignore[misc]
 
         def plain(batch: Tensor) -> Tensor:
             with torch.no_grad():
                 return self.logits(batch)
 
-        return plain
+        return plain if quick is None else fast
 
     def footprint(self, x: Tensor) -> int:
         """Bytes that one sample's intermediate results take in a forward pass, about; ``x`` is one sample (1, ...)."""
@@ -267,6 +271,7 @@ class ModelClassifier:
         return found
 
     def _read(self, x: Inputs) -> Tensor:
+        check_patience()
         if self.task == "text" and not isinstance(x, Tensor):
             x = self._interface.encode(x)
         checked = self._interface.check(x, self.input_shape)

@@ -37,7 +37,8 @@ def show_sample(first: str, second: str) -> None:
     if (model.task, model.class_names) != (other.task, other.class_names) or data.digest != others.digest:
         st.info("They were not made for the same task, classes and data, so no sample goes through both.")
         return
-    said = [cached.probabilities(one, data, (one.digest, data.digest)).argmax(dim=1) for one in (model, other)]
+    keys = [(cached.identity(one), data.digest) for one in (model, other)]
+    said = [cached.probabilities(one, data, key).argmax(dim=1) for one, key in zip((model, other), keys, strict=True)]
     place = _choose(data, said)
     inputs = data.inputs[place : place + 1]
     if model.task == "text":

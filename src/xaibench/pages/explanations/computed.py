@@ -40,8 +40,8 @@ METRICS = ("faithfulness_correlation", "insertion", "deletion", "random_logit", 
 
 
 def key_of(model: Classifier, data: Data) -> tuple[str, str]:
-    """Digests of both, for caches."""
-    return model.digest, data.digest
+    """Of both, for caches."""
+    return cached.identity(model), data.digest
 
 
 def each(

@@ -75,7 +75,7 @@ def _ordered(model: Classifier, data: Data, said: Tensor, kind: str, label: int 
 
 
 def _distances(model: Classifier, data: Data) -> Tensor:
-    return cached.boundary_distances(model, data, (model.digest, data.digest))
+    return cached.boundary_distances(model, data, (cached.identity(model), data.digest))
 
 
 def _choose_place(data: Data, places: list[int], first: int) -> int:

@@ -190,7 +190,7 @@ def explained(
     """An explanation of class ``target`` at one input (1, ...); ``key`` as of `said`.
 
     ``checked`` makes the checks too that explain again: under noise, and for random weights. After `_SECONDS` it is
-    given up; of checks, those that were not made by then.
+    given up.
     """
     import torch
 

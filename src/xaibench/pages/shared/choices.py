@@ -11,6 +11,7 @@ from xaibench.errors import UnsupportedError
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.options import choose_class, choose_several
 from xaibench.pages.shared.widgets import method_widgets
+from xaibench.patience import OutOfPatienceError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +39,7 @@ def choose_explanations(subject: Subject, most: int | None = None, *, key: str =
             "Explanations",
             {name: name_label(name) for name in explainers},
             key=key,
-            default=_fitting(model, subject.x, subject.prediction, model.digest, subject.key)[:most],
+            default=_fitting(model, subject.x, subject.prediction, subject.key[0], subject.key)[:most],
             most=_MOST,
             stated=True,
         )
@@ -53,15 +54,18 @@ def choose_explanations(subject: Subject, most: int | None = None, *, key: str =
 
 
 @st.cache_data(show_spinner="Seeing which explanations fit the model", max_entries=64)
-def _fitting(_model: Classifier, _x: Tensor, _target: int, digest: str, _key: tuple[str, str]) -> tuple[str, ...]:
-    """The usual methods that do not refuse the model, whose ``digest`` is the key; tried at one input (1, ...)."""
+def _fitting(_model: Classifier, _x: Tensor, _target: int, identity: str, _key: tuple[str, str]) -> tuple[str, ...]:
+    """The usual methods that neither refuse the model, whose ``identity`` is the key, nor take too long.
+
+    They are tried at one input (1, ...).
+    """
     from xaibench.explainers import DEFAULT_PANEL
 
     found = []
     for name in DEFAULT_PANEL[_model.task]:
         try:
             cached.explained(_model, _x, _target, name, _key)
-        except UnsupportedError:
+        except (UnsupportedError, OutOfPatienceError):
             continue
         found.append(name)
     return tuple(found)
