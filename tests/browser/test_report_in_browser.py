@@ -187,4 +187,4 @@ def test_a_printed_report_keeps_together_what_belongs_together(sheet: Page, tmp_
         const style = getComputedStyle(document.querySelector(one));
         return [style.breakInside, style.breakAfter, style.breakBefore].join(' ');
     })""")
-    assert style == ["avoid auto auto", "avoid avoid auto", "avoid avoid avoid", "auto avoid auto"]
+    assert style == ["avoid auto auto", "avoid avoid auto", "avoid auto avoid", "auto avoid auto"]

@@ -109,3 +109,16 @@ def test_ranges_by_other_models_hold_what_the_measured_ones_took(name: str) -> N
         assert found is not None
         rest = sum(own.values()) - sum(own[stage] for stage in done)
         assert found.low <= rest <= found.high
+
+
+def test_only_a_stage_that_drags_beside_all_of_them_leaves_a_lower_bound() -> None:
+    quick = {**SHAPE, "verdict": 1.0}
+    found = forecast(stages(*HALF), [SHAPE, quick], others=True, now=21.0)
+    assert found is not None
+    assert not found.is_least
+
+
+def test_what_other_models_take_may_be_much_less() -> None:
+    found = forecast(stages(*HALF), [SHAPE], others=True, now=17.0)
+    assert found is not None
+    assert found.low == pytest.approx(2 * 6 / 2.5 + 2 * 10 / 2.5 - 4)

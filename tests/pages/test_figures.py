@@ -232,3 +232,9 @@ def test_hostile_names_are_text(opened: Opened, kept: tuple[Report, Judgement]) 
     app = opened("robustness", model="toy-image")
     assert not app.exception
     assert not any("<img src=x" in one.proto.body for one in app.get("html"))
+
+
+def test_as_many_rows_left_right_are_no_work_of_the_attack() -> None:
+    said = told([figure("rb" * 10 + "b" * 20), figure("br" * 10, attack="fgsm")], "now")
+    assert "leaves 10 right" in said
+    assert "the other rows explain" in said

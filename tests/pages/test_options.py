@@ -88,3 +88,8 @@ def test_a_choice_goes_to_the_address_and_back_out_with_the_default() -> None:
     app.selectbox(key="class").select("Any").run()
     assert app.session_state["found"] == DEFAULTS
     assert not app.query_params
+
+
+def test_the_ends_of_a_range_and_empty_places_of_a_list_are_read() -> None:
+    found = opened(steps="1", columns="0,,2").session_state["found"]
+    assert found[4:6] == ([0, 2], 1)

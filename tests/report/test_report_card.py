@@ -93,3 +93,10 @@ def test_a_models_own_card_gets_the_section_and_the_results(root: Path) -> None:
     assert after["model-index"][0]["results"] == before["model-index"][0]["results"] + card_results(report)
     after["model-index"] = before["model-index"]
     assert after == before
+
+
+def test_a_name_with_backticks_does_not_end_the_command() -> None:
+    report = Report.read(OLD / "v3")
+    named = report.model_copy(update={"plan": report.plan.model_copy(update={"model": "a````b"})})
+    fences = [line for line in card_section(named).splitlines() if line and not line.strip("`")]
+    assert fences == ["`````"] * 2

@@ -176,3 +176,12 @@ def test_hostile_names_are_never_markup(tmp_path: Path) -> None:
     assert factories.SCRIPT not in text
     assert text.count("&lt;script&gt;alert(1)") >= 4
     assert "a%20b%23%3Ci%3E/index.html" in Values(text).links
+
+
+def test_a_row_holds_the_verdict_of_its_self_checks(root: Path, tmp_path: Path) -> None:
+    folder = root / "reports" / "digits-cnn"
+    robustness = Report.read(folder).results.robustness
+    assert robustness is not None
+    assert robustness.checks is not None
+    (group,) = collect([folder], tmp_path).groups
+    assert group.rows[0].verdict == robustness.checks.verdict == "reliable"
