@@ -12,6 +12,7 @@ from xaibench.cli import completion
 from xaibench.cli.console import live_progress, print_json, print_table
 from xaibench.cli.options import AsJson
 from xaibench.errors import InputError
+from xaibench.reading import percent
 
 if TYPE_CHECKING:
     from xaibench.compression import Compression
@@ -96,7 +97,7 @@ def _show(found: Compression) -> None:
     rows: list[tuple[object, ...]] = [
         ("file of weights, kB", f"{before.bytes / 1000:,.1f}", f"{after.bytes / 1000:,.1f}"),
         ("weights", f"{before.weights:,}", f"{after.weights:,}"),
-        ("of them zero", f"{before.sparsity:.1%}", f"{after.sparsity:.1%}"),
+        ("of them zero", percent(before.sparsity), percent(after.sparsity)),
         ("ms for a pass over 256 rows", f"{before.milliseconds:.1f}", f"{after.milliseconds:.1f}"),
         ("test accuracy", *("" if side.accuracy is None else f"{side.accuracy:.4f}" for side in (before, after))),
     ]

@@ -1,4 +1,7 @@
-"""What all Plotly charts have in common: margins, the legend above, axes of shares and of names, intervals."""
+"""What Plotly charts have in common: margins, the legend above, axes of shares and of names, intervals.
+
+Maps, which a reader moves, and pictures whose regions are clicked lay themselves out; maps name classes by `verbatim`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def laid_out(figure: Any, *, height: int, **layout: Any) -> Any:
-    """A figure of this height in pixels with the margins and the legend of all; ``layout`` is Plotly's, and goes first.
+    """A figure of this height in pixels with common margins and legend; ``layout`` is Plotly's, and goes first.
 
     Its axes stand still, so that a finger that moves over it moves the page, and its texts are `verbatim`.
     """

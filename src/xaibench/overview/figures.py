@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from xaibench.drawing.charts import verbatim
+from xaibench.drawing.charts import error_bars, laid_out, names_down, verbatim
 from xaibench.drawing.colours import BLUE, PALETTE
 from xaibench.errors import InputError
 from xaibench.overview.embedding import EmbeddingMap
@@ -23,25 +24,21 @@ def importance_figure(found: GlobalImportance, *, most: int = 15) -> Any:
 
     top = found.top(most)
     mean, low, high = (part[top] for part in (found.mean, found.low, found.high))
+    ends = (torch.where(end.isnan(), mean, end).tolist() for end in (low, high))
+    intervals = list(zip(*ends, strict=True))
     figure = go.Figure(
         go.Bar(
             x=mean.tolist(),
             y=[found.names[place] for place in top.tolist()],
             orientation="h",
             marker_color=BLUE,
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": (high - mean).nan_to_num(0).tolist(),
-                "arrayminus": (mean - low).nan_to_num(0).tolist(),
-            },
+            error_x=error_bars(mean.tolist(), intervals),
             hovertemplate="%{y}: %{x:.4g}<extra></extra>",
         )
     )
-    figure.update_layout(height=70 + 26 * len(top), margin={"l": 0, "r": 12, "t": 8, "b": 40}, showlegend=False)
-    figure.update_yaxes(autorange="reversed", type="category")
-    figure.update_xaxes(title=f"{found.measure}, {100 * found.confidence:g} % intervals", zeroline=True)
-    return verbatim(figure)
+    title = f"{found.measure}, {100 * found.confidence:g} % intervals"
+    axes = {"xaxis": {"title": title, "zeroline": True}, "yaxis": names_down()}
+    return laid_out(figure, height=70 + 26 * len(top), showlegend=False, **axes)
 
 
 def swarm_figure(found: Beeswarm) -> Any:
@@ -68,10 +65,10 @@ def swarm_figure(found: Beeswarm) -> Any:
             hovertemplate="%{fullData.name} = %{text}: %{x:.4g}<extra></extra>",
         )
     ticks = list(range(len(found.names)))
-    figure.update_layout(height=80 + 30 * len(ticks), margin={"l": 0, "r": 12, "t": 8, "b": 40}, showlegend=False)
-    figure.update_yaxes(tickvals=ticks, ticktext=list(found.names), range=[len(ticks) - 0.5, -0.5], showgrid=False)
+    figure.update_yaxes(tickvals=ticks, ticktext=list(found.names), range=[len(ticks) - 0.5, -0.5])
+    figure.update_yaxes(showgrid=False, zeroline=False)
     figure.update_xaxes(title="attribution", zeroline=True)
-    return verbatim(figure)
+    return laid_out(figure, height=80 + 30 * len(ticks), showlegend=False)
 
 
 def map_figure(

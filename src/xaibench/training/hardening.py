@@ -17,6 +17,7 @@ from xaibench.card import Card
 from xaibench.data import Data, load_data
 from xaibench.errors import InputError
 from xaibench.evaluate.settle import customary_eps
+from xaibench.reading import percent
 from xaibench.registry import Spec
 from xaibench.rng import permutation
 from xaibench.threats import Threat, Words
@@ -68,7 +69,7 @@ class HeldOut:
 
     def __str__(self) -> str:
         seen = f", {self.seen} of which it may have been trained on" if self.seen else ""
-        return f"clean {self.clean:.1%}, under attack {self.robust:.1%}, of {self.n} rows{seen}"
+        return f"clean {percent(self.clean)}, under attack {percent(self.robust)}, of {self.n} rows{seen}"
 
 
 @dataclass(frozen=True)

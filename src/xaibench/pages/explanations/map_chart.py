@@ -32,32 +32,10 @@ def map_chart(found: EmbeddingMap, points: Points, place: int, edits: Mapping[in
     names, labels = points.data.class_names, points.data.labels
     after = _spread(found, points)
     _add_moves(chart, found.points, after, points)
-    for index, name in enumerate(names):
+    for index in range(len(names)):
         own = labels == index
-        colour, symbol = PALETTE[index % len(PALETTE)], SYMBOLS[index % len(SYMBOLS)]
-        named = len(names) <= _NAMED
-        for which, where, look, told in (
-            (own, found.points, symbol, _before(points)),
-            (own & points.fooled, after, f"{symbol}-open", _after(points, edits)),
-        ):
-            if not bool(which.any()):
-                continue
-            rows = which.nonzero().flatten().tolist()
-            chart.add_scatter(
-                x=where[which, 0].tolist(),
-                y=where[which, 1].tolist(),
-                mode="markers",
-                name=name,
-                legendgroup=name,
-                showlegend=named and look == symbol,
-                marker={"color": colour, "symbol": look, "size": 9, "opacity": 0.85, "line": {"width": 1.6}}
-                if look != symbol
-                else {"color": colour, "symbol": look, "size": 9, "opacity": 0.85},
-                customdata=[[int(points.data.ids[row]), told(row)] for row in rows],
-                hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
-                selected={"marker": {"opacity": 0.85}},
-                unselected={"marker": {"opacity": 0.85}},
-            )
+        _add_class(chart, index, found.points, own, points, told=_before(points))
+        _add_class(chart, index, after, own & points.fooled, points, told=_after(points, edits), hollow=True)
     _add_crosses(chart, found.points[~points.right])
     _add_ring(chart, found.points[place])
     if len(names) <= _NAMED:
@@ -72,6 +50,36 @@ def map_chart(found: EmbeddingMap, points: Points, place: int, edits: Mapping[in
     chart.update_yaxes(showticklabels=False, ticks="", zeroline=False)
     chart.update_xaxes(showticklabels=False, ticks="", zeroline=False)
     return verbatim(chart)
+
+
+def _add_class(
+    chart: Any,
+    index: int,
+    where: Tensor,
+    which: Tensor,
+    points: Points,
+    *,
+    told: Callable[[int], str],
+    hollow: bool = False,
+) -> None:
+    """Those of a class that ``which`` (n,) marks, at their places in ``where`` (n, 2)."""
+    if not bool(which.any()):
+        return
+    names, symbol = points.data.class_names, SYMBOLS[index % len(SYMBOLS)]
+    look = {"symbol": f"{symbol}-open", "line": {"width": 1.6}} if hollow else {"symbol": symbol}
+    chart.add_scatter(
+        x=where[which, 0].tolist(),
+        y=where[which, 1].tolist(),
+        mode="markers",
+        name=names[index],
+        legendgroup=names[index],
+        showlegend=len(names) <= _NAMED and not hollow,
+        marker={"color": PALETTE[index % len(PALETTE)], "size": 9, "opacity": 0.85, **look},
+        customdata=[[int(points.data.ids[row]), told(row)] for row in which.nonzero().flatten().tolist()],
+        hovertemplate="%{customdata[0]}: %{customdata[1]}<extra></extra>",
+        selected={"marker": {"opacity": 0.85}},
+        unselected={"marker": {"opacity": 0.85}},
+    )
 
 
 def _spread(found: EmbeddingMap, points: Points) -> Tensor:

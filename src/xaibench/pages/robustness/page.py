@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -14,7 +15,7 @@ from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import chosen, forget, keep
 from xaibench.pages.shared.finished import report, reports_of
 from xaibench.pages.shared.options import choose_one
-from xaibench.pages.shared.running import RUN, show_job, show_jobs, when
+from xaibench.pages.shared.running import RUN, show_job, show_jobs
 from xaibench.pages.shared.subject import choose_model
 from xaibench.pages.shared.text import plain
 
@@ -105,4 +106,5 @@ def _label(report: Report) -> str:
 
     robustness = report.results.robustness
     threat = format_threat(robustness.norm, robustness.eps) if robustness else "no attack"
-    return f"{threat}, n {report.data.n}, {when(report.timings.finished)}"
+    finished = datetime.fromisoformat(report.timings.finished).astimezone()
+    return f"{threat}, n {report.data.n}, {finished.day} {finished:%b %H:%M}"
