@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from xaibench.data import check_at_hand, load_data, measured_split
 from xaibench.errors import InputError
 from xaibench.homes import model_homes
 from xaibench.intake.apart import MADE, Step, run_apart
@@ -73,6 +72,8 @@ def _check(request: Request) -> tuple[tuple[Step, ...], float]:
     That are data that are not at hand and, of a hub, data of no images, names that are none, downloads that are off,
     and packages that are not there.
     """
+    from xaibench.data import check_at_hand, load_data, measured_split
+
     check_at_hand(request.data)
     if request.format != "hub":
         return ("examine",), MODEL_SECONDS
