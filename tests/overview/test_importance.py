@@ -64,7 +64,10 @@ def test_words_count_where_they_occur() -> None:
     assert overall.mean.tolist() == pytest.approx([0.0, 2.0, 3.0])
     assert overall.count.tolist() == [3, 1, 1]
     assert overall.low.isnan().tolist() == [False, True, True]
-    assert importance_figure(overall).data[0].y[0] == "lovely"
+    figure = importance_figure(overall)
+    assert figure.data[0].y[0] == "lovely"
+    assert list(figure.data[0].error_x.array)[:2] == [0.0, 0.0], "no interval is known of those that occur once"
+    assert figure.layout.xaxis.fixedrange
     with pytest.raises(InputError, match="no names for text"):
         global_importance(found, names=("a",))
 

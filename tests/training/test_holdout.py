@@ -10,6 +10,7 @@ import torch
 
 from xaibench.card import Card
 from xaibench.data import Data, load_data
+from xaibench.reading import percent
 from xaibench.rng import permutation
 from xaibench.training import Recipe, harden, train
 from xaibench.training.holdout import holdout, seen_by
@@ -104,6 +105,9 @@ def test_a_model_that_began_with_itself_or_with_one_that_is_gone_may_have_seen_e
 def test_what_hardening_says_of_given_data_is_true(rows: Data, source: Path, greedy: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"epochs": 1, "objective": "fgsm_rs", "probe": {"attack": "fgsm"}, "n": None}
     clean = harden(source, rows, out=tmp_path / "a", seed=1, **options)
+    assert str(clean.before) == (
+        f"clean {percent(clean.before.clean)}, under attack {percent(clean.before.robust)}, of 40 rows"
+    )
     assert (clean.before.n, clean.before.seen, clean.after.seen, clean.validation_seen) == (40, 0, 0, 0)
     assert "trained on" not in str(clean)
     biased = harden(greedy, rows, out=tmp_path / "b", **options)
