@@ -118,6 +118,10 @@ def test_outcomes_of_tensors_that_do_not_fit_are_none(reports: Path) -> None:
     assert len(finished.outcomes("digits-cnn", 4)) == len(whole["ids"])
     replaced(place, {**whole, "broken_at/pgd": whole["broken_at/pgd"][:3].clone()})
     assert finished.outcomes("digits-cnn", 4) == {}
+    replaced(place, {**whole, "broken_at/pgd": whole["broken_at/pgd"][:, None].clone()})
+    assert finished.outcomes("digits-cnn", 4) == {}
+    replaced(place, {key: tensor[:, None] if key == "ids" else tensor for key, tensor in whole.items()})
+    assert finished.outcomes("digits-cnn", 4) == {}
 
 
 def test_a_report_of_the_first_version_is_shown_without_its_samples(opened: Opened, reports: Path, root: Path) -> None:
