@@ -90,7 +90,8 @@ def _show_two(first: Source, second: Source) -> None:
 
 
 def _start(first: Source, second: Source) -> None:
-    from xaibench.pages.shared.running import COMPARISON, launch, show_job
+    from xaibench.pages.shared.running import launch, show_job
+    from xaibench.pages.shared.runs import COMPARISON
 
     st.subheader("Measure it anew")
     st.caption(

@@ -174,7 +174,8 @@ def _table(found: RankingRecord) -> None:
 
 
 def _start(model: str) -> None:
-    from xaibench.pages.shared.running import RANKING, launch, show_job
+    from xaibench.pages.shared.running import launch, show_job
+    from xaibench.pages.shared.runs import RANKING
 
     st.subheader("Rank the methods on a model of yours")
     with st.form("rank", border=False):

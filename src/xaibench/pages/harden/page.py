@@ -13,7 +13,7 @@ from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import put
 from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.options import choose_one
-from xaibench.pages.shared.running import RUN
+from xaibench.pages.shared.runs import RUN
 from xaibench.pages.shared.text import plain, problem
 from xaibench.reading import format_threat
 

@@ -11,7 +11,7 @@ from xaibench.pages.reports.shelf import Item, read_items
 from xaibench.pages.shared.address import put
 from xaibench.pages.shared.links import link_button
 from xaibench.pages.shared.options import choose_one
-from xaibench.pages.shared.running import show_jobs
+from xaibench.pages.shared.runs import show_jobs
 from xaibench.pages.shared.tables import share_table
 from xaibench.pages.shared.text import plain, problem
 from xaibench.places import reports_home

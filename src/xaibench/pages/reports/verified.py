@@ -11,7 +11,8 @@ from xaibench.errors import InputError
 from xaibench.pages.reports.shelf import Item
 from xaibench.pages.shared import finished
 from xaibench.pages.shared.address import keep
-from xaibench.pages.shared.running import VERIFIED, launch, stop_button
+from xaibench.pages.shared.running import launch
+from xaibench.pages.shared.runs import VERIFIED, stop_button
 from xaibench.pages.shared.text import problem
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import chosen, forget, keep
 from xaibench.pages.shared.finished import report, reports_of
 from xaibench.pages.shared.options import choose_one
-from xaibench.pages.shared.running import RUN, show_job, show_jobs
+from xaibench.pages.shared.running import show_job
+from xaibench.pages.shared.runs import RUN, show_jobs
 from xaibench.pages.shared.subject import choose_model
 from xaibench.pages.shared.text import plain
 

@@ -10,7 +10,7 @@ import streamlit as st
 from xaibench.drawing.colours import BLUE
 from xaibench.pages.shared.figures import Figure, figures, told
 from xaibench.pages.shared.links import link_button
-from xaibench.pages.shared.running import when
+from xaibench.pages.shared.runs import when
 from xaibench.pages.shared.text import plain
 from xaibench.reading import format_threat, percent
 
