@@ -19,7 +19,7 @@ export XAIBENCH_DATA_HOME ?= $(abspath $(DATA))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants app check fix bench robust samples docs site gallery clean
+.PHONY: help demo test mutants app check fix bench robust samples docs site gallery screenshots clean
 
 help: ## show this help
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -68,6 +68,11 @@ site: $(READY) ## build the documentation as a site into site/
 
 gallery: $(READY) ## make the pictures of the documentation's gallery again (minutes)
 	$(BIN)/python docs/gallery.py
+
+screenshots: $(READY) ## take the pictures of the app again (needs Chromium)
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/python docs/screenshots.py
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -12,8 +12,6 @@ say so: the first of those is not a fresh server's. Without Playwright and a bro
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import statistics
 import sys
 import tempfile
@@ -25,12 +23,11 @@ from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "browser"))
 
-from driving import WIDE, Server, fill, open_page, settle
+from driving import FLAGS, WIDE, Server, fill, find_browser, open_page, settle
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
 PAGES = ("explain", "attack", "robustness", "explanations", "compare", "harden", "reports")
 OPENED = ("models", "attack")
 """Pages that the first minute has opened before."""
@@ -48,7 +45,7 @@ def main() -> None:
     except ImportError:
         print("Playwright is not installed: pip install 'xaibench[browser]'")
         return
-    program = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    program = find_browser()
     if not program:
         print("no Chromium: install it, or name one in CHROMIUM")
         return

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from driving import PATIENCE, WIDE, Server, fill, watch
+from driving import FLAGS, PATIENCE, WIDE, Server, fill, find_browser, watch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-_FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 _HERE = Path(__file__).parent
 
 
@@ -31,8 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def chromium() -> str:
     """The browser's program; skips the test where there is none."""
     pytest.importorskip("playwright", reason="Playwright is not installed: pip install 'xaibench[browser]'")
-    named = os.environ.get("CHROMIUM")
-    found = named or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = find_browser()
     if not found:
         pytest.skip("no Chromium: apt-get install chromium, or name one in CHROMIUM")
     return found
@@ -59,7 +52,7 @@ def browser() -> Iterator[Browser]:
 
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=[*_FLAGS])
+        launched = playwright.chromium.launch(executable_path=program, args=[*FLAGS])
         yield launched
         launched.close()
 

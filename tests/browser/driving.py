@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Locator, LocatorAssertions, Page, Request, ViewportSize
 
 __all__ = [
+    "FLAGS",
     "NARROW",
     "PATIENCE",
     "ROOT",
@@ -28,6 +29,7 @@ __all__ = [
     "Server",
     "expect",
     "fill",
+    "find_browser",
     "narrow",
     "open_page",
     "settle",
@@ -40,6 +42,11 @@ SCREENSHOTS = ROOT / "artifacts" / "screenshots"
 WIDE: ViewportSize = {"width": 1400, "height": 900}
 NARROW: ViewportSize = {"width": 420, "height": 900}
 """The windows of all pictures: a desk's and a telephone's."""
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+"""With which Chromium is started: in containers, and without calling home."""
 PATIENCE = 90_000
 """Milliseconds that a reader waits for anything on a busy machine; a quiet one needs none of them."""
 
@@ -164,6 +171,12 @@ class Server:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False
+
+
+def find_browser() -> str | None:
+    """The program that ``CHROMIUM`` names, or Debian's Chromium, or what is like it; None where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
 def expect(found: Locator) -> LocatorAssertions:

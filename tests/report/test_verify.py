@@ -15,6 +15,7 @@ from typing import Any
 import factories
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -137,6 +138,13 @@ def test_no_number_can_be_changed(honest: Path, forged: Path) -> None:
             next(verify(forged))
 
 
+def other(value: float) -> float:
+    """A number that could stand in the place of another: a share stays one."""
+    if isinstance(value, float) and 0 <= value <= 1:
+        return value - 0.25 if value >= 0.5 else value + 0.25
+    return value + 1
+
+
 def test_no_number_can_be_changed_and_signed_again(honest: Path, forged: Path, parts: tuple[Classifier, Data]) -> None:
     """One number of each kind: each follows from model, data and examples, so digests are no way around it."""
     document = json.loads((honest / "report.json").read_text())
@@ -145,11 +153,18 @@ def test_no_number_can_be_changed_and_signed_again(honest: Path, forged: Path, p
         kinds[".".join(part for part in path if isinstance(part, str))] = (path, value)
     kinds = {kind: found for kind, found in kinds.items() if "card" not in kind}
     assert kinds.keys() > UNSEEN
+    refused = set()
     for kind, (path, value) in kinds.items():
-        write_json(forged / "report.json", changed(document, path, value + 1))
-        sign(forged)
+        write_json(forged / "report.json", changed(document, path, other(value)))
+        try:
+            sign(forged)
+        except ValidationError:  # it contradicts what else the report says
+            refused.add(kind)
+            continue
         false = first_false(forged, *parts)
         assert bool(re.match(r"index.html|$", false)) == (kind in UNSEEN), (kind, false)
+    assert not refused & UNSEEN
+    assert len(refused) < len(kinds) / 2
 
 
 @pytest.mark.parametrize("name", ["adversarials.safetensors", "attributions.safetensors", "index.html", "report.json"])

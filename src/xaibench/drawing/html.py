@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "SMALL",
     "attribution_figure",
     "badge",
     "card",
@@ -32,8 +31,8 @@ _SMALL = 64
 """Pictures below this many pixels a side are enlarged without smoothing."""
 _NARROWEST = 11
 """Width, in letters' heights, below which pictures of a gallery do not shrink: two stand side by side on a phone."""
-SMALL = 8
-"""The same for galleries of three that belong together: a sample, a change of it, and what came of it."""
+_CLOSE = 8
+"""The same for a few pictures that belong together: a sample, a change of it, and what came of it."""
 _FEATURES = 10
 _BADGES = {
     "trusted": (_FOR, "✓"),
@@ -106,10 +105,16 @@ def feature_bars(names: Sequence[str], values: Tensor, *, signed: bool) -> str:
     return f'<div style="{grid}">{"".join(rows)}</div>'
 
 
-def gallery(cells: Iterable[str], *, narrowest: int = _NARROWEST) -> str:
-    """Pieces of HTML side by side, as many in a row as the window has room for, each of so many letters' heights."""
+def gallery(cells: Iterable[str], *, together: int = 0) -> str:
+    """Pieces of HTML side by side, as many in a row as the window has room for.
+
+    So many that belong ``together`` fill a row, also in a narrower window; 0 for pieces of which each stands alone.
+    """
     inside = "".join(f'<div style="min-width:0">{cell}</div>' for cell in cells)
-    columns = f"repeat(auto-fill,minmax(min({narrowest}rem,45%),1fr))"
+    least = f"min({_CLOSE if together else _NARROWEST}rem,45%)"
+    if together:  # a little less than its part of the row, for roundings may not push the last one out of it
+        least = f"max({least},calc((99.5% - {together - 1}rem)/{together}))"
+    columns = f"repeat(auto-fill,minmax({least},1fr))"
     return f'<div style="display:grid;gap:1.25rem 1rem;grid-template-columns:{columns}">{inside}</div>'
 
 

@@ -61,7 +61,7 @@ def _sentence(found: Strike) -> str:
 def _change(found: Strike) -> list[str]:
     """What the attack did to the sample, as its kind is seen."""
     if found.x.ndim == 4:
-        return [gallery(_pictures(found))]
+        return [gallery(_pictures(found), together=3)]
     if isinstance(found.threat, Words):
         words = found.threat.vocabulary.words
         before, after = ([words[index] for index in text[0].tolist()] for text in (found.x, found.found))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.drawing.edits import AROUND, LONG
-from xaibench.drawing.html import SMALL, figure, gallery, table
+from xaibench.drawing.html import figure, gallery, table
 from xaibench.pages.shared.pictures import changed_words
 from xaibench.pages.shared.views import feature_names, show_change
 from xaibench.reading import percent
@@ -49,7 +49,7 @@ def _show_image(subject: Subject, strike: Strike) -> None:
             figure(perturbation_picture(found - x), change, side=side),
             figure(photo(found, bounds), after, side=side),
         ]
-    st.html(gallery(cells, narrowest=SMALL))
+    st.html(gallery(cells, together=3))
 
 
 def _said(subject: Subject, probabilities: Tensor) -> str:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from xaibench.drawing.html import SMALL
 from xaibench.errors import UnsupportedError
 from xaibench.pages.shared import cached
 from xaibench.pages.shared.address import part
@@ -81,7 +80,7 @@ def _show_difference(subject: Subject, found: CounterfactualResult) -> None:
                     figure(perturbation_picture(delta), f"What changed, {magnified(delta, bounds)}", side=side),
                     figure(photo(found.inputs[0], bounds), "After", side=side),
                 ],
-                narrowest=SMALL,
+                together=3,
             )
         )
     elif model.task == "tabular":

@@ -74,10 +74,10 @@ def _table(items: list[Item]) -> list[Item]:
             "Samples": item.n,
             "Self-checks": item.verdict if item.kind == "report" else "",
             "Kind": item.kind,
-            "Model": item.model,
             "Data": item.data,
             "Threat": item.threat,
             "Date": item.date,
+            "Model": item.model,
         }
         for item in items
     ]
