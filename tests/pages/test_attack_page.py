@@ -77,7 +77,8 @@ def test_it_opens_with_a_broken_prediction_and_says_what_the_library_says(opened
     assert f"makes it say **{int(found.after.argmax())}** with {100 * float(found.after.max()):.1f} %" in text
     for what in ("Before: ", "magnified", "After: ", "L2 distance", "looks at the model", "random changes"):
         assert what in text
-    assert f"{found.trajectory.looks} in {len(found.trajectory)} passes" in text
+    looks, passes = found.trajectory.looks, len(found.trajectory)
+    assert f"looks at the model {looks}" + (f" in {passes} passes" if passes != looks else " ·") in text
     assert "Saliency before" in text
     assert "Saliency after" in text
     assert "rank correlation" in text
