@@ -55,15 +55,33 @@ _WITH_DATA = ("imdb-cnn",)
 _CALM = 400
 """Milliseconds for which nothing may run before a page counts as drawn: a choice may set off a second run."""
 
+_LAID_OUT = 300
+"""Milliseconds in which charts fit themselves to a window of another size."""
+
 _IS_CALM = """calm => {
     const app = document.querySelector('[data-testid="stApp"]');
     const busy = '[data-testid="stSkeleton"], [data-testid="stSpinner"], [data-stale="true"]';
-    const idle = app && app.dataset.testScriptState === 'notRunning'
+    const waiting = window.asked > (window.answered ?? 0);
+    const idle = app && !waiting && app.dataset.testScriptState === 'notRunning'
         && app.dataset.testConnectionState === 'CONNECTED' && !document.querySelector(busy);
     if (!idle) { window.calmSince = undefined; return false; }
     window.calmSince ??= performance.now();
     return performance.now() - window.calmSince > calm;
 }"""
+
+_NOTE_QUESTIONS = """(() => {
+    const send = WebSocket.prototype.send;
+    const heard = new WeakSet();
+    WebSocket.prototype.send = function (message) {
+        if (!heard.has(this)) {
+            heard.add(this);
+            this.addEventListener('message', () => { window.answered = performance.now(); });
+        }
+        window.asked = performance.now();
+        return send.call(this, message);
+    };
+})();"""
+"""Notes when a page last asked its server, and was answered: the app looks idle between a click and its answer."""
 
 
 @dataclass
@@ -195,7 +213,10 @@ def open_page(page: Page, name: str, **address: str) -> Page:
 
 
 def settle(page: Page, timeout: float = PATIENCE / 1000) -> None:
-    """Wait until nothing runs: the script is done, no placeholder or spinner stands, nothing on the page is stale."""
+    """Wait until nothing runs: the server answered, the script is done, no placeholder stands, and nothing is stale.
+
+    Whether the server answered is known of a page that is watched (`watch`).
+    """
     page.evaluate("window.calmSince = undefined")
     page.wait_for_function(_IS_CALM, arg=_CALM, timeout=timeout * 1000, polling=50)
 
@@ -214,10 +235,11 @@ def shot(page: Page, name: str, *, whole: bool = True) -> Path:
             "id => document.querySelector(`[data-testid=${id}]`)?.scrollHeight ?? 0))"
         )
         page.set_viewport_size({"width": before["width"], "height": min(max(before["height"], height), 6000)})
-        page.wait_for_timeout(300)
+        page.wait_for_timeout(_LAID_OUT)
     page.screenshot(path=path)
     if whole and before:
         page.set_viewport_size(before)
+        page.wait_for_timeout(_LAID_OUT)  # a click on what still moves is lost
     return path
 
 
@@ -235,7 +257,7 @@ def fill(home: Path, toy_models: Path) -> None:
 
 
 def watch(page: Page, problems: list[str]) -> None:
-    """Note what a page's browser complains about."""
+    """Note what an empty page's browser will complain about, and when it asks the server."""
 
     def said(message: ConsoleMessage) -> None:
         # Streamlit looks for its server below the page's own path first, and does not find it there.
@@ -246,6 +268,7 @@ def watch(page: Page, problems: list[str]) -> None:
         if request.failure != "net::ERR_ABORTED":  # of a page that the reader left
             problems.append(f"request: {request.url} {request.failure}")
 
+    page.add_init_script(_NOTE_QUESTIONS)
     page.on("console", said)
     page.on("pageerror", lambda error: problems.append(f"script: {error}"))
     page.on("requestfailed", failed)

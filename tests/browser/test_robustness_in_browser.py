@@ -40,8 +40,8 @@ def test_a_run_goes_to_its_report_over_a_reload_a_stop_and_a_resume(page: Page, 
     settle(page)
     shot(page, "robustness-finished")
     page.get_by_text("Broken samples", exact=True).click()
+    page.wait_for_url("**section=samples*")
     settle(page)
-    assert parse_qs(urlparse(page.url).query)["section"] == ["samples"]
     narrow(page)
     settle(page)
     assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0

@@ -54,7 +54,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, toy_models: Path) -> Pat
 
 
 def test_all_that_is_documented_is_asked() -> None:
-    assert set(documented()) == set(ASKED)
+    assert set(documented()) - {"models add"} == set(ASKED), "models add needs a Hub: it is asked among its own tests"
 
 
 @pytest.mark.parametrize("name", ASKED)

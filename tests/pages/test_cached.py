@@ -13,6 +13,7 @@ import pytest
 from torch import Tensor
 
 from xaibench.pages.shared import cached, views
+from xaibench.patience import OutOfPatienceError
 
 
 @pytest.fixture
@@ -89,3 +90,19 @@ def test_an_explanation_gives_the_model_back_in_time(monkeypatch: pytest.MonkeyP
     assert list(found[0].explanations) == ["saliency"]
     assert cached.one_at_a_time.acquire(timeout=1)
     cached.one_at_a_time.release()
+
+
+def test_what_takes_longer_than_a_reader_waits_is_given_up(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = cached.subject_rows("toy-table")
+    assert isinstance(data.inputs, Tensor)
+    x = data.inputs[:1]
+    key = (cached.identity(model), "given up")
+    monkeypatch.setattr(cached, "_SECONDS", 0.0)
+    with pytest.raises(OutOfPatienceError):
+        cached.explained(model, x, 0, "integrated_gradients", key)
+    with pytest.raises(OutOfPatienceError):
+        cached.changed(model, x, None, key)
+    monkeypatch.undo()
+    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(models))
+    assert cached.explained(model, x, 0, "integrated_gradients", key).values.shape == x.shape, "it may be asked again"
+    assert cached.changed(model, x, None, key).inputs.shape == x.shape

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,10 +17,10 @@ from xaibench.cli.stages import Stages, show_time
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-__all__ = ["ProgressDisplay", "live_progress", "print_json", "print_table", "quiet", "say", "show_info"]
+__all__ = ["ProgressDisplay", "live_line", "live_progress", "print_json", "print_table", "quiet", "say", "show_info"]
 
 _PLAIN_INTERVAL = 20.0
-"""Seconds between two plain lines about one stage, where there is no terminal to draw a bar on."""
+"""Seconds between two plain lines about one thing, where there is no terminal to draw a bar on."""
 
 _WRITE_INTERVAL = 0.25
 """Seconds between two writings of the progress file."""
@@ -155,6 +155,28 @@ def live_progress() -> Iterator[ProgressDisplay]:
     """A progress callback for a library function, drawn on standard error while the body runs."""
     with ProgressDisplay() as display:
         yield display
+
+
+@contextmanager
+def live_line() -> Iterator[Callable[[str], None]]:
+    """Tells what goes on while the body runs: in a line that changes on a terminal, elsewhere in one now and then."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(file=_stderr())
+    if console.is_terminal:
+        with console.status("") as status:
+            yield lambda text: status.update(escape(text))
+        return
+    spoken = -_PLAIN_INTERVAL
+
+    def tell(text: str) -> None:
+        nonlocal spoken
+        if (now := time.monotonic()) - spoken >= _PLAIN_INTERVAL:
+            spoken = now
+            say(text)
+
+    yield tell
 
 
 @contextmanager

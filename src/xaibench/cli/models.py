@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xaibench.cli import completion
-from xaibench.cli.console import print_json, print_table, say
+from xaibench.cli.console import live_line, print_json, print_table
 from xaibench.cli.options import AsJson
 from xaibench.reading import percent
 
@@ -87,8 +87,8 @@ def add_model(
         request = Request(title=title or hub.title[:80], format="hub", hub=str(hub), data=data, class_names=names)
     except ValidationError as error:
         raise InputError(first_problem(error)) from None
-    say(f"adding {hub}: downloading, trying and measuring it, for some minutes at most")
-    added = take_in(request)
+    with live_line() as tell:
+        added = take_in(request, tell=tell)
     if as_json:
         print_json({"name": added, "folder": str(find_model(added))})
     else:

@@ -10,7 +10,7 @@ from xaibench.drawing.charts import laid_out, share_axis
 from xaibench.drawing.colours import BLUE, GREY, ORANGE
 from xaibench.errors import InputError
 from xaibench.intake import is_added, remove_added
-from xaibench.pages.models.faces import accuracy, facts, robust_sentence
+from xaibench.pages.models.faces import accuracy, facts, robust_sentence, size
 from xaibench.pages.models.shelf import Entry
 from xaibench.pages.shared.address import forget
 from xaibench.pages.shared.charts import STILL, prepare
@@ -93,7 +93,7 @@ def _facts(entry: Entry, card: Card) -> dict[str, str]:
         f"Robust accuracy{'' if i == 0 else f' {i + 1}'}": robust_sentence(one) for i, one in enumerate(card.robustness)
     }
     rows["Made by"] = _maker(entry, card)
-    rows["Weights"] = f"{entry.mb:.1f} MB, digest {card.weights_digest[:12] or 'unknown'}"
+    rows["Weights"] = f"{size(entry.mb)}, digest {card.weights_digest[:12] or 'unknown'}"
     return rows
 
 

@@ -14,7 +14,7 @@ from xaibench.reading import format_threat, percent
 if TYPE_CHECKING:
     from xaibench.card import Card, RobustAccuracy
 
-__all__ = ["LEGEND", "STYLE", "accuracy", "face", "facts", "robust_sentence"]
+__all__ = ["LEGEND", "STYLE", "accuracy", "face", "facts", "robust_sentence", "size"]
 
 STYLE = f"""<style>
 .xb-face h4 {{ margin: 0 0 .3rem; padding: 0; font-size: 1.05rem; overflow-wrap: anywhere; }}
@@ -54,7 +54,7 @@ def face(entry: Entry) -> str:
     card = entry.card
     if card is None:
         return f'<div class="xb-face"><h4>{escape(entry.name)}</h4></div>'
-    badges = [_TASKS[card.task], _FRAMEWORKS[card.framework], card.data.name, _size(entry.mb)]
+    badges = [_TASKS[card.task], _FRAMEWORKS[card.framework], card.data.name, size(entry.mb)]
     marks = "".join(f'<span class="xb-badge">{escape(badge)}</span>' for badge in badges)
     robust = '<span class="xb-badge robust">robust</span>' if entry.is_robust else ""
     own = '<span class="xb-badge robust">yours</span>' if entry.own else ""
@@ -114,5 +114,6 @@ def _spoken(card: Card) -> str:
     return "not measured" if found is None else f"{percent(found)} of the samples are right"
 
 
-def _size(mb: float) -> str:
+def size(mb: float) -> str:
+    """Megabytes as people read them; kilobytes of less than one."""
     return f"{mb:.1f} MB" if mb >= 1 else f"{1000 * mb:.0f} kB"

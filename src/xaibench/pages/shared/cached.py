@@ -51,8 +51,8 @@ _BATCH = 100
 """Rows that are classified while other sessions wait for a model."""
 
 _SECONDS = 60.0
-"""As long a reader waits for one explanation, and other sessions for the model: the slowest at its usual settings takes
-half of it on two cores."""
+"""As long a reader waits for one explanation or counterfactual, and other sessions for the model: the slowest at its
+usual settings takes half of it on two cores."""
 
 one_at_a_time = threading.RLock()
 """Sessions share a model, which stands still for one analysis at a time."""
@@ -204,10 +204,14 @@ def explained(
 
 @st.cache_data(show_spinner="Looking for a small change that alters the prediction", max_entries=128)
 def changed(_model: Classifier, _x: Tensor, goal: int | None, key: tuple[str, str]) -> CounterfactualResult:
-    """The smallest change found of one input (1, ...) with which the model says ``goal``, or else anything else."""
-    from xaibench.counterfactuals import counterfactual
+    """The smallest change found of one input (1, ...) with which the model says ``goal``, or else anything else.
 
-    with one_at_a_time:
+    After `_SECONDS` it is given up.
+    """
+    from xaibench.counterfactuals import counterfactual
+    from xaibench.patience import patience
+
+    with one_at_a_time, patience(_SECONDS):
         return counterfactual(_model, _x, goal)
 
 
