@@ -20,6 +20,7 @@ ASKED = {
     "data": ("data",),
     "data show": ("data", "show", "digits", "--n", "9"),
     "evaluate": ("evaluate", "toy-table"),
+    "evaluate --attack": ("evaluate", "toy-table", "--attack", "fgsm", "--n", "4"),
     "explain": ("explain", "toy-table", "--methods", "saliency", "--quick"),
     "attack": ("attack", "toy-table", "--attack", "fgsm", "--n", "3"),
     "check": ("check", "reports/toy-table", "--min-clean", "0"),
