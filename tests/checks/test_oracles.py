@@ -14,6 +14,7 @@ from cases import along, case, formula, plane, two
 from small_models import inputs_for, keras_cnn
 from torch import Tensor, nn
 
+from xaibench.attacks import PGD
 from xaibench.checks import (
     BatchDependence,
     BlackBoxBeatsWhiteBox,
@@ -35,6 +36,7 @@ from xaibench.checks import (
     ZeroGradients,
 )
 from xaibench.checks.planted import _plant
+from xaibench.checks.radii import _whole_box
 from xaibench.checks.rematches import broken_by
 from xaibench.classifiers import TorchClassifier
 from xaibench.threats import L1, L2, Linf, Threat
@@ -208,6 +210,16 @@ def test_only_samples_without_a_way_out_withstand_any_change() -> None:
     outcome = UnboundedAttack()(case(model, mixed(near=6, far=10)))
     assert (outcome.figure, outcome.status) == (10 / 16, "fail")
     assert UnboundedAttack()(case(plane(), mixed())).figure == 0
+
+
+def test_a_small_region_that_steps_by_signs_lead_past_is_found() -> None:
+    def hill(x: Tensor) -> Tensor:
+        return two(0.6 - x[:, 0] + torch.where(x[:, 1] < 0.3, -0.05 * x[:, 1], 2 - x[:, 1]))
+
+    found = case(formula(hill), torch.rand(10, 2, generator=torch.Generator().manual_seed(0)) / 10 + 0.1)
+    signs = PGD(steps=20, random_start=False, loss="margin")
+    assert not bool(broken_by(found, torch.arange(10), signs, threat=_whole_box(found)).any())
+    assert UnboundedAttack()(found).figure == 0
 
 
 def test_a_gap_that_large_steps_jump_over_is_not_monotone() -> None:

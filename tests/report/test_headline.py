@@ -9,6 +9,7 @@ import pytest
 
 from xaibench.evaluate.hardness import CheckOutcome, Proved, SelfChecks
 from xaibench.evaluate.headline import headline
+from xaibench.evaluate.interpreted import Estimate, ExplanationCurve, MovedAt
 from xaibench.reading import percent
 from xaibench.report import Report
 
@@ -186,3 +187,47 @@ def test_one_sample_is_no_samples(report: Report) -> None:
     top = headline(attacked(report, 1, 1, 1, None))
     assert "gets 100 % of 1 unchanged digits sample right" in top.sentences[0]
     assert top.caption.startswith("What becomes of 1 sample under")
+
+
+def moved(report: Report, figures: dict[str, tuple[float, float, float]], n: int = 13) -> str:
+    """The third sentence where maps kept these mean rank correlations within the radius, with their intervals."""
+    robustness, found = report.results.robustness, report.results.interpretability
+    assert robustness is not None
+    assert found is not None
+    curves = []
+    for name, (mean, low, high) in figures.items():
+        kept = Estimate(mean=mean, interval=(low, high) if n > 1 else None)
+        elsewhere = Estimate(mean=0.123, interval=None)
+        points = tuple(
+            MovedAt(radius=robustness.eps * factor, n=n, figures={"rank_correlation": one})
+            for factor, one in ((0.5, elsewhere), (1, kept), (2, elsewhere))
+        )
+        curves += [
+            ExplanationCurve(explainer=name, cause="noise", points=points[:1]),
+            ExplanationCurve(explainer=name, cause="attack", points=points),
+        ]
+    interpretability = found.model_copy(update={"curves": tuple(curves)})
+    results = report.results.model_copy(update={"interpretability": interpretability})
+    return headline(report.model_copy(update={"results": results})).sentences[2]
+
+
+def test_an_explainer_changes_least_only_if_the_intervals_tell(report: Report) -> None:
+    apart = moved(report, {"saliency": (0.5, 0.4, 0.6), "occlusion": (0.9, 0.8, 0.95)})
+    assert "maps of Occlusion change least, with a mean rank correlation of 0.90 to those before (13 broken" in apart
+    close = moved(report, {"saliency": (0.93, 0.7, 0.99), "occlusion": (0.9, 0.8, 0.95)})
+    assert "change least, with" not in close
+    assert "maps keep a mean rank correlation of 0.90 (Occlusion) to 0.93 (Saliency) with those before" in close
+    assert "(13 broken samples, too few to tell which of them change least)" in close
+
+
+def test_one_sample_has_no_mean_and_no_winner(report: Report) -> None:
+    assert "maps of Saliency keep a rank correlation of 0.50 with those before (1 broken sample)." in moved(
+        report, {"saliency": (0.5, 0.4, 0.6)}, n=1
+    )
+    assert "too few to tell" in moved(report, {"saliency": (0.1, 0, 0), "occlusion": (0.9, 0, 0)}, n=1)
+
+
+def test_the_samples_shown_speak_where_no_more_were_compared() -> None:
+    assert headline(Report.read(OLD / "v2")).sentences[2] == (
+        "On the one broken sample shown, maps before and after have a rank correlation of 1.00 for Saliency."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from xaibench import threats
@@ -25,7 +25,8 @@ class UnboundedAttack:
     """Whether an attack fails on any point although it may change it to anything in the box.
 
     Athalye et al. (ICML 2018). The attack starts from the clean points, for random points of the box are misclassified
-    anyway. The figure is the share of points left; it fails above ``grave``.
+    anyway. What steps of the threat's own norm leave is attacked along the gradient itself, in L2: signs lead past
+    small regions of a table of few features. The figure is the share of points left; it fails above ``grave``.
     """
 
     name: ClassVar[str]
@@ -44,7 +45,12 @@ class UnboundedAttack:
             raise UnsupportedError("rules keep inputs from being changed to anything in the box")
         rows = case.some(case.correct, self.samples)
         attack = PGD(steps=self.steps, random_start=False, loss="margin")
-        figure = 1 - float(broken_by(case, rows, attack, threat=_whole_box(case)).double().mean())
+        broken = broken_by(case, rows, attack, threat=_whole_box(case))
+        left = (~broken).nonzero().flatten()
+        if len(left) and case.threat.norm != "l2":
+            along = replace(case, threat=threats.threat(norm="l2", eps=case.threat.eps, scale=case.threat.scale))
+            broken[left] = broken_by(along, rows[left], attack, threat=_whole_box(along))
+        figure = 1 - float(broken.double().mean())
         status = graded(figure, self.limit, self.grave)
         return Outcome(
             check=self.name,

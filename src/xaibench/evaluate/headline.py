@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from xaibench.drawing.bracket import Part
 from xaibench.drawing.labels import method_label
 from xaibench.evaluate.hardness import Robustness, SelfChecks
-from xaibench.evaluate.results import DataInfo, ModelInfo, Results
+from xaibench.evaluate.interpreted import Estimate, Interpretability
+from xaibench.evaluate.results import DataInfo, ExplainedSample, ModelInfo, Results
 from xaibench.evaluate.summary import signed
 from xaibench.reading import counted, format_radius, format_threat, listed, norm_label, percent
 
@@ -105,29 +108,67 @@ def _within(robustness: Robustness) -> str:
 
 
 def _explained(report: Evaluated) -> str:
-    """The explainer that keeps most of itself when its sample is broken, and how much that is; else what was made."""
+    """Which explainers pass their checks, and what successful attacks leave of their maps; else what was made."""
     found, samples = report.results.interpretability, report.results.explanations
-    trusted = [method_label(one.explainer) for one in found.trust if one.verdict == "trusted"] if found else []
-    checked = len(found.trust) if found else 0
-    trust = f"{listed(trusted)} pass{'es' if len(trusted) == 1 else ''} the checks of explanations" if trusted else ""
-    if checked and not trusted:
-        whose = "The explainer does not pass" if checked == 1 else f"None of the {checked} explainers passes"
-        trust = f"{whose} all checks of explanations"
-    kept: dict[str, list[float]] = {}
-    for sample in samples:
-        for name, value in sample.agreement.items():
-            kept.setdefault(method_label(name), []).append(value)
-    if kept:
-        best = max(kept, key=lambda name: statistics.median(kept[name]))
-        moved = (
-            f"maps of {best} {'change least' if len(kept) > 1 else 'change'} when an attack succeeds, with a rank"
-            f" correlation of {signed(statistics.median(kept[best]))} to those before"
-        )
+    trust, moved = _trusted(found) if found and found.trust else "", _moved(report) or _moved_shown(samples)
+    if moved:
         return f"{trust}; {moved}." if trust else f"{moved[:1].upper()}{moved[1:]}."
     if trust:
         return f"{trust}."
     verb = "is" if len(samples) == 1 else "are"
     return f"{counted(len(samples), 'sample')} {verb} explained." if samples else "Nothing was explained."
+
+
+def _trusted(found: Interpretability) -> str:
+    trusted = [method_label(one.explainer) for one in found.trust if one.verdict == "trusted"]
+    if trusted:
+        return f"{listed(trusted)} pass{'es' if len(trusted) == 1 else ''} the checks of explanations"
+    checked = len(found.trust)
+    whose = "the explainer does not pass" if checked == 1 else f"none of the {checked} explainers passes"
+    return f"{whose[:1].upper()}{whose[1:]} all checks of explanations"
+
+
+def _moved(report: Evaluated) -> str:
+    """What successful attacks within the radius leave of the maps, and whose keep most if the intervals tell."""
+    found, robustness = report.results.interpretability, report.results.robustness
+    if found is None or robustness is None:
+        return ""
+    kept: dict[str, Estimate] = {}
+    n = 0
+    for curve in found.curves:
+        at = [point for point in curve.points if math.isclose(point.radius, robustness.eps, rel_tol=1e-6)]
+        if curve.cause == "attack" and at:
+            kept[method_label(curve.explainer)], n = at[0].figures["rank_correlation"], at[0].n
+    if not kept:
+        return ""
+    best, *others = sorted(kept, key=lambda name: -kept[name].mean)
+    mean, broken = f"a {'mean ' if n > 1 else ''}rank correlation of", counted(n, "broken sample")
+    when = "when an attack succeeds, maps"
+    if not others:
+        return f"{when} of {best} keep {mean} {signed(kept[best].mean)} with those before ({broken})"
+    if n > 1 and all(kept[best].ends[0] > kept[name].ends[1] for name in others):
+        return f"{when} of {best} change least, with {mean} {signed(kept[best].mean)} to those before ({broken})"
+    low, high = (f"{signed(kept[name].mean)} ({name})" for name in (others[-1], best))
+    unsure = f"{broken}, too few to tell which of them change least"
+    return f"{when} keep {mean} {low} to {high} with those before ({unsure})"
+
+
+def _moved_shown(samples: Sequence[ExplainedSample]) -> str:
+    """The same of the few samples that are shown, where it was not measured of more."""
+    kept: dict[str, list[float]] = {}
+    for sample in samples:
+        for name, value in sample.agreement.items():
+            kept.setdefault(method_label(name), []).append(value)
+    if not kept:
+        return ""
+    parts = [f"{signed(statistics.median(values))} for {name}" for name, values in kept.items()]
+    n = max(map(len, kept.values()))
+    shown = (
+        f"{n} broken samples shown, maps before and after have a median"
+        if n > 1
+        else "one broken sample shown, maps before and after have a"
+    )
+    return f"on the {shown} rank correlation of {listed(parts)}"
 
 
 def _verdict(report: Evaluated, robustness: Robustness | None) -> tuple[str | None, str]:

@@ -142,15 +142,12 @@ def _tiles(results: Results) -> list[Tile]:
         at, worst, half = robustness.index, robustness.worst_case, halving_radius(robustness)
         label = f"Robust accuracy {_within(robustness)}"
         tiles.append(_share_tile(label, worst.accuracy[at], worst.interval[at]))
-        beyond = f"> {format_radius(robustness.radii[-1])}"
-        tiles.append(
-            Tile(
-                "Radius by which half of the accuracy is gone",
-                beyond if half is None else format_radius(half),
-                "",
-                f"{_axis(robustness)}; the smallest one measured",
-            )
+        last = format_radius(robustness.radii[-1])
+        value, which = (
+            (f"> {last}", "more is left at the largest") if half is None else (format_radius(half), "the smallest")
         )
+        note = f"{_axis(robustness)}; {which} one measured"
+        tiles.append(Tile("Radius by which half of the accuracy is gone", value, "", note))
     else:
         auc = "–" if clean.auc is None else f"{clean.auc:.3f}"
         tiles.append(Tile("Area under the ROC curve", auc, "", "1 is a perfect ranking, 0.5 is chance"))

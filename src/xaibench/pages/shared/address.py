@@ -31,8 +31,9 @@ _OPEN, _DEFAULTS = "_address.open", "_address.defaults"
 _TOLD, _MISSED, _CUT, _BARE = "_address.told", "_address.missed", "_address.cut", "_address.bare"
 _NAMED = 60
 """Characters of a name in the address that are said back."""
-_STALE = 3.0
-"""Seconds for which a request may still carry an address that has been written anew meanwhile."""
+_STALE = 1.5
+"""Seconds for which a request may still carry an address that has been written anew meanwhile; a reader who goes back
+sooner stays."""
 
 
 @contextmanager
