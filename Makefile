@@ -69,7 +69,7 @@ site: $(READY) ## build the documentation as a site into site/
 gallery: $(READY) ## make the pictures of the documentation's gallery again (minutes)
 	$(BIN)/python docs/gallery.py
 
-screenshots: $(READY) ## take the pictures of the app again (needs Chromium)
+screenshots: $(READY) ## take the pictures of the app and of a report again (needs Chromium)
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
 	$(BIN)/python docs/screenshots.py
