@@ -18,7 +18,7 @@ from xaibench.data import Data, load_data
 from xaibench.errors import InputError
 from xaibench.evaluate import evaluate_clean
 from xaibench.evaluate.align import align
-from xaibench.types import Classifier
+from xaibench.types import Bounds, Classifier
 
 CANCER = load_data("breast-cancer")
 
@@ -145,5 +145,34 @@ def test_another_task_is_refused() -> None:
 
 def test_a_table_outside_a_models_box_is_refused() -> None:
     unbounded = TorchClassifier(nn.Linear(30, 2), task="tabular", input_shape=(30,))
-    with pytest.raises(InputError, match="bounds are given per feature"):
+    with pytest.raises(InputError, match=r"% of the values of breast-cancer outside: .*per feature.*--bounds=-10,10"):
         align(unbounded, CANCER)
+    with pytest.raises(InputError, match=r"outside: .*the units that it was trained on"):
+        align(cancer(), dataclasses.replace(CANCER, inputs=torch.as_tensor(CANCER.inputs) * 10))
+
+
+def with_odd_rows(rows: int, odd: int) -> Data:
+    """The first rows, of which so many lie outside their bounds altogether."""
+    inputs = torch.as_tensor(CANCER.inputs)[:rows].clone()
+    inputs[:odd] += 1e5
+    return dataclasses.replace(CANCER.take(range(rows)), inputs=inputs)
+
+
+def of_other_data() -> Classifier:
+    """A model whose bounds are nearly those of the data, but from elsewhere."""
+    low, high = CANCER.bounds.tensors(torch.zeros(30))
+    bounds = Bounds(tuple(low.tolist()), tuple((high + 1).tolist()))
+    return TorchClassifier(nn.Linear(30, 2), task="tabular", bounds=bounds, input_shape=(30,))
+
+
+def test_an_unusual_row_among_a_few_is_no_reason_to_refuse_them() -> None:
+    assert len(align(of_other_data(), with_odd_rows(4, 1))) == 4
+    for rows, odd in ((4, 3), (100, 25)):
+        with pytest.raises(InputError, match=f"got {odd / rows:.0%} of the values"):
+            align(of_other_data(), with_odd_rows(rows, odd))
+
+
+def test_a_small_table_reaches_beyond_its_own_few_training_rows() -> None:
+    assert len(align(cancer(), with_odd_rows(100, 25))) == 100
+    with pytest.raises(InputError, match="got 75% of the values"):
+        align(cancer(), with_odd_rows(100, 75))

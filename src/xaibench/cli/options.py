@@ -55,7 +55,8 @@ R = TypeVar("R")
 _MODEL_OPTIONS = {
     "architecture": "Architecture of a file of weights, as name:key=value,...",
     "task": "image, tabular or text; the data's by default.",
-    "bounds": "Lowest and highest pixel that the model takes, as in 0,255; 0,1 by default, of the data for tables.",
+    "bounds": "Lowest and highest input that the model takes: of images, as in 0,255 (0,1 by default); of all columns"
+    " of a table, as in -10,10 (the range of each in the data by default).",
     "mean": "What the model wants subtracted: one number, or one per channel or feature with commas.",
     "std": "What it wants the rest divided by.",
     "class_names": "Classes in the order of the model's outputs, with commas.",

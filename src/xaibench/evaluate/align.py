@@ -15,6 +15,12 @@ __all__ = ["align", "are_numbers"]
 _OUTSIDE = 0.05
 """Share of values that may lie outside the model's bounds: a test split reaches a little beyond its training split."""
 
+_FEWEST = 20
+"""Rows without which one unusual row would decide that share."""
+
+_MOST_OUTSIDE = 0.5
+"""The same share of fewer rows, or of data whose own range the bounds are: a small training split leaves much out."""
+
 
 def align(model: Classifier, data: Data) -> Data:
     """The same samples with labels that are the model's class indices, and a table's columns in the model's order.
@@ -76,10 +82,13 @@ def _check_inputs(model: Classifier, data: Data, inputs: Tensor) -> None:
             f"expected a model of inputs in {_box(data.bounds)}, as {data.name} has, got {_box(model.bounds)}"
         )
     outside = float((model.bounds.clip(inputs) != inputs).double().mean())
-    if outside > _OUTSIDE:
+    lenient = len(data) < _FEWEST or model.bounds == data.bounds
+    if outside > (_MOST_OUTSIDE if lenient else _OUTSIDE):
+        way = "a table's `bounds` are given per feature, or for all at once (--bounds=-10,10 on the command line)"
+        if model.card:
+            way = "are they in the units that it was trained on?"
         raise InputError(
-            f"expected inputs within the model's bounds, got {outside:.0%} of the values of {data.name} outside;"
-            " a table's bounds are given per feature"
+            f"expected inputs within the model's bounds, got {outside:.0%} of the values of {data.name} outside: {way}"
         )
 
 
