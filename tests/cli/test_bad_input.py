@@ -55,7 +55,7 @@ REPORT = ("report", "toy-image", "--out", "out", "--n", "8")
         (("models", "show", "toy-tabel"), "'toy-table'", "'toy-tabel'"),
         (("evaluate", "no/such/folder"), "expected", "no/such/folder"),
         (("evaluate", "missing.keras"), "expected", "missing.keras"),
-        (("evaluate", "toy-image", "--eps", "0.1"), "expected `attack` with `eps`", "none"),
+        (("evaluate", "toy-image", "--eps", "0.1"), "expected --attack with --eps", "none"),
         (("evaluate", "toy-text", "--attack", "autoattack"), "exists for text", "autoattack"),
         ((*REPORT, "--data", "digit"), "'digits'", "'digit'"),
         ((*REPORT, "--split", "tset"), "test", "'tset'"),

@@ -107,6 +107,7 @@ def test_the_derived_recipe() -> None:
     [
         (["nobody"], "unknown model 'nobody'"),
         (["my_module:make"], "cannot be hardened"),
+        (["toy-table", "--n", "50"], "train on more rows (`n`), or by a recipe with a larger `validation`"),
         (["toy-image", "--eps", "7"], "the size of the box"),
         (["toy-image", "--eps", "-1"], "expected eps > 0"),
         (["toy-image", "--norm", "l7"], "as the norm to train against, got l7"),

@@ -65,7 +65,7 @@ def evaluate(
     from xaibench.evaluate import ModelOptions, evaluate_clean, judge, load_pair
 
     if attack is None and (unused := [name for name, value in {"eps": eps, "out": out}.items() if value is not None]):
-        raise InputError(f"expected `attack` with `{unused[0]}`, got none")
+        raise InputError(f"expected --attack with --{unused[0]}, got none")
     classifier, rows = load_pair(
         model,
         data,

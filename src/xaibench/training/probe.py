@@ -52,8 +52,9 @@ def check_probe(recipe: Recipe, task: Task, held: int) -> None:
         raise InputError(f"expected a probe for {task} ({', '.join(attacks_for(task))}), got {name}")
     if held < _FEWEST:
         raise InputError(
-            f"expected at least {_FEWEST} held-out rows to probe robustness on, got {held}: raise `validation`, or set"
-            " the probe's `samples` to 0"
+            f"expected at least {_FEWEST} held-out rows to probe robustness on, got {held}: train on more rows (`n`),"
+            " or by a recipe with a larger `validation`, or with `samples = 0` below `[probe]`; `xaibench harden` takes"
+            " them as --n and --recipe"
         )
 
 
