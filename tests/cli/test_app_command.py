@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from xaibench.cli.app import app
 from xaibench.cli.app_command import SETTINGS
+from xaibench.errors import InputError
 from xaibench.pages.shared.limits import MEGABYTE, MODEL_BYTES
 
 HANDSHAKE = {
@@ -47,6 +48,12 @@ def test_the_largest_upload_is_that_of_a_model() -> None:
     assert SETTINGS["server.maxUploadSize"] == MODEL_BYTES // MEGABYTE
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs the command as far as the server's command line, and gives that and what was printed."""
@@ -54,7 +61,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(*arguments: str) -> tuple[list[str], Any]:
         seen: list[list[str]] = []
         monkeypatch.setattr(os, "execv", lambda _, command: seen.append(command))
-        result = CliRunner().invoke(app, ["app", *arguments])
+        result = CliRunner().invoke(app, ["app", "--port", str(free_port()), *arguments])
         return (seen[0] if seen else []), result
 
     return run
@@ -78,19 +85,29 @@ def test_it_says_what_listening_to_others_means(started: Any) -> None:
     assert "models.example.org" in result.stderr
 
 
-@pytest.mark.parametrize("host", ["no such host", "-x", "http://localhost", ""])
+@pytest.mark.parametrize("host", ["no such host", "-x", "http://localhost", "", "203.0.113.1"])
 def test_a_host_that_is_none_is_refused(started: Any, host: str) -> None:
     command, result = started(f"--host={host}")
     assert command == []
     assert "expected an address" in str(result.exception)
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "0.0.0.0"])
+def test_a_port_that_is_taken_is_refused_in_one_line(started: Any, host: str) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        number = other.getsockname()[1]
+        command, result = started("--host", host, "--port", str(number))
+    assert command == []
+    assert isinstance(result.exception, InputError)
+    assert str(result.exception) == f"expected a free port, got {number}, which is taken: --port names another"
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Of the real server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number = probe.getsockname()[1]
+    number = free_port()
     command = [sys.executable, "-m", "xaibench", "app", "--no-browser", "--port", str(number)]
     process = subprocess.Popen(command, cwd=tmp_path_factory.mktemp("served"), stdout=subprocess.DEVNULL)
     try:

@@ -62,21 +62,27 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "said", "helper"),
     [
-        (["reprot"], "report"),
-        (["report"], "Missing argument"),
-        (["report", "digits-cnn", "--epsilon", "1"], "--epsilon"),
-        (["report", "digits-cnn", "--eps", "much"], "--eps"),
+        (["reprot"], "report", "xaibench"),
+        (["report"], "Missing argument", "xaibench report"),
+        (["report", "digits-cnn", "--epsilon", "1"], "--epsilon", "xaibench report"),
+        (["report", "digits-cnn", "--eps", "much"], "--eps", "xaibench report"),
+        (["models", "add", "hf:owner/name"], "--data", "xaibench models add"),
+        (["models", "shwo"], "show", "xaibench models"),
+        (["data", "show"], "Missing argument", "xaibench data show"),
     ],
 )
-def test_wrong_usage_is_one_line(arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_one_line_that_names_the_help(
+    arguments: list[str], said: str, helper: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert run(arguments) == 2
     out, err = capfd.readouterr()
     assert out == ""
     assert err.startswith("xaibench: error: ")
     assert err.count("\n") == 1
     assert said in err
+    assert f"(see `{helper} --help`)" in err
 
 
 def test_bad_input_is_one_line(command: Any, capfd: pytest.CaptureFixture[str]) -> None:
@@ -168,6 +174,14 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(capfd: pytest.Captur
         "train [1]: 0/10 loss 0.5 accuracy 0.3333",
         "train [1]: 10/10 loss 0.5 accuracy 0.3333",
     ]
+
+
+def test_a_finished_stage_is_told_once_unless_it_grows(capfd: pytest.CaptureFixture[str]) -> None:
+    with ProgressDisplay() as display:
+        for total in (1, 1, 1, 2, 2):
+            display("explain", total, total)
+        display("explain", 2, 2, {"drawn": "yes"})
+    assert capfd.readouterr().err.splitlines() == ["explain: 1/1", "explain: 2/2", "explain: 2/2 drawn yes"]
 
 
 def test_progress_on_a_terminal_shows_stage_count_and_figures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket
@@ -57,6 +58,7 @@ def open_app(
     [dim]xaibench app --host 0.0.0.0 --allowed-host models.example.org[/]
     """
     names = _names(host, allowed_host or ())
+    _check_free(host, port)
     if host not in _LOOPBACK:
         typer.echo(
             f"xaibench: warning: the app listens on {host} and has no log-in: whoever reaches it as"
@@ -82,10 +84,34 @@ def _names(host: str, given: list[str] | tuple[str, ...]) -> tuple[str, ...]:
         try:
             socket.getaddrinfo(host, None)
         except (OSError, UnicodeError):
-            raise InputError(f"expected an address of this machine to listen on, got {host!r:.80}") from None
+            raise _no_address(host) from None
         wildcard = False
     own = _own_names() if wildcard else (host,)
     return tuple(dict.fromkeys((*_LOOPBACK, *own, *given)))
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse a port that cannot be listened on: the server would say so in lines of its own."""
+    here = False
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        try:
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+            here = True
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise InputError(f"expected a free port, got {port}, which is taken: --port names another") from None
+            if error.errno == errno.EACCES:
+                raise InputError(f"expected a port that you may listen on, got {port}: --port names another") from None
+    if not here:
+        raise _no_address(host)
+
+
+def _no_address(host: str) -> InputError:
+    return InputError(f"expected an address of this machine to listen on, got {host!r:.80}")
 
 
 def _own_names() -> tuple[str, ...]:

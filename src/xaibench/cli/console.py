@@ -101,6 +101,7 @@ class ProgressDisplay:
         self._drawing = console.is_terminal
         self._tasks: dict[str, TaskID] = {}
         self._spoken: dict[str, float] = {}
+        self._finished: dict[str, str] = {}  # the last line about a stage, where it said that it is done
         self._stages = Stages()
         self._file = Path(path) if (path := os.environ.get("XAIBENCH_PROGRESS")) else None
         self._written = -_WRITE_INTERVAL
@@ -146,8 +147,13 @@ class ProgressDisplay:
         now = time.monotonic()
         if done < total and now - self._spoken.get(stage, -_PLAIN_INTERVAL) < _PLAIN_INTERVAL:
             return
+        line = f"{stage}: {done}/{total} {info}".rstrip()
+        if self._finished.get(stage) == line:
+            return
         self._spoken[stage] = now
-        say(f"{stage}: {done}/{total} {info}".rstrip() + (f", {show_time(left)} left" if left else ""))
+        if done >= total:
+            self._finished[stage] = line
+        say(line + (f", {show_time(left)} left" if left else ""))
 
 
 @contextmanager

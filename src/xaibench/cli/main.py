@@ -68,7 +68,9 @@ def _run(arguments: list[str], log: Path | None) -> int:
         return 0
     except Exception as error:
         if hasattr(error, "format_message"):  # usage errors, by the one attribute that all versions of typer give them
-            say(f"xaibench: error: {error.format_message()} (see `xaibench --help`)")
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "xaibench"
+            say(f"xaibench: error: {error.format_message()} (see `{command} --help`)")
             return 2
         if log is None:
             raise
