@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from xaibench.robustness import strike
 
 if TYPE_CHECKING:
     from xaibench.pages.shared.subject import Subject
+    from xaibench.robustness import Strike
 
 Opened = Callable[..., AppTest]
 
@@ -93,6 +95,34 @@ def test_epsilon_is_in_the_address_and_decides(opened: Opened) -> None:
     app.slider(key="eps").set_value(0.4).run()
     assert "makes it say" in text_of(app)
     assert address(app, "eps") == "0.4"
+
+
+@pytest.mark.parametrize(
+    ("before", "lowest", "said"),
+    [
+        (0.99999, 0.9998, ", and hardly moves the model's confidence."),
+        (1.0, 0.99999, ", and hardly moves the model's confidence."),
+        (0.5, 0.4996, ", and hardly moves the model's confidence."),
+        (0.9999, 0.95, "; it brings it down to 95 %."),
+        (0.991, 0.988, "; it brings it down to 98.8 %."),
+    ],
+)
+def test_no_confidence_is_brought_down_to_itself(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, before: float, lowest: float, said: str
+) -> None:
+    from xaibench.pages.attack import page
+    from xaibench.robustness.strike import Trajectory
+
+    row = right_row("toy-image")
+    say = page._say
+
+    def confident(subject: Subject, plan: Plan, strike: Strike) -> None:
+        say(subject, plan, dataclasses.replace(strike, before=torch.tensor([before, 1 - before])))
+
+    monkeypatch.setattr(page, "_say", confident)
+    monkeypatch.setattr(Trajectory, "lowest", lambda *_: lowest)
+    text = text_of(opened("attack", model="toy-image", sample=str(row), eps="0.005"))
+    assert f"that alters what it says{said}" in text
 
 
 def test_a_new_norm_begins_at_its_own_customary_radius(opened: Opened) -> None:

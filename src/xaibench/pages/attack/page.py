@@ -25,6 +25,8 @@ _BLACK_BOX = ("square", "hop_skip_jump", "salt_and_pepper", "character_edits")
 """Attacks that need no gradients, the first that come to mind for each norm and task."""
 _EXPLANATIONS = 2
 """Methods shown before and after, unless the reader chooses others."""
+_HARDLY = 0.001
+"""A step of what `percent` says: confidences nearer to each other may read alike."""
 
 
 def show() -> None:
@@ -128,8 +130,12 @@ def _say(subject: Subject, plan: Plan, strike: Strike) -> None:
         st.markdown(f"#### A change of {change} makes it say **{now}** with {sure}.")
         return
     aim = "alters what it says" if plan.target is None else f"makes it say {plain(names[plan.target])}"
-    lowest = percent(strike.trajectory.lowest(plan.eps))
-    st.markdown(f"{plain(plan.label)} finds no change of at most {within} that {aim}; it brings it down to {lowest}.")
+    lowest = strike.trajectory.lowest(plan.eps)
+    if float(strike.before.max()) - lowest < _HARDLY:
+        rest = ", and hardly moves the model's confidence"
+    else:
+        rest = f"; it brings it down to {percent(lowest)}"
+    st.markdown(f"{plain(plan.label)} finds no change of at most {within} that {aim}{rest}.")
     if strike.stopped:
         st.caption(f"It was stopped after {strike.seconds:.0f} s and {strike.trajectory.looks} looks at the model.")
 
