@@ -22,7 +22,7 @@ def first_line(error: BaseException) -> str:
     >>> first_line(ValueError("\\n  no such key\\nsee the manual"))
     'no such key'
     """
-    return next(_lines(error), type(error).__name__)[:160]
+    return _shortened(next(_lines(error), type(error).__name__))
 
 
 def last_line(error: BaseException) -> str:
@@ -31,7 +31,20 @@ def last_line(error: BaseException) -> str:
     >>> last_line(ValueError("in user code:\\n    File 'model.py', line 3\\n    LookupError: no such key\\n"))
     'LookupError: no such key'
     """
-    return ([*_lines(error)] or [type(error).__name__])[-1][:160]
+    return _shortened(([*_lines(error)] or [type(error).__name__])[-1])
+
+
+def _shortened(line: str, most: int = 160) -> str:
+    """A line of no more characters than that, ended at a word by an ellipsis where it is cut.
+
+    >>> _shortened("known: digits-cnn, imdb-cnn, mnist-cnn", 30)
+    'known: digits-cnn, imdb-cnn…'
+    """
+    if len(line) <= most:
+        return line
+    head = line[:most].rpartition(" ")[0]
+    head = head if 2 * len(head) > most else line[: most - 1]  # one long word, such as a path, is cut in itself
+    return f"{head.rstrip(' ,;:')}…"
 
 
 def _lines(error: BaseException) -> Iterator[str]:

@@ -106,6 +106,22 @@ def test_the_sentence_names_a_first_only_where_intervals_show_one(tmp_path: Path
     assert "one withstands most: 60\u00a0%" in page({"one": (0.6, (0.5, 0.7)), "two": (0.1, (0.05, 0.2))})
 
 
+def test_reports_on_one_model_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    document = json.loads((OLD / "v3" / "report.json").read_text())
+    names = {"first": "net", "second": "net", "third": "other", "far/again": "old", "near/again": "old"}
+    for folder, name in names.items():
+        document["model"]["name"] = name
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "report.json").write_text(json.dumps(document))
+    board = collect([tmp_path / folder for folder in names], tmp_path)
+    (group,) = board.groups
+    assert group.names == ("net (first)", "net (second)", "old (far/again)", "old (near/again)", "other")
+    page = render_leaderboard(board)
+    assert "net (first), net (second), old (far/again) and 2 more cannot be told apart" in page
+    assert [value for value in Values(page).values if value in group.names] == [*group.names]
+    assert page.count(", in far/again<") == page.count(", in first<") == 1
+
+
 def test_a_model_that_fails_is_listed_with_the_reason(home: Path) -> None:
     (failure,) = board_in(home).failures
     assert failure.name == "factories:nobody"

@@ -173,13 +173,13 @@ def _several(entries: Mapping[str, Plan | Path], home: Path, *, pdf: bool, as_js
             print_table(
                 [
                     (
-                        row.model,
+                        name,
                         row.clean.value,
                         None if row.robust is None else row.robust.value,
                         None if row.proved is None else row.proved.value,
                         row.verdict,
                     )
-                    for row in group.rows
+                    for name, row in zip(group.names, group.rows, strict=True)
                 ],
                 header=("model", "clean", "robust", "proved", "verdict"),
                 title=f"{group.n} samples of {group.data}{threat}",

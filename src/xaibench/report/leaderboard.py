@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pydantic import Field
 
@@ -72,6 +72,24 @@ class Group(Strict):
     attacks: tuple[str, ...]
     rows: tuple[Row, ...] = Field(description="the most robust first")
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """For each row, the folder of its report where other rows are of models of the same name, else nothing."""
+        names = [row.model for row in self.rows]
+        folders = [PurePosixPath(unquote(row.page)).parent for row in self.rows]
+        last = [folder.name for folder in folders]
+        return tuple(
+            "" if names.count(name) == 1 else folder.name if last.count(folder.name) == 1 else str(folder)
+            for name, folder in zip(names, folders, strict=True)
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Each row's model, with the folder of its report where that alone tells it from others."""
+        return tuple(
+            f"{row.model} ({place})" if place else row.model for row, place in zip(self.rows, self.places, strict=True)
+        )
+
 
 class Failure(Strict):
     """A model without a report, and why."""
@@ -134,8 +152,8 @@ def _sentence(board: Leaderboard) -> str:
     parts = [f"{counted(count, 'report')} in {counted(len(board.groups), 'group')}."]
     for group in board.groups:
         ranked = [
-            Ranked(name=row.model, share=row.robust.value, interval=row.robust.interval)
-            for row in group.rows
+            Ranked(name=name, share=row.robust.value, interval=row.robust.interval)
+            for name, row in zip(group.names, group.rows, strict=True)
             if row.robust
         ]
         if len(ranked) > 1:
