@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
+from collections.abc import Sequence
+from itertools import pairwise
 
+import numpy as np
 import torch
+from PIL import Image
 
 from xaibench.drawing.colours import BLUE, VIOLET
+from xaibench.drawing.pictures import photo
+from xaibench.pages.explain.regions import region_chart
+from xaibench.pages.explanations.charts import heat_map
 from xaibench.pages.shared.charts import paired_bars
-from xaibench.pages.shared.pictures import attribution_figure, changed_words, figure, shaded_words
+from xaibench.pages.shared.pictures import attribution_figure, changed_words, figure, overlay, shaded_words
 from xaibench.pages.shared.text import plain
 
 
@@ -36,6 +45,49 @@ def test_padding_is_left_out_and_zeros_are_no_error() -> None:
 def test_small_pictures_keep_their_pixels() -> None:
     assert "image-rendering:pixelated" in attribution_figure(torch.rand(1, 8, 8), "c", signed=False)
     assert "image-rendering:auto" in attribution_figure(torch.rand(3, 224, 224), "c", signed=True)
+
+
+def test_every_picture_has_an_edge_that_takes_no_room() -> None:
+    white = torch.ones(1, 8, 8)
+    shown = figure(photo(white), "white", side=8)
+    over = overlay(white, torch.zeros(1, 8, 8), "none", bounds=(0.0, 1.0), opacity=0.5, signed=True)
+    for html, pictures in ((shown, 1), (over, 2)):
+        assert (
+            len(re.findall(r"<img[^>]*outline:1px solid rgba\(128,128,128,[^>]*outline-offset:-1px", html)) == pictures
+        )
+        assert "border:" not in html
+    source = region_chart(white, torch.zeros(8, 8, dtype=torch.int64), (), (0.0, 1.0)).layout.images[0].source
+    drawn = torch.from_numpy(decoded(source))
+    assert {tuple(pixel) for pixel in torch.cat([drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]]).tolist()} == {
+        (211, 211, 211)
+    }
+    assert bool((drawn[1:-1, 1:-1] == 255).all())
+
+
+def decoded(source: str) -> np.ndarray:
+    """The pixels of a data URI."""
+    return np.array(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB"))
+
+
+def luminance(colour: Sequence[float]) -> float:
+    """Of a colour in bytes, as WCAG 2 defines it."""
+    parts = [byte / 255 for byte in colour]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_numbers_are_read_on_every_shade_of_a_table() -> None:
+    table = heat_map(["a"], ["b", "c"], [[0.0, 1.0]], [["0", "1"]], hover="%{text}").data[0]
+    ink = luminance([int(table.textfont.color[place : place + 2], 16) for place in (1, 3, 5)])
+    stops = [(share, [int(colour[place : place + 2], 16) for place in (1, 3, 5)]) for share, colour in table.colorscale]
+    assert [share for share, _ in stops] == [0, 0.5, 1]
+    shades = [
+        luminance([a + (b - a) * step / 100 for a, b in zip(low, high, strict=True)])
+        for (_, low), (_, high) in pairwise(stops)
+        for step in range(101)
+    ]
+    assert all((max(shade, ink) + 0.05) / (min(shade, ink) + 0.05) >= 4.5 for shade in shades)
+    assert all(later <= earlier for earlier, later in pairwise(shades)), "the better, the darker"
 
 
 def test_bars_stand_in_order_and_read_as_percent() -> None:

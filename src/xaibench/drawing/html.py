@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "OUTLINE",
     "attribution_figure",
     "badge",
     "card",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 _FOR, _AGAINST, _STRONG = "18,110,190", "200,100,10", "120,80,190"
+OUTLINE = "outline:1px solid rgba(128,128,128,0.35);outline-offset:-1px"
+"""The edge of a picture, as a style: a white one has it on a white page, and it takes no room."""
 _SMALL = 64
 """Pictures below this many pixels a side are enlarged without smoothing."""
 _NARROWEST = 11
@@ -49,7 +52,7 @@ def figure(source: str, caption: str, *, side: int) -> str:
     rendering = "pixelated" if side < _SMALL else "auto"
     return (
         f'<figure style="margin:0"><img src="{source}" alt="{text}"'
-        f' style="width:100%;image-rendering:{rendering};border-radius:0.5rem;display:block">'
+        f' style="width:100%;image-rendering:{rendering};border-radius:0.5rem;{OUTLINE};display:block">'
         f'<figcaption style="opacity:0.75;font-size:0.875rem;margin-top:0.4rem">{text}</figcaption></figure>'
     )
 

@@ -14,7 +14,7 @@ _SIDE = 340
 """Pixels of the picture's longer side."""
 _TARGETS = 32
 """Places to click along a side."""
-_EDGE, _GONE = (255, 255, 255), (213, 94, 0)
+_EDGE, _GONE, _FRAME = (255, 255, 255), (213, 94, 0), (128, 128, 128)
 
 
 def region_chart(x: Tensor, index: Tensor, removed: Collection[int], bounds: tuple[float, float]) -> Any:
@@ -84,8 +84,10 @@ def _drawn(
     edge = np.zeros(cells.shape, dtype=bool)
     edge[1:] |= cells[1:] != cells[:-1]
     edge[:, 1:] |= cells[:, 1:] != cells[:, :-1]
+    frame = np.ones(cells.shape, dtype=bool)
+    frame[1:-1, 1:-1] = False
     stripes = (np.add.outer(np.arange(size[0]), np.arange(size[1])) // 5) % 2 == 0
     hatched = np.isin(cells, list(removed)) & stripes
-    for where, colour, share in ((hatched, _GONE, 0.75), (edge, _EDGE, 0.5)):
+    for where, colour, share in ((hatched, _GONE, 0.75), (edge, _EDGE, 0.5), (frame, _FRAME, 0.35)):
         pixels[where] += share * (np.array(colour) - pixels[where])
     return np.rint(pixels).astype(np.uint8)

@@ -12,6 +12,9 @@ __all__ = ["heat_map", "interval_bars", "movement_lines"]
 
 
 _STRONG, _PALE = BLUE, PALE_BLUE
+_SHADES = ("#f2f5fa", PALE_BLUE, "#4a96d3")
+_INK = "#1a1a1a"
+"""Numbers on shades, in either theme: even the strongest is light enough for dark ones."""
 _CAUSES = {
     "noise": ("random noise", GREY, "dot"),
     "attack": ("attack on the prediction", ORANGE, "dash"),
@@ -58,7 +61,7 @@ def heat_map(
     *,
     hover: str,
 ) -> Any:
-    """A table whose cells are shaded from pale (0) to strong blue (1); None stays empty."""
+    """A table whose cells are shaded from pale (0) to blue (1); None stays empty."""
     import plotly.graph_objects as go
 
     figure = go.Figure(
@@ -68,8 +71,8 @@ def heat_map(
             y=list(rows),
             text=[list(row) for row in texts],
             texttemplate="%{text}",
-            textfont={"size": 13},
-            colorscale=[[0, "#F2F5FA"], [0.5, PALE_BLUE], [1, BLUE]],
+            textfont={"size": 13, "color": _INK},
+            colorscale=list(zip((0, 0.5, 1), _SHADES, strict=True)),
             zmin=0,
             zmax=1,
             showscale=False,

@@ -106,6 +106,7 @@ def _show(report: Report, robustness: Robustness, tensors: dict[str, Tensor], on
 def _pictures(report: Report, tensors: dict[str, Tensor], one: Broken, clean: str, after: str) -> str:
     from html import escape
 
+    from xaibench.drawing.html import OUTLINE
     from xaibench.drawing.pictures import photo
 
     low, high = report.model.bounds
@@ -116,7 +117,7 @@ def _pictures(report: Report, tensors: dict[str, Tensor], one: Broken, clean: st
     )
     shown = "".join(
         f'<img src="{photo(image.float(), bounds)}" alt="{escape(text)}" title="{escape(text)}"'
-        f' style="width:50%;image-rendering:{"pixelated" if max(image.shape[1:]) < 64 else "auto"}">'
+        f' style="width:50%;{OUTLINE};image-rendering:{"pixelated" if max(image.shape[1:]) < 64 else "auto"}">'
         for image, text in images
     )
     return f'<div style="display:flex;gap:4px;border-radius:0.4rem;overflow:hidden">{shown}</div>'

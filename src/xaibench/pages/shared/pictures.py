@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from xaibench.drawing.edits import changed_words
-from xaibench.drawing.html import attribution_figure, badge, figure, gallery, legend, shaded_words
+from xaibench.drawing.html import OUTLINE, attribution_figure, badge, figure, gallery, legend, shaded_words
 from xaibench.drawing.labels import method_label
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def overlay(x: Tensor, values: Tensor, alt: str, *, bounds: tuple[float, float],
     from xaibench.drawing.pictures import collapse, map_picture, photo
 
     style = (
-        "width:100%;height:100%;display:block;border-radius:0.5rem;object-fit:fill;"
+        f"width:100%;height:100%;display:block;border-radius:0.5rem;{OUTLINE};object-fit:fill;"
         f"image-rendering:{'pixelated' if max(x.shape[1:]) < _SMALL else 'auto'}"
     )
     above = map_picture(collapse(values, signed=signed), signed=signed)
