@@ -68,6 +68,7 @@ def test_words_count_where_they_occur() -> None:
     assert figure.data[0].y[0] == "lovely"
     assert list(figure.data[0].error_x.array)[:2] == [0.0, 0.0], "no interval is known of those that occur once"
     assert figure.layout.xaxis.fixedrange
+    assert figure.layout.xaxis.title.text == "mean absolute attribution by Input × gradient,<br>95 % intervals"
     with pytest.raises(InputError, match="no names for text"):
         global_importance(found, names=("a",))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaibench.drawing.charts import error_bars, laid_out, names_down, verbatim
-from xaibench.drawing.colours import BLUE, PALETTE
+from xaibench.drawing.colours import BLUE, GREY, PALETTE
 from xaibench.errors import InputError
 from xaibench.overview.embedding import EmbeddingMap
 from xaibench.overview.importance import GlobalImportance
@@ -32,13 +32,13 @@ def importance_figure(found: GlobalImportance, *, most: int = 15) -> Any:
             y=[found.names[place] for place in top.tolist()],
             orientation="h",
             marker_color=BLUE,
-            error_x=error_bars(mean.tolist(), intervals),
+            error_x=error_bars(mean.tolist(), intervals, color=GREY),
             hovertemplate="%{y}: %{x:.4g}<extra></extra>",
         )
     )
-    title = f"{found.measure}, {100 * found.confidence:g} % intervals"
-    axes = {"xaxis": {"title": title, "zeroline": True}, "yaxis": names_down()}
-    return laid_out(figure, height=70 + 26 * len(top), showlegend=False, **axes)
+    figure.update_xaxes(title=f"{found.measure},\n{100 * found.confidence:g} % intervals", zeroline=True)
+    figure.update_yaxes(**names_down())
+    return laid_out(figure, height=86 + 26 * len(top), showlegend=False)
 
 
 def swarm_figure(found: Beeswarm) -> Any:

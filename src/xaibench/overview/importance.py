@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xaibench.counterfactuals.result import default_names
+from xaibench.drawing.labels import method_label
 from xaibench.errors import InputError
 from xaibench.explainers import Attribution
 from xaibench.metrics.intervals import bootstrap_means
@@ -97,7 +98,7 @@ def global_importance(
         high=high,
         by_class=torch.stack([values[target == index].nanmean(dim=0) for index in range(rows)]),
         count=(~values.isnan()).sum(dim=0),
-        measure=f"mean absolute {attribution.method}",
+        measure=f"mean absolute attribution by {method_label(attribution.method)}",
         confidence=confidence,
     )
 
