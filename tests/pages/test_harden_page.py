@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -59,6 +60,8 @@ def test_shipped_results_are_there_before_any_training(
         json.loads((root / f"reports/robust/{name}.json").read_text()) for name in ("digits-cnn", "digits-cnn-robust")
     )
     assert f"rose from {100 * before['robust_accuracy']:.1f} % to {100 * after['robust_accuracy']:.1f} %" in text
+    assert "#### digits-cnn-robust: accuracy under attack rose" in text
+    assert "**Show**" not in text, "no other copy was trained"
     assert f"({100 * before['clean_accuracy']:.1f} % to {100 * after['clean_accuracy']:.1f} %)" in text
     accuracies, _, overview = (json.loads(chart.proto.spec)["data"] for chart in app.get("plotly_chart"))
     history = Card.read(root / "models/digits-cnn-robust/config.json").history
@@ -77,6 +80,36 @@ def test_every_published_pair_was_measured_alike() -> None:
     outcomes = published()
     assert len(outcomes) >= 9
     assert all(one.after == f"{one.before}-robust" and one.robust[1] > one.robust[0] for one in outcomes)
+
+
+def test_copies_that_were_trained_since_are_named(
+    opened: Opened, root: Path, own_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = own_models.parent / "all"
+    home.mkdir()
+    for name in ("digits-cnn", "digits-cnn-robust"):
+        (home / name).symlink_to(root / "models" / name)
+    monkeypatch.setenv("XAIBENCH_MODELS_HOME", str(home))
+
+    def job(name: str, model: str, state: str = "finished") -> SimpleNamespace:
+        title = f"{name}, from {model}"
+        return SimpleNamespace(id=name, title=title, out=home / name, arguments=("harden", model), state=state)
+
+    known = [job("digits-cnn-robust-2", "digits-cnn"), job("digits-cnn-robust", "digits-cnn")]
+    known += [job("gone", "digits-cnn"), job("failed", "digits-cnn", "failed"), job("other", "digits-mlp")]
+    for name in ("digits-cnn-robust-2", "failed", "other"):
+        (home / name).mkdir()
+    monkeypatch.setattr("xaibench.jobs.jobs", lambda *_: tuple(known))
+    text = said(opened("harden", model="digits-cnn"))
+    assert "#### digits-cnn-robust: accuracy under attack rose" in text
+    assert "copies of digits-cnn besides it: 1 (digits-cnn-robust-2). Choose a training under **Show**" in text
+    known[:0] = [job(f"copy-{place}", "digits-cnn") for place in range(4)]
+    for place in range(4):
+        (home / f"copy-{place}").mkdir()
+    text = said(opened("harden", model="digits-cnn-robust"))
+    assert "copies of digits-cnn besides it: 5 (copy-0, copy-1, copy-2 and 2 more)." in text
+    known[:] = [job("other", "toy-image")]
+    assert "copies of" not in said(opened("harden", model="digits-cnn"))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xaibench.pages.harden.plan import Plan
     from xaibench.training.estimate import Pace
 
-__all__ = ["KIND", "LONGEST_HOURS", "seconds_of", "start", "threat_of"]
+__all__ = ["KIND", "LONGEST_HOURS", "copies_of", "seconds_of", "start", "threat_of"]
 
 KIND = "harden"
 LONGEST_HOURS = 8
@@ -72,6 +72,14 @@ def free_folder(model: str) -> Path:
     base = base if base.endswith("-robust") else f"{base}-robust"
     names = (base if count == 1 else f"{base}-{count}" for count in range(1, 10_000))
     return homes[0] / next(name for name in names if name not in taken and not any((h / name).exists() for h in homes))
+
+
+def copies_of(model: str) -> tuple[str, ...]:
+    """The hardened copies of a model that the app has trained and that are there still, the latest first."""
+    from xaibench.jobs import jobs
+
+    done = (job for job in jobs(KIND) if job.state == "finished" and job.arguments[1] == model)
+    return tuple(job.out.name for job in done if job.out is not None and job.out.is_dir())
 
 
 def threat_of(job: Job) -> tuple[str, float]:

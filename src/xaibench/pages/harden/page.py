@@ -10,12 +10,12 @@ from xaibench.drawing.labels import name_label
 from xaibench.errors import InputError
 from xaibench.pages.harden.launch import KIND
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import put
+from xaibench.pages.shared.address import chosen, put
 from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.options import choose_one
-from xaibench.pages.shared.runs import RUN
+from xaibench.pages.shared.runs import RUN, live_run
 from xaibench.pages.shared.text import plain, problem
-from xaibench.reading import format_threat
+from xaibench.reading import format_threat, listed
 
 if TYPE_CHECKING:
     from xaibench.card import Card
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 _NEW = "new"
+_NAMED = 3
+"""Copies of a model that are named; the others are counted."""
 _ERROR = "_harden.error"
 """Where in the session the reason lies why a training did not start."""
 
@@ -35,7 +37,7 @@ def show() -> None:
 
     st.header("Train a copy that is harder to fool")
     name = choose_model()
-    job = _choose_training()
+    job = _choose_training(name)
     found, new = st.columns([3, 2], gap="large")
     with found:
         if job is not None:
@@ -50,13 +52,18 @@ def show() -> None:
             _offer(name)
 
 
-def _choose_training() -> Job | None:
-    """The training to look at, from those that the app has started; None for none."""
+def _choose_training(name: str | None) -> Job | None:
+    """The training to look at, from those that the app has started; None for none.
+
+    Where neither the address nor the reader says, it is the one on this model that goes on.
+    """
     from xaibench.jobs import jobs
 
     known = {job.id: job for job in jobs(KIND)}
     if not known:
         return None
+    if name is not None and RUN not in st.session_state and not chosen(RUN) and (live := live_run(KIND, name)):
+        put(**{RUN: live.id})
     trainings = {run: f"Training of {job.title}" for run, job in known.items()}
     return known.get(choose_one(st.selectbox, "Show", {_NEW: "What hardening did so far"} | trainings, key=RUN))
 
@@ -68,15 +75,28 @@ def _show_results(name: str, card: Card) -> None:
     outcomes = published()
     own = next((one for one in outcomes if name in (one.before, one.after)), None)
     if own is not None:
-        st.subheader(f"{plain(own.before)}, hardened")
-        st.markdown(f"**{plain(own.sentence)}**")
+        st.markdown(f"#### {plain(own.headline)}")
         st.caption(plain(own.source))
+    _say_others(name if own is None else own.before, shown=None if own is None else own.after)
     _show_history(own.after if own is not None else name, card)
     if outcomes:
         st.subheader("What hardening did to the models here")
         st.plotly_chart(overview(outcomes), alt=described(outcomes), config=STILL)
         st.caption(
             "Accuracy on test rows under the strictest attacks at hand, before and after; a line's length is the gain."
+        )
+
+
+def _say_others(model: str, *, shown: str | None) -> None:
+    """Which copies of a model the app has trained besides the one that is shown, and where to look at them."""
+    from xaibench.pages.harden.launch import copies_of
+
+    others = [name for name in copies_of(model) if name != shown]
+    if others:
+        which = f"Hardened copies of {model}{' besides it' if shown is not None else ''}"
+        st.markdown(
+            f"{plain(which)}: {len(others)} ({plain(listed(others, _NAMED))})."
+            " Choose a training under **Show** to see what it did."
         )
 
 

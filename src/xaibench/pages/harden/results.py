@@ -53,6 +53,11 @@ class Outcome:
         return f"{robust}, {cost} {points} ({percent(self.clean[0])} to {percent(self.clean[1])})."
 
     @property
+    def headline(self) -> str:
+        """The finding, of the copy by its name: there may be several of a model."""
+        return f"{self.after}: {self.sentence[:1].lower()}{self.sentence[1:]}"
+
+    @property
     def gain_is_shown(self) -> bool:
         """Whether the 95 % interval of the change under attack excludes none (Newcombe, Stat. Med. 17, 1998: 10).
 
