@@ -182,6 +182,37 @@ def test_a_run_shows_its_stage_and_the_time_left(opened: Opened, running: Job) -
     assert address(app, "run") == running.id
 
 
+def test_a_run_that_goes_on_is_found_where_the_address_names_none(opened: Opened, running: Job) -> None:
+    app = opened("robustness", model="toy-image")
+    assert not app.exception
+    assert app.get("progress")
+    assert "There is no report" not in texts(app)
+    assert not next(one for one in app.expander if one.label == "Measure").proto.expanded
+    assert address(app, "run") == running.id, "so that its end is said, too"
+    app = opened("robustness", model="toy-table")
+    assert not app.get("progress"), "it is of another model"
+    assert address(app, "run") is None
+
+
+def test_what_the_address_names_goes_before_a_run_that_goes_on(
+    opened: Opened, running: Job, report: Report, measured: Path
+) -> None:
+    shutil.copytree(measured, reports_home() / "earlier")
+    os.utime(reports_home() / "earlier" / "report.json", (1, 1))
+    ended = runs_home() / "20260101-000000-report-ffffffff"
+    shutil.copytree(running.folder, ended)
+    (ended / "ended.json").write_text(json.dumps({"code": 0, "ended": time.time()}))
+    for choices, job, shown in (
+        ({"run": ended.name}, ended.name, "toy"),
+        ({"evaluation": "earlier"}, None, "earlier"),
+        ({"evaluation": "toy"}, running.id, "toy"),
+    ):
+        app = opened("robustness", model="toy-image", **choices)
+        assert not app.exception
+        assert (address(app, "run"), address(app, "evaluation")) == (job, shown)
+        assert len(app.get("progress")) == (job == running.id)
+
+
 @pytest.mark.parametrize(
     ("expected", "says", "share"),
     [

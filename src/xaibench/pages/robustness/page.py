@@ -12,11 +12,11 @@ from xaibench.pages.robustness.card import show_card
 from xaibench.pages.robustness.findings import show_findings
 from xaibench.pages.robustness.launch import show_launch
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import chosen, forget, keep
+from xaibench.pages.shared.address import chosen, forget, keep, put
 from xaibench.pages.shared.finished import report, reports_of
 from xaibench.pages.shared.options import choose_one
 from xaibench.pages.shared.running import show_job
-from xaibench.pages.shared.runs import RUN, show_jobs
+from xaibench.pages.shared.runs import RUN, live_run, show_jobs
 from xaibench.pages.shared.subject import choose_model
 from xaibench.pages.shared.text import plain
 
@@ -37,10 +37,10 @@ def show() -> None:
     name = choose_model()
     if name is None:
         return
-    job = _asked()
+    found = reports_of(name)
+    job = _asked() or _under_way(name, found)
     if job is not None:  # before all else: who has just started it sees that it has begun
         show_job(job.id)
-    found = reports_of(name)
     shown = _choose_report(name, found, job)
     card, latest = cached.card(name), next(iter(found.values()), None)
     with st.expander(
@@ -77,6 +77,20 @@ def _asked() -> Job | None:
     if job.kind != _KIND:
         return None
     keep(RUN)
+    return job
+
+
+def _under_way(name: str, found: Mapping[str, Report]) -> Job | None:
+    """The run on this model that goes on, named in the address from now on: a reload may come before it says so.
+
+    Not beside an earlier report that the reader has chosen.
+    """
+    if chosen("evaluation") in [*found][1:]:
+        return None
+    job = live_run(_KIND, name)
+    if job is not None:
+        put(**{RUN: job.id})
+        keep(RUN)
     return job
 
 

@@ -18,7 +18,18 @@ from xaibench.pages.shared.text import plain, problem
 if TYPE_CHECKING:
     from xaibench.jobs import Job
 
-__all__ = ["COMPARISON", "RANKING", "RUN", "VERIFIED", "badge", "show_jobs", "show_queue", "stop_button", "when"]
+__all__ = [
+    "COMPARISON",
+    "RANKING",
+    "RUN",
+    "VERIFIED",
+    "badge",
+    "live_run",
+    "show_jobs",
+    "show_queue",
+    "stop_button",
+    "when",
+]
 
 RUN, COMPARISON, RANKING, VERIFIED = "run", "comparison", "ranking_run", "verified"
 """Keys of runs in the address: of the Robustness and Harden pages, and of those that show more than one run."""
@@ -58,6 +69,13 @@ def show_jobs(kind: str | None = None, *, most: int = 8) -> None:
                     on_click=_remove,
                     args=(job,),
                 )
+
+
+def live_run(kind: str, model: str) -> Job | None:
+    """The newest run of a kind on a model that waits or runs; None where there is none."""
+    from xaibench.jobs import jobs
+
+    return next((job for job in jobs(kind) if job.is_alive and _subject(job) == model), None)
 
 
 def show_queue(job: Job) -> None:
@@ -132,9 +150,14 @@ def _link(job: Job, key: str) -> None:
         st.markdown(plain(job.title), width="content")
 
 
+def _subject(job: Job) -> str:
+    """The name of the model, or of the report, that a run is about."""
+    return Path(job.arguments[1]).name if len(job.arguments) > 1 else ""
+
+
 def _place(job: Job) -> tuple[str, dict[str, str]]:
     """The page that a run belongs to and what its address says there; no page for a kind that none shows."""
-    subject = Path(job.arguments[1]).name if len(job.arguments) > 1 else ""
+    subject = _subject(job)
     return {
         "report": ("robustness", {"model": subject, RUN: job.id}),
         "harden": ("harden", {"model": subject, RUN: job.id}),
