@@ -186,7 +186,9 @@ def test_parts_are_chosen_by_name_and_forgotten_with_the_sample(opened: Opened) 
     pills.set_value([1, 2]).run()
     assert f"Without {words[1]}, {words[2]} it " in shown(app)
     app.sidebar.selectbox(key="sample").set_value(1).run()
-    assert "removed" not in app.query_params or "Take a word away" in shown(app)
+    assert "removed" not in app.query_params
+    assert "Take a word away" in shown(app)
+    assert not app.info, "nothing was asked for in vain"
 
 
 def removed(app: AppTest) -> list[int]:
@@ -227,7 +229,14 @@ def test_a_feature_takes_its_mean(opened: Opened) -> None:
 
 @pytest.mark.parametrize("removed", ["zzz", "-", "3eaae8x14-1", "x-99999", "0-<script>", "3eaae7x14-" + "9" * 400])
 def test_nonsense_in_the_address_is_no_error(opened: Opened, removed: str) -> None:
-    assert "Take a region away" in shown(opened("explain", model="toy-image", removed=removed, method="saliency"))
+    app = opened("explain", model="toy-image", removed=removed, method="saliency")
+    assert "Take a region away" in shown(app)
+    assert "removed" not in app.query_params
+    assert "names what is not here\\: Parts taken away " in app.info[0].value
+    pills = next(group for group in app.button_group if str(group.key).startswith("removal.parts"))
+    pills.set_value([1]).run()
+    app.selectbox(key="parts").set_value(64).run()
+    assert "removed" not in app.query_params, "they were of another cut"
 
 
 def test_what_changes_its_mind_is_the_librarys_counterfactual(opened: Opened) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.drawing.labels import method_label
-from xaibench.pages.shared.address import keep, part, put
+from xaibench.pages.shared.address import chosen, forget, keep, miss, part, put
 from xaibench.pages.shared.charts import STILL
 from xaibench.pages.shared.options import choose_one
 from xaibench.pages.shared.text import plain
@@ -92,16 +92,25 @@ def _scope(parts: Parts, subject: Subject) -> str:
 
 
 def _removed(parts: Parts, subject: Subject) -> tuple[int, ...]:
-    """The parts that were taken away, by the address: ``3fa94cx16-0-7``; none where it is of another input."""
-    scope, *numbers = keep("removed").split("-")
-    if scope != _scope(parts, subject):
-        return ()
-    found = (int(number) for number in numbers if number.isdecimal() and len(number) < 5)
-    return tuple(dict.fromkeys(number for number in found if number < len(parts.names)))
+    """The parts that were taken away, by the address: ``3fa94cx16-0-7``; what is of another input is forgotten."""
+    text = chosen("removed")
+    found = [int(number) for number in text.split("-")[1:] if number.isdecimal() and len(number) < 5]
+    removed = tuple(dict.fromkeys(number for number in found if number < len(parts.names)))
+    if text != _written(parts, subject, removed):
+        miss("removed", "Parts taken away")
+        forget("removed")
+        removed = ()
+    keep("removed")
+    return removed
+
+
+def _written(parts: Parts, subject: Subject, removed: tuple[int, ...]) -> str:
+    """Parts that are taken away, as the address has them."""
+    return "-".join([_scope(parts, subject), *map(str, removed)]) if removed else ""
 
 
 def _take_away(parts: Parts, subject: Subject, removed: tuple[int, ...]) -> None:
-    put(removed="-".join([_scope(parts, subject), *map(str, removed)]) if removed else "")
+    put(removed=_written(parts, subject, removed))
 
 
 def _show_buttons(subject: Subject, parts: Parts, view: View, removed: tuple[int, ...]) -> None:
