@@ -150,7 +150,7 @@ def test_too_long_a_text_is_cut_and_that_is_said(opened: Opened) -> None:
 
 
 def test_values_of_ones_own_are_bounded_and_belong_to_their_row(opened: Opened) -> None:
-    app = opened("explain", model="toy-table", method="saliency", input="own", sample="4", edits="4:1=1e9,2=oops,99=3")
+    app = opened("explain", model="toy-table", method="saliency", input="own", sample="4", edits="4:1=1e9")
     assert not app.exception
     model, data = load_model("toy-table"), load_data("breast-cancer")
     assert isinstance(data.inputs, torch.Tensor)
@@ -166,6 +166,40 @@ def test_values_of_ones_own_are_bounded_and_belong_to_their_row(opened: Opened) 
     assert "4:0=" in str(app.query_params["edits"])
     app.sidebar.selectbox(key="sample").set_value(5).run()
     assert app.sidebar.number_input[0].value == pytest.approx(float(data.inputs[5, 0]))
+    assert "edits" not in app.query_params
+    app.sidebar.selectbox(key="sample").set_value(4).run()
+    assert app.sidebar.number_input[0].value == pytest.approx(low, rel=1e-4), "they wait for the reader"
+
+
+@pytest.mark.parametrize(
+    "edits", ["3:99=1;x;3:0=nan", "3:1=1,2=oops", "3:1=1,99=3", "3:-1=1", "3:0=nan", "3:", "x", "4:1=1"]
+)
+def test_values_that_cannot_be_read_are_said_and_dropped(opened: Opened, edits: str) -> None:
+    app = opened("explain", model="toy-table", method="saliency", input="own", sample="3", edits=edits)
+    assert not app.exception
+    assert f"names what is not here\\: Values of your own {edits[0]}" in app.info[0].value
+    assert "edits" not in app.query_params
+    inputs = load_data("breast-cancer").inputs
+    assert isinstance(inputs, torch.Tensor)
+    assert [box.value for box in app.sidebar.number_input[:4]] == pytest.approx(inputs[3, :4].tolist())
+
+
+def test_a_row_is_that_of_the_data_until_something_is_edited(opened: Opened) -> None:
+    app = opened("explain", model="toy-table", method="saliency", sample="3")
+    finding = app.markdown[0].value
+    assert "right" in finding or "wrong" in finding
+    app.sidebar.button_group(key="input").set_value("own").run()
+    assert not app.exception
+    assert app.markdown[0].value == finding
+    assert "The input: row 3 of breast\\-cancer, 30 features." in [one.value for one in app.caption]
+    box = app.sidebar.number_input[0]
+    value = box.value
+    box.set_value(value / 2).run()
+    assert "right" not in app.markdown[0].value
+    assert "wrong" not in app.markdown[0].value
+    assert "The input: your own values, 30 features." in [one.value for one in app.caption]
+    app.sidebar.number_input[0].set_value(value).run()
+    assert app.markdown[0].value == finding, "it is the row again"
 
 
 def test_an_uploaded_picture_is_fitted_and_classified(opened: Opened) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from xaibench.pages.shared import cached
-from xaibench.pages.shared.address import choose, chosen, keep, put
+from xaibench.pages.shared.address import choose, chosen, forget, keep, miss, put
 from xaibench.pages.shared.limits import IMAGE_BYTES, MEGABYTE, TEXT_LENGTH
 from xaibench.pages.shared.text import plain
 from xaibench.pages.shared.uploads import FORMATS, SUFFIXES
@@ -94,12 +94,13 @@ def edited_row(model: Classifier, data: Data, row: int, x: Tensor) -> Tensor:
     """``x`` (1, features), a row of a table, with the values that the reader gave some of its features."""
     x = x.clone()
     names = feature_names(data, x.shape[1])
-    edits = _edits(keep("edits"), row)
+    edits = _kept_edits(row, len(names))
     low, high = (side.expand(x.shape[1]).tolist() for side in model.bounds.tensors(x))
     with st.sidebar:
-        st.caption(f"Row {row}, with values of your own; each within the bounds of the model.")
-        for index in edits.keys() & range(len(names)):
-            x[0, index] = min(max(edits[index], low[index]), high[index])
+        begun = f"Row {row}, with values of your own" if edits else f"Row {row}, to be changed"
+        st.caption(f"{begun}; each value within the bounds of the model.")
+        for index, value in edits.items():
+            x[0, index] = min(max(value, low[index]), high[index])
         if edits:
             st.button("Restore the row", on_click=put, kwargs={"edits": ""}, width="stretch")
         with st.container(height=360):
@@ -132,17 +133,30 @@ def _edit(key: str, row: int, index: int) -> None:
     put(edits=f"{row}:" + ",".join(f"{place}={value:.6g}" for place, value in sorted(edits.items())))
 
 
+def _kept_edits(row: int, count: int) -> dict[int, float]:
+    """Edits of a row of ``count`` features, and of no other, in the address; what cannot be read is said and dropped.
+
+    Those of another row wait for the reader to come back to it.
+    """
+    text = chosen("edits")
+    edits = _edits(text, row)
+    if edits and all(0 <= place < count for place in edits):
+        keep("edits")
+        return edits
+    if text:
+        miss("edits", "Values of your own")
+    if text.partition(":")[0] == str(row):
+        forget("edits")
+    return {}
+
+
 def _edits(text: str, row: int) -> dict[int, float]:
-    """Edits of a row as the address has them, ``3:0=1.5,7=2``; none where they are of another row."""
+    """Edits of a row as the address has them, ``3:0=1.5,7=2``; none where they are of another, or not all readable."""
     head, _, rest = text.partition(":")
-    found = {}
-    if head == str(row):
-        for edit in filter(None, rest.split(",")):
-            index, _, value = edit.partition("=")
-            try:
-                place, number = int(index), float(value)
-            except ValueError:
-                continue
-            if math.isfinite(number):
-                found[place] = number
-    return found
+    if head != str(row):
+        return {}
+    try:
+        edits = {int(place): float(value) for place, _, value in (edit.partition("=") for edit in rest.split(","))}
+    except ValueError:
+        return {}
+    return edits if all(map(math.isfinite, edits.values())) else {}
