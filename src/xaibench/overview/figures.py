@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from xaibench.drawing.charts import error_bars, laid_out, names_down, verbatim
-from xaibench.drawing.colours import BLUE, GREY, PALETTE
+from xaibench.drawing.colours import BLUE, PALETTE
 from xaibench.errors import InputError
 from xaibench.overview.embedding import EmbeddingMap
 from xaibench.overview.importance import GlobalImportance
@@ -32,7 +32,7 @@ def importance_figure(found: GlobalImportance, *, most: int = 15) -> Any:
             y=[found.names[place] for place in top.tolist()],
             orientation="h",
             marker_color=BLUE,
-            error_x=error_bars(mean.tolist(), intervals, color=GREY),
+            error_x=error_bars(mean.tolist(), intervals),
             hovertemplate="%{y}: %{x:.4g}<extra></extra>",
         )
     )
