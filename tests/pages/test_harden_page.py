@@ -93,7 +93,9 @@ def test_copies_that_were_trained_since_are_named(
 
     def job(name: str, model: str, state: str = "finished") -> SimpleNamespace:
         title = f"{name}, from {model}"
-        return SimpleNamespace(id=name, title=title, out=home / name, arguments=("harden", model), state=state)
+        return SimpleNamespace(
+            id=name, title=title, out=home / name, arguments=("harden", model), state=state, is_alive=False
+        )
 
     known = [job("digits-cnn-robust-2", "digits-cnn"), job("digits-cnn-robust", "digits-cnn")]
     known += [job("gone", "digits-cnn"), job("failed", "digits-cnn", "failed"), job("other", "digits-mlp")]

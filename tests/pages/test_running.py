@@ -106,6 +106,18 @@ def test_a_run_in_the_list_leads_to_its_page(opened: Opened, told: tuple[str, ..
     assert app.session_state["_address.kept"][key] == folder.name
 
 
+def test_a_training_that_goes_on_is_shown_unless_the_reader_chooses_another_view(opened: Opened) -> None:
+    folder = alive("harden", "harden", "toy-image")
+    assert opened("harden", model="toy-table").selectbox(key="run").value == "new"
+    app = opened("harden", model="toy-image")
+    assert not app.exception
+    assert app.selectbox(key="run").value == folder.name
+    assert folder.name in app.query_params["run"], "so that its end is said, too"
+    app.selectbox(key="run").set_value("new").run()
+    assert app.run().selectbox(key="run").value == "new"
+    assert not app.exception
+
+
 def test_a_waiting_run_names_what_it_waits_for(opened: Opened, stopped: Path) -> None:
     (stopped / "ended.json").unlink()
     assert try_lock(stopped / "lock") is not None
