@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -65,14 +66,57 @@ def test_verify_prints_a_line_for_each_group_and_succeeds(ask: Any, report: Path
 
 def test_verify_names_the_first_false_claim(ask: Any, report: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(report, tmp_path / "forged")
-    text = (folder / "report.json").read_text()
-    (folder / "report.json").write_text(text.replace('"n": 12', '"n": 13'))
+    forge(folder, lambda document: document["results"]["clean"].update(log_loss=0.01))
     code, out, err = ask("verify", str(folder))
     assert (code, out) == (1, "")
     assert err.startswith("xaibench: false claim: digest of report.json: stated ")
     code, found, _ = ask("verify", str(folder), "--json")
     assert (code, found["true"], found["held"]) == (1, False, {})
     assert ask("verify", str(tmp_path / "nowhere"))[0] == 2
+
+
+def forge(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Edit a report's document, and nothing else."""
+    document = json.loads((folder / "report.json").read_text())
+    change(document)
+    (folder / "report.json").write_text(json.dumps(document, indent=2))
+
+
+FORGERIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "an accuracy": (lambda d: d["results"]["clean"].update(accuracy=0.99), "expected clean.accuracy to be"),
+    "what nothing else tells": (lambda d: d["results"]["clean"].update(log_loss=0.01), "changed after"),
+    "words": (lambda d: d.update(summary="It is perfect."), "changed after"),
+    "no digest": (lambda d: d.update(digest=None, summary="It is perfect."), "changed after"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_an_edited_report_passes_no_gate_and_is_handed_on_nowhere(
+    forgery: str, ask: Any, report: Path, tmp_path: Path
+) -> None:
+    change, said = FORGERIES[forgery]
+    folder = shutil.copytree(report, tmp_path / "forged")
+    forge(folder, change)
+    page = (folder / "index.html").read_bytes()
+    for arguments in (
+        ("check", str(folder), "--min-clean", "0.5"),
+        ("card", "--report", str(folder)),
+        ("report", str(folder)),
+        ("compare", str(report), str(folder), "--quick"),
+    ):
+        code, out, err = ask(*arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert said in err
+    assert (folder / "index.html").read_bytes() == page
+
+
+def test_a_report_that_was_only_laid_out_anew_is_still_itself(ask: Any, report: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(report, tmp_path / "same")
+    forge(folder, lambda document: document["timings"].update(seconds={}))
+    assert ask("check", str(folder), "--min-clean", "0.5")[0] == 0
+    for version in ("v1", "v2", "v3"):
+        old = Path(__file__).parents[1] / "report" / "old" / version
+        assert ask("check", str(old), "--min-clean", "0")[0] == 0
 
 
 def test_check_passes_and_fails_with_the_reasons(ask: Any, report: Path, tmp_path: Path) -> None:

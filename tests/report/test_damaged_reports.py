@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from xaibench.errors import InputError
+from xaibench.metrics import wilson_interval
 from xaibench.report import Report
 
 Document = dict[str, Any]
@@ -24,6 +25,17 @@ def document() -> Document:
 
 def robustness(document: Document) -> Document:
     return document["results"]["robustness"]
+
+
+def attacked(document: Document) -> Document:
+    """The first explained sample that an attack broke."""
+    return next(one for one in document["results"]["explanations"] if one["attacked"])
+
+
+def whole(document: Document) -> Document:
+    """A curve of samples that no attack breaks, as its counts say."""
+    n = document["data"]["n"]
+    return {"robust": [n] * 4, "accuracy": [1.0] * 4, "interval": [wilson_interval(n, n)] * 4}
 
 
 DAMAGES: dict[str, tuple[Callable[[Document], object], str]] = {
@@ -72,6 +84,73 @@ DAMAGES: dict[str, tuple[Callable[[Document], object], str]] = {
         "of `agreement`",
     ),
     "other samples": (lambda d: d["data"].update(n=7), "expected metrics of 7 samples, got 6"),
+    "an accuracy of its own": (
+        lambda d: d["results"]["clean"].update(accuracy=0.99),
+        "expected clean.accuracy to be 0.833333, as its counts say, got 0.99",
+    ),
+    "an interval of its own": (
+        lambda d: d["results"]["clean"].update(accuracy_interval=[0.9, 1]),
+        "expected clean.accuracy, its interval to be",
+    ),
+    "a mean of its own": (lambda d: d["results"]["clean"].update(f1=0.5), "expected clean.f1 to be 0.733333"),
+    "a recall of its own": (
+        lambda d: next(one for one in d["results"]["clean"]["per_class"] if one["support"]).update(recall=0.5),
+        "recall to be 1",
+    ),
+    "more counted than there are": (
+        lambda d: d["results"]["clean"]["confusion_matrix"][0].__setitem__(0, 60),
+        "expected the sum of clean.confusion_matrix to be 6",
+    ),
+    "bins of other samples": (
+        lambda d: d["results"]["clean"]["calibration"][-1].update(n=0),
+        "samples in clean.calibration",
+    ),
+    "a robust accuracy of its own": (
+        lambda d: robustness(d)["worst_case"].update(accuracy=[1.0] * 4),
+        "expected accuracy of worst-case to be",
+    ),
+    "a worst case better than an attack": (
+        lambda d: robustness(d).update(worst_case={**robustness(d)["worst_case"], **whole(d)}),
+        "expected no more robust samples in the worst case than under fgsm",
+    ),
+    "more broken than the curve says": (
+        lambda d: robustness(d)["attacks"][0].update(broken=0),
+        "expected samples broken by fgsm to be",
+    ),
+    "a proved accuracy of its own": (
+        lambda d: robustness(d)["proved"].update(accuracy=[1.0] * 4),
+        "expected proved.accuracy to be",
+    ),
+    "a class of its own": (
+        lambda d: next(one for one in robustness(d)["per_class"] if one["support"]).update(correct=5),
+        "correct to be 1, as the rest says, got 5",
+    ),
+    "another threat than was asked for": (lambda d: d["plan"].update(norm="l2"), "expected norm to be l2"),
+    "a better verdict": (
+        lambda d: robustness(d).update(
+            checks={
+                "verdict": "reliable",
+                "outcomes": [{"check": "a", "status": "fail", "figure": None, "limit": None, "advice": ""}],
+            }
+        ),
+        "expected the verdict unreliable",
+    ),
+    "distances that were not found": (lambda d: robustness(d)["minimal"].update(found=0), "expected minimal.found"),
+    "a better mean of corruptions": (
+        lambda d: d["results"]["corruptions"].update(mean=0.999),
+        "expected corruptions.mean to be",
+    ),
+    "a sample beyond all": (
+        lambda d: d["results"]["explanations"][0].update(index=6),
+        "as one of 6, got number 6",
+    ),
+    "a sample attacked by nothing": (
+        lambda d: attacked(d).update(attack="square"),
+        "attacked by one of fgsm, pgd:steps=3, got 'square'",
+    ),
+    "a sample attacked and not": (lambda d: attacked(d).update(attack=None), "attacked by an attack, or neither"),
+    "fewer maps after the attack": (lambda d: attacked(d)["attacked"].update(maps=[]), "the same maps"),
+    "names of other classes": (lambda d: d["data"]["class_names"].pop(), "names of the data's classes"),
     "passes without end": (lambda d: d["timings"]["passes"].update(fgsm=[10**400, 0]), "passes"),
 }
 

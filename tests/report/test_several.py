@@ -11,6 +11,7 @@ from typing import Any
 import factories
 import pytest
 
+import xaibench.report.schema
 import xaibench.report.several
 from xaibench.errors import InputError
 from xaibench.evaluate import Plan
@@ -46,6 +47,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports may state shares that their counts do not."""
+    monkeypatch.setattr(xaibench.report.schema, "check_consistent", lambda *_: None)
+
+
 def board_in(home: Path) -> Leaderboard:
     return Leaderboard.model_validate_json((home / "leaderboard.json").read_text())
 
@@ -74,6 +81,7 @@ def test_rows_hold_the_numbers_of_their_reports_in_groups_that_compare(home: Pat
         assert row.verdict is None
 
 
+@pytest.mark.usefixtures("by_hand")
 def test_the_most_robust_comes_first_and_of_equals_the_more_accurate(tmp_path: Path) -> None:
     document = json.loads((OLD / "v3" / "report.json").read_text())
     results = document["results"]
@@ -87,6 +95,7 @@ def test_the_most_robust_comes_first_and_of_equals_the_more_accurate(tmp_path: P
     assert [row.model for row in group.rows] == ["another", "equal", "strong", "weak"]
 
 
+@pytest.mark.usefixtures("by_hand")
 def test_the_sentence_names_a_first_only_where_intervals_show_one(tmp_path: Path) -> None:
     document = json.loads((OLD / "v3" / "report.json").read_text())
     worst = document["results"]["robustness"]["worst_case"]

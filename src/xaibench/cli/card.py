@@ -49,7 +49,7 @@ def card(
         from xaibench.report import Report
         from xaibench.report.card import standalone_card
 
-        text = standalone_card(Report.read(report))
+        text = standalone_card(Report.read_unchanged(report))
         print_json(text) if as_json else print(text, end="")
         return
     added = _found(report, names) if report is not None and names else {}
@@ -73,7 +73,7 @@ def _found(report: Path, names: list[str]) -> dict[str, Any]:
     from xaibench.report import Report
     from xaibench.report.card import card_results, card_section
 
-    found = Report.read(report)
+    found = Report.read_unchanged(report)
     of = None if found.model.card is None else found.model.card.weights_digest
     for name in names:
         if Card.read(model_folder(name) / "config.json").weights_digest != of:

@@ -39,7 +39,7 @@ def check(
     from xaibench.report.gate import junit as as_junit
     from xaibench.report.schema import Report
 
-    found = Report.read(report)
+    found = Report.read_unchanged(report)
     demands = judge(
         found,
         Demands(

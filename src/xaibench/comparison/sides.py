@@ -17,6 +17,7 @@ from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.results import DataInfo, ModelInfo, Results
 from xaibench.evaluate.tally import worst_case
 from xaibench.report.schema import Report
+from xaibench.report.tensors import read_adversarials
 from xaibench.types import Classifier
 from xaibench.zoo import is_factory
 
@@ -74,14 +75,8 @@ def side_of(evaluation: Evaluation, model: Classifier, data: Data) -> Side:
 
 def load_side(folder: Path | str, *, live: bool = True) -> Side:
     """A report to compare, with its classifier where that can be loaded and is still the same."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    report = Report.read(folder)
-    try:
-        tensors = load_file(Path(folder) / "adversarials.safetensors")
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"expected adversarials.safetensors in {folder}, got: {error}") from None
+    report = Report.read_unchanged(folder)
+    tensors = read_adversarials(folder, report)
     if missing := [name for name in ("labels", "predictions") if name not in tensors]:
         raise InputError(f"expected a report that holds its {missing[0]}, got one of an older version in {folder}")
     return Side(

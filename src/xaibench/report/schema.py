@@ -15,6 +15,7 @@ from xaibench.errors import InputError
 from xaibench.evaluate import Evaluation, Plan
 from xaibench.evaluate.hardness import Count, check_lengths
 from xaibench.evaluate.results import DataInfo, ModelInfo, Results
+from xaibench.report.consistency import check_consistent
 
 __all__ = ["SCHEMA_ID", "Report", "Timings", "report_schema"]
 
@@ -79,6 +80,8 @@ class Report(Strict):
             for curve in (*robustness.curves, robustness.worst_case):
                 if max(curve.robust) > self.data.n:
                     raise ValueError(f"expected at most {self.data.n} robust samples, got {max(curve.robust)}")
+        check_lengths(classes, **{"names of the data's classes": self.data.class_names})
+        check_consistent(results, self.plan, self.data.n)
         return self
 
     @classmethod
@@ -104,19 +107,43 @@ class Report(Strict):
 
     def own_digest(self) -> str:
         """SHA-256 of the document without digest and timings, as JSON with sorted keys."""
-        values = self.model_dump(mode="json", exclude={"digest", "timings"})
-        return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        return _digest(self.model_dump(mode="json"))
 
     @classmethod
     def read(cls, folder: Path | str) -> Report:
-        """The report in a folder; a missing or malformed one raises `InputError`."""
+        """The report in a folder; one that is missing, malformed or contradicts itself raises `InputError`."""
+        return cls._parsed(folder)[0]
+
+    @classmethod
+    def read_unchanged(cls, folder: Path | str) -> Report:
+        """As `read`, for those who pass its numbers on: one that was changed after it was written is refused as well.
+
+        Its own digest tells, which reports of the first version do not have. Who writes a new digest is not found out
+        here: that takes `xaibench.report.verify`.
+        """
+        report, text = cls._parsed(folder)
+        if report.schema_version > 1 and report.digest not in (report.own_digest(), _digest(json.loads(text))):
+            raise InputError(
+                f"expected a report as it was written in {Path(folder) / 'report.json'}, got one that was changed"
+                " after: its digest is not that of its numbers"
+            )
+        return report
+
+    @classmethod
+    def _parsed(cls, folder: Path | str) -> tuple[Report, bytes]:
         path = Path(folder) / "report.json"
         try:
-            return cls.model_validate_json(path.read_bytes())
+            text = path.read_bytes()
+            return cls.model_validate_json(text), text
         except OSError as error:
             raise InputError(f"expected a report at {path}, got {error.strerror}") from None
         except ValidationError as error:
             raise InputError(f"expected a report in {path}, got: {first_problem(error)}") from None
+
+
+def _digest(document: dict[str, Any]) -> str:
+    values = {key: value for key, value in document.items() if key not in ("digest", "timings")}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def report_schema() -> dict[str, Any]:

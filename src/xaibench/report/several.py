@@ -42,7 +42,7 @@ def run_several(
     for name, entry in entries.items():
         try:
             folder = entry if isinstance(entry, Path) else _made(entry, home / folder_name(name), name, progress)
-            Report.read(folder)
+            Report.read_unchanged(folder)
         except Exception as error:  # whatever a model raises, the others are wanted
             kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
             failures.append(Failure(name=name, reason=kind + first_line(error)))

@@ -11,13 +11,14 @@ from pathlib import Path
 from torch import Tensor
 
 from xaibench.data import Data
-from xaibench.errors import InputError, first_line
+from xaibench.errors import InputError
 from xaibench.evaluate import Evaluation, Plan
 from xaibench.evaluate import run as evaluate
 from xaibench.evaluate.shards import WORK, remove_work
 from xaibench.files import atomic_path, file_digest, write_json, write_text
 from xaibench.report.page import render
 from xaibench.report.schema import Report
+from xaibench.report.tensors import read_adversarials, read_attributions
 from xaibench.types import Classifier, Progress
 
 __all__ = ["redraw", "run", "write_report"]
@@ -79,11 +80,13 @@ def write_report(evaluation: Evaluation, out: Path | str) -> Path:
 def redraw(folder: Path | str) -> Path:
     """Draw the page of a finished report again, as this version draws it; its numbers stay untouched.
 
-    Reports of older schemas are drawn too. Raises `InputError` where the folder lacks a report or its tensors.
+    Reports of older schemas are drawn too. Raises `InputError` where the folder lacks a report or its tensors, and for
+    those that were changed after they were written.
     """
     folder = Path(folder)
-    report = Report.read(folder)
-    adversarials, attributions = (_load(folder / f"{name}.safetensors") for name in ("adversarials", "attributions"))
+    report = Report.read_unchanged(folder)
+    adversarials = read_adversarials(folder, report)
+    attributions = read_attributions(folder, report, adversarials.get("inputs"))
     bare = report.timings.model_copy(update={"page_digest": None})
     page = render(report.model_copy(update={"timings": bare}), adversarials, attributions)
     write_text(folder / "index.html", page)
@@ -92,16 +95,6 @@ def redraw(folder: Path | str) -> Path:
         document["timings"]["page_digest"] = file_digest(folder / "index.html")
         write_json(folder / "report.json", document)
     return folder / "index.html"
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"expected the tensors of a report at {path}, got: {first_line(error)}") from None
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -123,41 +123,31 @@ def all_reports() -> tuple[Report, ...]:
 def adversarials(name: str) -> dict[str, Tensor] | None:
     """The tensors that a report was written with, see `xaibench.evaluate.Evaluation`.
 
-    None if they cannot be read, or are not those of its attacks and samples, as in reports of the first version.
+    None if they cannot be read, are not the report's own, or do not say what was broken, as in reports of the first
+    version.
     """
     try:
         path, told = file_of(name, "adversarials.safetensors"), report(name)
     except InputError:
         return None
-    found = _tensors(str(path), _moment(path)) if path.is_file() else None
-    return found if found is not None and _belong(found, told) else None
-
-
-def _belong(tensors: dict[str, Tensor], told: Report) -> bool:
-    """Whether tensors have all samples, for each attack, with classes that there are."""
-    robustness, n = told.results.robustness, told.data.n
-    attacks = [] if robustness is None else [curve.attack for curve in robustness.curves]
-    inputs = ["inputs", *(f"adversarials/{attack}" for attack in attacks)]
-    classes = ["labels", *(f"predictions/{attack}" for attack in attacks)]
-    numbers = ["ids", *classes, *(f"broken_at/{attack}" for attack in attacks)]
-    return (
-        not {*inputs, *numbers} - tensors.keys()
-        and all(tensors[key].shape == (n,) for key in numbers)
-        and all(tensors[key].shape == (n, *tensors["inputs"].shape[1:]) for key in inputs)
-        and all(set(tensors[key].tolist()) <= set(range(len(told.model.class_names))) for key in classes)
-    )
+    found = _tensors(str(path.parent), (_moment(path), _moment(path.with_name("report.json"))))
+    robustness = told.results.robustness
+    needed = [] if robustness is None else [f"broken_at/{curve.attack}" for curve in robustness.curves]
+    return found if found is not None and found.keys() >= set(needed) else None
 
 
 def outcomes(name: str, at: int) -> dict[int, str]:
     """What became of each row of the split that a report attacked, at the radius in this place of its curve.
 
-    ``r`` robust, ``b`` broken by any attack, ``w`` wrong from the start; empty where the tensors cannot be read.
+    ``r`` robust, ``b`` broken by any attack, ``w`` wrong from the start; empty where the tensors cannot be read, or are
+    not those that the report was written with.
     """
     try:
-        path = file_of(name, "adversarials.safetensors")
+        path, told = file_of(name, "adversarials.safetensors"), report(name)
     except InputError:
         return {}
-    return _outcomes(str(path), _moment(path), at) if path.is_file() else {}
+    own = digest(path)
+    return _outcomes(str(path), _moment(path), at) if own and own == told.files.get(path.name) else {}
 
 
 def digest(path: Path) -> str:
@@ -215,11 +205,11 @@ def _outcomes(file: str, moment: int, at: int) -> dict[int, str]:
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _tensors(file: str, moment: int) -> dict[str, Tensor] | None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _tensors(folder: str, moments: tuple[int, int]) -> dict[str, Tensor] | None:
+    """Those of a report and their document, by the times at which both were written."""
+    from xaibench.report.tensors import read_adversarials
 
     try:
-        return load_file(file)
-    except SafetensorError:
+        return read_adversarials(folder, _report(folder, moments[1]))
+    except InputError:
         return None
