@@ -149,6 +149,17 @@ DAMAGES: dict[str, tuple[Callable[[Document], object], str]] = {
         "attacked by one of fgsm, pgd:steps=3, got 'square'",
     ),
     "a sample attacked and not": (lambda d: attacked(d).update(attack=None), "attacked by an attack, or neither"),
+    "a sample attacked from nowhere": (lambda d: attacked(d).update(distance=None), "expected a distance"),
+    "attacks that were not asked for": (lambda d: d["plan"]["attacks"].pop(), "expected attacks to be fgsm"),
+    "no table by class": (lambda d: robustness(d).update(per_class=[]), "expected 10 of `per_class`, got 0"),
+    "maps moved nowhere": (
+        lambda d: d["results"]["interpretability"]["curves"][0].update(points=[]),
+        "rank_correlation and top_k_overlap",
+    ),
+    "maps moved by nothing": (
+        lambda d: d["results"]["interpretability"]["curves"][0]["points"][0]["figures"].pop("top_k_overlap"),
+        "rank_correlation and top_k_overlap",
+    ),
     "fewer maps after the attack": (lambda d: attacked(d)["attacked"].update(maps=[]), "the same maps"),
     "names of other classes": (lambda d: d["data"]["class_names"].pop(), "names of the data's classes"),
     "passes without end": (lambda d: d["timings"]["passes"].update(fgsm=[10**400, 0]), "passes"),

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 from xaibench.evaluate.hardness import Corruptions, Interval, Proved, Robustness, SelfChecks
+from xaibench.evaluate.interpreted import Interpretability
 from xaibench.evaluate.plan import Plan
 from xaibench.evaluate.results import CleanMetrics, ExplainedSample, Results
 from xaibench.metrics import wilson_interval
@@ -17,6 +18,7 @@ __all__ = ["check_consistent"]
 
 _ROUNDING = 1e-6
 _NO_SHARE = (None, None)
+_MOVED = {"rank_correlation", "top_k_overlap"}
 _UNFIRED = ["reliable", "doubtful"]
 
 
@@ -28,6 +30,8 @@ def check_consistent(results: Results, plan: Plan, n: int) -> None:
         _check_robustness(results.robustness, results.clean, n)
     if results.corruptions is not None:
         _check_corruptions(results.corruptions, n)
+    if results.interpretability is not None:
+        _check_moved(results.interpretability)
     attacks = [curve.attack for curve in results.robustness.curves] if results.robustness else []
     for sample in results.explanations:
         _check_explained(sample, attacks, n)
@@ -56,6 +60,8 @@ def _check_plan(robustness: Robustness, plan: Plan) -> None:
     _equal("norm", robustness.norm, plan.norm)
     _equal("eps", robustness.eps, plan.eps)
     _equal("radii", robustness.radii, plan.curve)
+    made = [curve.attack for curve in robustness.curves]
+    _equal("attacks", ", ".join(made), ", ".join(attack for attack in plan.attacks if attack in made))
 
 
 def _check_robustness(robustness: Robustness, clean: CleanMetrics, n: int) -> None:
@@ -127,6 +133,12 @@ def _check_corruptions(found: Corruptions, n: int) -> None:
     _near("corruptions.mean", found.mean, _mean(found.by_name))
 
 
+def _check_moved(found: Interpretability) -> None:
+    for curve in found.curves:
+        if not curve.points or any(not point.figures.keys() >= _MOVED for point in curve.points):
+            raise ValueError(f"expected {' and '.join(sorted(_MOVED))} of {curve.explainer} at some radii, got others")
+
+
 def _check_explained(sample: ExplainedSample, attacks: Sequence[str], n: int) -> None:
     what = f"explained sample {sample.id}"
     if sample.index >= n:
@@ -137,6 +149,8 @@ def _check_explained(sample: ExplainedSample, attacks: Sequence[str], n: int) ->
         known = ", ".join(attacks) or "none"
         raise ValueError(f"expected {what} attacked by one of {known:.80}, got {sample.attack!r:.80}")
     if sample.attacked is not None:
+        if sample.distance is None:
+            raise ValueError(f"expected a distance of {what} from its attacked input, got none")
         methods = [[one.explainer for one in view.maps] for view in (sample.clean, sample.attacked)]
         if methods[0] != methods[1]:
             raise ValueError(f"expected the same maps of {what} before and after the attack, got others")

@@ -75,7 +75,7 @@ class Report(Strict):
             raise ValueError(f"expected metrics of {self.data.n} samples, got {results.clean.n}")
         robustness = results.robustness
         if robustness is not None:
-            if robustness.per_class:
+            if robustness.per_class or robustness.attacks:  # neither in the first version
                 check_lengths(classes, per_class=robustness.per_class, confusion_matrix=robustness.confusion_matrix)
             for curve in (*robustness.curves, robustness.worst_case):
                 if max(curve.robust) > self.data.n:
