@@ -146,9 +146,9 @@ def test_an_attack_aimed_at_a_class_ends_there_or_says_that_it_does_not(opened: 
     label = digit(row)[1]
     for target in {0, 1, 2} - {label}:
         text = text_of(opened("attack", model="toy-image", sample=str(row), eps="0.4", aim=str(target)))
-        assert f"makes it say **{target}** with" in text or f"that makes it say {target};" in text
+        assert f"makes it say **{target}** with" in text or re.search(f"that makes it say {target}[;,]", text)
     small = text_of(opened("attack", model="toy-image", sample=str(row), eps="0.005", aim=str((label + 1) % 10)))
-    assert f"makes it say {(label + 1) % 10};" in small
+    assert re.search(f"that makes it say {(label + 1) % 10}[;,]", small)
 
 
 def test_the_breaking_point_is_where_the_attack_begins_to_succeed(opened: Opened) -> None:
