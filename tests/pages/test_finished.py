@@ -104,6 +104,10 @@ def test_tensors_of_another_report_are_not_shown(reports: Path, root: Path) -> N
     place.unlink()  # what is mapped into memory is replaced, not written over
     shutil.copy(root / "tests" / "report" / "old" / "v3" / place.name, place)
     assert finished.adversarials("digits-cnn") is None
+    place.unlink()
+    shutil.copy(root / "reports" / "digits-cnn-robust" / place.name, place)  # of the same samples and attacks
+    assert finished.adversarials("digits-cnn") is None
+    assert finished.outcomes("digits-cnn", 4) == {}
     replaced(place, {key: value for key, value in whole.items() if key != "broken_at/pgd"})
     assert finished.adversarials("digits-cnn") is None
     replaced(place, {**whole, "labels": whole["labels"] + 1})
