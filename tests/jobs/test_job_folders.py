@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -235,11 +236,21 @@ def test_oldest_ended_jobs_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_process_of_a_job_outlives_the_one_that_started_it(tmp_path: Path) -> None:
     job = tiny(tmp_path / "one")
-    (process,) = _processes(job.id)
+    process = _process(job.id)
     assert os.getsid(process) == process != os.getsid(0)
     until(job, lambda job: job.state == "running")
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, process) == min(own + 10, 19)
+
+
+def _process(mark: str, timeout: float = 30.0) -> int:
+    """The one process with this text in its command line, which it has only a moment after it was started."""
+    end = time.monotonic() + timeout
+    while not (found := _processes(mark)):
+        assert time.monotonic() < end, f"no process has {mark} in its command line"
+        time.sleep(0.01)
+    (process,) = found
+    return process
 
 
 def _processes(mark: str) -> list[int]:
