@@ -176,3 +176,12 @@ def test_a_small_table_reaches_beyond_its_own_few_training_rows() -> None:
     assert len(align(cancer(), with_odd_rows(100, 25))) == 100
     with pytest.raises(InputError, match="got 75% of the values"):
         align(cancer(), with_odd_rows(100, 75))
+
+
+@pytest.mark.parametrize("rows", [4, 100])
+def test_pixels_in_other_units_are_refused_however_few(rows: int) -> None:
+    digits = load_data("digits", n=rows)
+    some = torch.as_tensor(digits.inputs).clone()
+    some[:, :, 3:5] *= 255
+    with pytest.raises(InputError, match=r"% of the values of digits outside"):
+        align(factories.digits(), dataclasses.replace(digits, inputs=some))

@@ -19,7 +19,7 @@ _FEWEST = 20
 """Rows without which one unusual row would decide that share."""
 
 _MOST_OUTSIDE = 0.5
-"""The same share of fewer rows, or of data whose own range the bounds are: a small training split leaves much out."""
+"""The same share of fewer rows of a table, or where its own range is the bounds: few training rows leave much out."""
 
 
 def align(model: Classifier, data: Data) -> Data:
@@ -82,7 +82,7 @@ def _check_inputs(model: Classifier, data: Data, inputs: Tensor) -> None:
             f"expected a model of inputs in {_box(data.bounds)}, as {data.name} has, got {_box(model.bounds)}"
         )
     outside = float((model.bounds.clip(inputs) != inputs).double().mean())
-    lenient = len(data) < _FEWEST or model.bounds == data.bounds
+    lenient = model.task == "tabular" and (len(data) < _FEWEST or model.bounds == data.bounds)
     if outside > (_MOST_OUTSIDE if lenient else _OUTSIDE):
         way = "a table's `bounds` are given per feature, or for all at once (--bounds=-10,10 on the command line)"
         if model.card:
