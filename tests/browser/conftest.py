@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 _HERE = Path(__file__).parent
+_LEFT = 'WebSocketDisconnected: WebSocket is not connected. Need to call "accept" first.'
+"""In two tracebacks Streamlit's server tells of a reader who left while the connection was made: that harms nobody."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,7 +66,7 @@ def problems(server: Server) -> Iterator[list[str]]:
     found: list[str] = []
     yield found
     news = server.news()
-    if "Traceback" in news:
+    if news.count("Traceback") > 2 * news.count(_LEFT):
         found.append(f"the server printed:\n{news}")
     assert not found, "\n".join(found)
 

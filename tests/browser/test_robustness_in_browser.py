@@ -20,7 +20,7 @@ def run_of(page: Page) -> str:
 
 
 def test_a_run_goes_to_its_report_over_a_reload_a_stop_and_a_resume(page: Page, server: Server) -> None:
-    open_page(page, "robustness", model="toy-table", n="60")
+    open_page(page, "robustness", model="toy-image", n="100")  # takes long enough to be stopped
     page.locator(".st-key-start button").click()
     stop = page.locator("[class*=st-key-stop-]").get_by_role("button")
     stop.wait_for(timeout=LONG)
@@ -35,8 +35,8 @@ def test_a_run_goes_to_its_report_over_a_reload_a_stop_and_a_resume(page: Page, 
     shot(page, "robustness-stopped")
     resume.click()
     page.get_by_text("Finished after").wait_for(timeout=LONG)
-    page.get_by_text("toy-table gets").wait_for(timeout=LONG)
-    assert list(server.reports.glob("toy-table-*/report.json"))
+    page.get_by_text("toy-image gets").wait_for(timeout=LONG)
+    assert list(server.reports.glob("toy-image-*/report.json"))
     settle(page)
     shot(page, "robustness-finished")
     page.get_by_text("Broken samples", exact=True).click()
