@@ -20,7 +20,7 @@ def run_of(page: Page) -> str:
 
 
 def test_a_run_goes_to_its_report_over_a_reload_a_stop_and_a_resume(page: Page, server: Server) -> None:
-    open_page(page, "robustness", model="toy-image", n="100")  # takes long enough to be stopped
+    open_page(page, "robustness", model="toy-image", n="200")  # takes long enough to be stopped
     page.locator(".st-key-start button").click()
     stop = page.locator("[class*=st-key-stop-]").get_by_role("button")
     stop.wait_for(timeout=LONG)
